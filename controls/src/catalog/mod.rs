@@ -1,0 +1,75 @@
+//! The controls: a folder per archetype, a file per control, and one ordered list.
+//!
+//! To add one: write `<archetype>/<id>.rs` with its `CONTROL`, then add `mod x;` and `x::CONTROL,` to that folder's `mod.rs`.
+//! Documentation, the command line's list and the API's list all derive from [`CONTROLS`]; a test compares it with the files.
+
+use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severity};
+
+use crate::facts::pod::PodSpec;
+
+pub mod workload;
+
+/// One thing that must be true of a resource.
+#[derive(Debug)]
+pub struct Control {
+    /// `<archetype>.<kebab-case>`.
+    pub id: &'static str,
+    /// Raised when `judge` may answer differently for the same facts: answers of another version prove nothing.
+    pub version: u32,
+    /// What holds when all is well, in a few words.
+    pub title: &'static str,
+    /// Severity before calibration.
+    pub severity: Severity,
+    /// What it is and why it matters, in plain words.
+    pub description: &'static str,
+    /// How to make it pass, in plain words.
+    pub remediation: &'static str,
+    /// What the subject's deletion means.
+    pub on_deletion: OnDeletion,
+    /// The retest methods that its proof needs.
+    pub methods: &'static [Method],
+    /// The rule.
+    pub judge: Judge,
+    /// The patch that makes it pass, where one exists that changes nothing else.
+    pub fix: Option<Fix>,
+}
+
+/// What a control looks at. Each pushes the places where it fails; none means that it holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Judge {
+    /// A pod specification, of a template or of a Pod. Paths are relative to the pod specification.
+    Pod(fn(&PodSpec, &mut Vec<Location>)),
+}
+
+/// How a patch is made from the places where a control fails.
+#[derive(Debug, Clone, Copy)]
+pub enum Fix {
+    /// Set this field, given by its path below the container, to a JSON value.
+    SetInContainer(&'static str, &'static str),
+}
+
+impl Control {
+    /// The id as the model has it.
+    pub fn control_id(&self) -> ControlId {
+        ControlId::known(self.id)
+    }
+
+    /// The first half of the id.
+    pub fn archetype(&self) -> Archetype {
+        let word = self.id.split_once('.').map_or("", |(archetype, _)| archetype);
+        word.parse().unwrap_or(Archetype::Workload)
+    }
+
+    /// The control with this id.
+    pub fn find(id: &str) -> Option<&'static Control> {
+        all().find(|control| control.id == id)
+    }
+}
+
+/// Every control, by archetype, then by id.
+pub const CONTROLS: &[&[Control]] = &[workload::CONTROLS];
+
+/// Every control, one after the other.
+pub fn all() -> impl Iterator<Item = &'static Control> {
+    CONTROLS.iter().copied().flatten()
+}

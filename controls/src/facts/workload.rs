@@ -1,0 +1,100 @@
+//! Pods and everything that makes Pods. The members of the family differ in one thing: where the pod template stands.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::metadata::{Meta, MetadataShape};
+use super::pod::PodSpec;
+use super::{Facts, Family, Kind, null_as_default};
+
+macro_rules! kinds {
+    ($($name:ident = $group:literal, $version:literal, $kind:literal, $plural:literal;)+) => {
+        $(
+            #[doc = concat!("`", $kind, "`.")]
+            pub const $name: Kind = Kind {
+                group: $group, version: $version, kind: $kind, plural: $plural, namespaced: true, family: Family::Workload,
+            };
+        )+
+    };
+}
+
+kinds! {
+    POD = "", "v1", "Pod", "pods";
+    REPLICATION_CONTROLLER = "", "v1", "ReplicationController", "replicationcontrollers";
+    DEPLOYMENT = "apps", "v1", "Deployment", "deployments";
+    REPLICA_SET = "apps", "v1", "ReplicaSet", "replicasets";
+    STATEFUL_SET = "apps", "v1", "StatefulSet", "statefulsets";
+    DAEMON_SET = "apps", "v1", "DaemonSet", "daemonsets";
+    JOB = "batch", "v1", "Job", "jobs";
+    CRON_JOB = "batch", "v1", "CronJob", "cronjobs";
+}
+
+/// The facts of a workload or a Pod.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Workload {
+    /// The Pod's own specification, or the template's.
+    pub pod: PodSpec,
+    /// Field path of the object that holds `metadata` and `spec` of the pod: empty for a Pod, `spec.template` for a Deployment.
+    pub template_path: &'static str,
+}
+
+impl Workload {
+    /// Field path of the pod specification: `spec`, `spec.template.spec`.
+    pub fn spec_path(&self) -> String {
+        if self.template_path.is_empty() { "spec".to_owned() } else { format!("{}.spec", self.template_path) }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodShape {
+    #[serde(deserialize_with = "null_as_default")]
+    metadata: MetadataShape,
+    #[serde(deserialize_with = "null_as_default")]
+    spec: PodSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Templated {
+    #[serde(deserialize_with = "null_as_default")]
+    metadata: MetadataShape,
+    #[serde(deserialize_with = "null_as_default")]
+    spec: TemplatedSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TemplatedSpec {
+    #[serde(deserialize_with = "null_as_default")]
+    template: PodShape,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Scheduled {
+    #[serde(deserialize_with = "null_as_default")]
+    metadata: MetadataShape,
+    #[serde(deserialize_with = "null_as_default")]
+    spec: ScheduledSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ScheduledSpec {
+    #[serde(deserialize_with = "null_as_default")]
+    job_template: Templated,
+}
+
+pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<(Meta, Facts), D::Error> {
+    let (metadata, template, template_path) = if *kind == POD {
+        let PodShape { metadata, spec } = PodShape::deserialize(from)?;
+        (metadata, PodShape { spec, ..PodShape::default() }, "")
+    } else if *kind == CRON_JOB {
+        let Scheduled { metadata, spec } = Scheduled::deserialize(from)?;
+        (metadata, spec.job_template.spec.template, "spec.jobTemplate.spec.template")
+    } else {
+        let Templated { metadata, spec } = Templated::deserialize(from)?;
+        (metadata, spec.template, "spec.template")
+    };
+    Ok((metadata.into_meta(), Facts::Workload(Workload { pod: template.spec, template_path })))
+}

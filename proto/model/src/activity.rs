@@ -1,0 +1,38 @@
+//! One entry of the activity log: who or what did what to which record, when and why.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::UnixMillis;
+use crate::id::{ClusterId, FindingId};
+
+/// Who acts. People are opaque ids; their names stand in an erasable table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "id", rename_all = "kebab-case")]
+pub enum Actor {
+    /// The agent of this cluster.
+    Agent(ClusterId),
+    /// A user or an API token, by its id.
+    User(String),
+    /// Holdfast itself, and which part: `retest`, `fleet`, `operator`.
+    Holdfast(String),
+}
+
+/// An event as it is hashed into the log. Its canonical bytes are the leaf's data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// When it was decided, by the aggregator's clock.
+    pub at: UnixMillis,
+    /// Who or what caused it.
+    pub actor: Actor,
+    /// What happened, a kebab-case word: `finding-opened`, `finding-verified`, `cluster-revoked`.
+    pub event: String,
+    /// The cluster it concerns; none for the installation as a whole.
+    pub cluster: Option<ClusterId>,
+    /// The finding it concerns.
+    pub finding: Option<FindingId>,
+    /// Why, in one plain sentence.
+    pub cause: String,
+    /// Details by event: integers, strings, lists and maps only.
+    pub detail: Value,
+}

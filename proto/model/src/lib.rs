@@ -1,0 +1,29 @@
+//! The words of Holdfast as types: what every room means by cluster, resource, control, finding, statement and verdict.
+//!
+//! Pure: no clock, no randomness, no IO, no database, no wire. A time is an argument in Unix milliseconds; an id is either
+//! derived here from what it identifies or given by the caller. Rooms convert to and from these types once, at their door.
+
+pub mod activity;
+pub mod canonical;
+pub mod control;
+pub mod coverage;
+pub mod digest;
+pub mod finding;
+pub mod id;
+pub mod receipt;
+pub mod resource;
+pub mod retest;
+pub mod statement;
+
+pub use activity::{Activity, Actor};
+pub use control::{Archetype, ControlId, Method, OnDeletion, Reach, Severity};
+pub use coverage::{Coverage, CoverageState};
+pub use finding::{FindingKey, RetiredReason, Status};
+pub use id::{ClusterId, FindingId, Nonce, PatternId, RetestId};
+pub use receipt::{Receipt, Testimony};
+pub use resource::{Origin, Resource};
+pub use retest::{ObjectRead, RetestOrder, Verdict};
+pub use statement::{Location, Observation, Read, Report, Statement};
+
+/// A moment: milliseconds since 1970-01-01T00:00:00Z. Signed, so that clock offsets subtract without care.
+pub type UnixMillis = i64;

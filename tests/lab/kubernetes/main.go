@@ -1,0 +1,38 @@
+// One binary with many names: the Kubernetes programs that the lab runs.
+//
+// Nobody ships these programs through a package registry that every machine reaches, but they build as an ordinary
+// Go program. Built as one, they share 100 MB of code; a link with a program's name starts that program, as
+// BusyBox does. The lab makes the links. The go.mod beside this file fixes the version; nothing here decides anything.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+)
+
+func main() {
+	programs := map[string]func() *cobra.Command{
+		"kube-apiserver":          apiserver.NewAPIServerCommand,
+		"kube-controller-manager": controllermanager.NewControllerManagerCommand,
+		"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+		"kubectl":                 kubectl.NewDefaultKubectlCommand,
+	}
+	name := filepath.Base(os.Args[0])
+	program, known := programs[name]
+	if !known {
+		fmt.Fprintf(os.Stderr, "%s is not a program in here: start this binary through a link named after one of kube-apiserver, kube-controller-manager, kube-scheduler, kubectl\n", name)
+		os.Exit(2)
+	}
+	os.Exit(cli.Run(program()))
+}
