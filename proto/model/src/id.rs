@@ -108,6 +108,10 @@ id!(
     /// The fresh value that ties a verdict to the request that caused it: a read made before it was issued cannot carry it.
     Nonce, "nonce", "n_"
 );
+id!(
+    /// One join token, drawn by the aggregator. It names the token and proves nothing.
+    JoinTokenId, "join token", "hf_join_"
+);
 
 /// The first 128 bits of SHA-256 over a version tag and length-prefixed parts. The lengths keep ("ab","c") apart from ("a","bc").
 pub(crate) fn derive(tag: &str, parts: &[&[u8]]) -> [u8; 16] {
