@@ -1,1 +1,2 @@
-//! (being written)
+//! The aggregator: one record of every problem in the fleet, and what is done about each.
+pub mod api;

@@ -1,0 +1,3 @@
+//! (api)
+pub mod problem;
+pub mod view;

@@ -1,0 +1,114 @@
+//! Every refusal of the API, as problem+json (RFC 9457): a status, a stable machine code and a sentence that says what to do.
+//!
+//! The only place that maps to HTTP statuses. A failure of ours is logged here once, with its whole chain, and told to the
+//! client without its inside.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A refusal, as the client reads it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// `urn:holdfast:problem:` and the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The code in words.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What is wrong with this request, and what to do about it.
+    pub detail: String,
+    /// Stable, for programs: `not-found`, `forbidden`.
+    pub code: String,
+}
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into() }
+    }
+
+    /// The request makes no sense: a malformed id, an unknown word, a cursor of another list.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-request", "The request is malformed", detail)
+    }
+
+    /// No token, or none that is known.
+    pub fn unauthenticated() -> Self {
+        let detail = "send `Authorization: Bearer hf_api_…` with a token that has not been revoked";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", "Who is asking is not known", detail)
+    }
+
+    /// The token's role may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "This token may not do that", detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        let detail = format!("there is no {what} {id}");
+        Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", detail)
+    }
+
+    /// It contradicts what is there: a name taken, a step that the lifecycle does not have.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "It does not fit what is there", detail)
+    }
+
+    /// The client may try again later.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
+    }
+
+    /// It took too long.
+    pub fn timeout() -> Self {
+        let detail = "the request took longer than the server allows; narrow it with a filter or a smaller limit";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long", detail)
+    }
+
+    /// A failure of ours: logged with its chain, told without it.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = %chain(error), "request failed");
+        let detail = "the server could not answer; its log has the reason";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = Problem {
+            kind: format!("urn:holdfast:problem:{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+/// An error with all its sources, for the log.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What a handler answers.
+pub type ApiResult<T> = Result<T, ApiError>;
