@@ -163,6 +163,7 @@ impl Inventory {
     ) -> Option<Outcome> {
         let mut fails = match control.judge {
             Judge::Pod(judge) => judge_pods(judge, itself, objects)?,
+            _ => return None,
         };
         fails.sort();
         let answer = if fails.is_empty() { Answer::Pass } else { Answer::Fail(fails) };
@@ -248,7 +249,6 @@ fn judge_pods(
 ) -> Option<Vec<Location>> {
     let workload_of = |object: &Object| match &object.facts {
         Facts::Workload(workload) => Some(workload.clone()),
-        #[allow(unreachable_patterns)]
         _ => None,
     };
     let mut fails = Vec::new();

@@ -6,6 +6,8 @@
 use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severity};
 
 use crate::facts::pod::PodSpec;
+use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service, ServiceAccount};
+use crate::inventory::Inventory;
 
 pub mod workload;
 
@@ -28,6 +30,9 @@ pub struct Control {
     pub on_deletion: OnDeletion,
     /// The retest methods that its proof needs.
     pub methods: &'static [Method],
+    /// The kinds that the judgement depends on beside the subject itself. While one of them can't be seen, the answer is
+    /// "unknown": neither a pass nor a failure.
+    pub reads: &'static [&'static Kind],
     /// The rule.
     pub judge: Judge,
     /// The patch that makes it pass, where one exists that changes nothing else.
@@ -39,6 +44,31 @@ pub struct Control {
 pub enum Judge {
     /// A pod specification, of a template or of a Pod. Paths are relative to the pod specification.
     Pod(fn(&PodSpec, &mut Vec<Location>)),
+    /// A pod specification with the rest of the cluster in view. Paths are relative to the pod specification.
+    Workload(fn(&View<PodSpec>, &mut Vec<Location>)),
+    /// A Role or a ClusterRole.
+    Role(fn(&View<Role>, &mut Vec<Location>)),
+    /// A RoleBinding or a ClusterRoleBinding.
+    Binding(fn(&View<RoleBinding>, &mut Vec<Location>)),
+    /// A ServiceAccount.
+    ServiceAccount(fn(&View<ServiceAccount>, &mut Vec<Location>)),
+    /// A Namespace; the system's own are not asked.
+    Namespace(fn(&View<Namespace>, &mut Vec<Location>)),
+    /// A Service.
+    Service(fn(&View<Service>, &mut Vec<Location>)),
+    /// An Ingress.
+    Ingress(fn(&View<Ingress>, &mut Vec<Location>)),
+}
+
+/// One subject as a judge sees it: itself, and the cluster around it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a, F> {
+    /// The metadata of the object that holds the facts.
+    pub meta: &'a Meta,
+    /// Its facts.
+    pub facts: &'a F,
+    /// Everything else, to be asked only for kinds that the control says it `reads`.
+    pub around: &'a Inventory,
 }
 
 /// How a patch is made from the places where a control fails.

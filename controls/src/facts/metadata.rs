@@ -70,6 +70,11 @@ struct OwnerShape {
 }
 
 impl MetadataShape {
+    /// Whether the API server's label for its default roles and bindings is there.
+    pub(crate) fn is_bootstrap(&self) -> bool {
+        self.labels.get("kubernetes.io/bootstrapping").is_some_and(|value| value == "rbac-defaults")
+    }
+
     /// Keeps what is needed; labels and annotations are dropped here.
     pub(crate) fn into_meta(self) -> Meta {
         let origin = self.origin();

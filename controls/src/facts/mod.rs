@@ -9,11 +9,25 @@ use std::fmt;
 use holdfast_model::{Origin, Resource};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub mod ingress;
 pub mod metadata;
+pub mod namespace;
+pub mod network_policy;
 pub mod pod;
+pub mod role;
+pub mod role_binding;
+pub mod service;
+pub mod service_account;
 pub mod workload;
 
+pub use ingress::Ingress;
 pub use metadata::{Meta, Owner};
+pub use namespace::Namespace;
+pub use network_policy::NetworkPolicy;
+pub use role::Role;
+pub use role_binding::RoleBinding;
+pub use service::Service;
+pub use service_account::ServiceAccount;
 pub use workload::Workload;
 
 /// A kind that Holdfast reads, as the API server names it.
@@ -36,13 +50,36 @@ pub struct Kind {
 /// The projections.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Clone, Copy)]
 pub enum Family {
+    /// `ingress.rs`.
+    Ingress,
+    /// `namespace.rs`.
+    Namespace,
+    /// `network_policy.rs`.
+    NetworkPolicy,
+    /// A Role or a ClusterRole: `role.rs`.
+    Role,
+    /// A RoleBinding or a ClusterRoleBinding: `role_binding.rs`.
+    RoleBinding,
+    /// `service.rs`.
+    Service,
+    /// `service_account.rs`.
+    ServiceAccount,
     /// A Pod or a workload that makes Pods: `workload.rs`.
     Workload,
 }
 
 /// Every kind, in the order in which a cluster is listed: owners before what they own, so that nothing is judged under a
-/// wrong owner first.
+/// wrong owner first, and what judgements depend on before what is judged.
 pub const KINDS: &[&Kind] = &[
+    &namespace::NAMESPACE,
+    &role::CLUSTER_ROLE,
+    &role::ROLE,
+    &role_binding::CLUSTER_ROLE_BINDING,
+    &role_binding::ROLE_BINDING,
+    &service_account::SERVICE_ACCOUNT,
+    &network_policy::NETWORK_POLICY,
+    &service::SERVICE,
+    &ingress::INGRESS,
     &workload::CRON_JOB,
     &workload::DEPLOYMENT,
     &workload::DAEMON_SET,
@@ -85,6 +122,20 @@ pub struct Object {
 /// The facts of one object.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Facts {
+    /// Of an Ingress.
+    Ingress(Ingress),
+    /// Of a Namespace.
+    Namespace(Namespace),
+    /// Of a NetworkPolicy.
+    NetworkPolicy(NetworkPolicy),
+    /// Of a Role or a ClusterRole.
+    Role(Role),
+    /// Of a RoleBinding or a ClusterRoleBinding.
+    RoleBinding(RoleBinding),
+    /// Of a Service.
+    Service(Service),
+    /// Of a ServiceAccount.
+    ServiceAccount(ServiceAccount),
     /// Of a Pod or of a workload that makes Pods.
     Workload(Workload),
 }
@@ -111,6 +162,13 @@ impl Object {
 /// The error is the deserializer's, with the field's place where the format has one.
 pub fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<Object, D::Error> {
     let (meta, facts) = match kind.family {
+        Family::Ingress => ingress::project(from)?,
+        Family::Namespace => namespace::project(from)?,
+        Family::NetworkPolicy => network_policy::project(from)?,
+        Family::Role => role::project(from)?,
+        Family::RoleBinding => role_binding::project(from)?,
+        Family::Service => service::project(from)?,
+        Family::ServiceAccount => service_account::project(from)?,
         Family::Workload => workload::project(kind, from)?,
     };
     Ok(Object { kind, meta, facts })

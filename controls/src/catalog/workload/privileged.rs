@@ -19,6 +19,7 @@ pub(super) const CONTROL: Control = Control {
                   needed, grant that one instead.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
+    reads: &[],
     judge: Judge::Pod(judge),
     fix: Some(Fix::SetInContainer("securityContext.privileged", "false")),
 };

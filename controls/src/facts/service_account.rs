@@ -1,0 +1,37 @@
+//! A ServiceAccount: whether its token is mounted by default. Which secrets it names is not read.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::metadata::{Meta, MetadataShape};
+use super::{Facts, Family, Kind, null_as_default};
+
+/// `ServiceAccount`.
+pub const SERVICE_ACCOUNT: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "ServiceAccount",
+    plural: "serviceaccounts",
+    namespaced: true,
+    family: Family::ServiceAccount,
+};
+
+/// What is kept of a ServiceAccount.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ServiceAccount {
+    /// `automountServiceAccountToken`; a Pod's own word goes before it.
+    pub automount: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ServiceAccountShape {
+    #[serde(deserialize_with = "null_as_default")]
+    metadata: MetadataShape,
+    automount_service_account_token: Option<bool>,
+}
+
+pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+    let shape = ServiceAccountShape::deserialize(from)?;
+    let facts = ServiceAccount { automount: shape.automount_service_account_token };
+    Ok((shape.metadata.into_meta(), Facts::ServiceAccount(facts)))
+}
