@@ -1,1 +1,12 @@
-//! (being written)
+//! What may happen to a finding, as pure functions from a state and a command to the next state and its events.
+//!
+//! No clock, no randomness, no database: time, drawn ids and what the catalog knows come in as arguments; storing and
+//! sending follow elsewhere. A test of a rule needs no more than a value.
+
+pub mod finding;
+pub mod lifecycle;
+pub mod retest;
+
+pub use finding::Finding;
+pub use lifecycle::{Command, Context, Decision, Refused, decide};
+pub use retest::{RetestCause, RetestChange};

@@ -1,0 +1,77 @@
+//! The full state of one finding, as the lifecycle reads and writes it.
+//!
+//! Only the room `record` decides what the fields become; the store keeps them, the API shows them. Two things that look
+//! alike are kept apart: `status` is where the record stands, `statement` is what the agent's ledger last said.
+
+use holdfast_model::digest::StatementHash;
+use holdfast_model::{
+    Actor, FindingId, FindingKey, Location, Origin, PatternId, Reach, Read, RetestId, RetiredReason, Severity, Status,
+    UnixMillis,
+};
+use serde::{Deserialize, Serialize};
+
+/// One primary record for one (cluster, resource, control).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Derived from the key.
+    pub id: FindingId,
+    /// Derived from the key without its cluster.
+    pub pattern: PatternId,
+    /// The identity.
+    pub key: FindingKey,
+    /// Where it stands.
+    pub status: Status,
+    /// Severity by the catalog, as the last failing statement gave it.
+    pub base_severity: Severity,
+    /// Severity by calibration, where one is in force.
+    pub calibrated: Option<Severity>,
+    /// Version of the control that the last judgement used.
+    pub control_version: u32,
+    /// Where it failed when it was last seen failing.
+    pub locations: Vec<Location>,
+    /// Where the resource comes from.
+    pub origin: Origin,
+    /// Which version of the object was last looked at.
+    pub read: Read,
+    /// Hash of the agent's last statement, if that was a failing one: the aggregator's side of the ledger digest.
+    pub statement: Option<StatementHash>,
+    /// Number of observations that were applied: a verdict is stale if it grew since its order.
+    pub observed: u64,
+    /// First detection, or the last reopening.
+    pub opened_at: UnixMillis,
+    /// First detection ever.
+    pub first_seen_at: UnixMillis,
+    /// Last change of this record.
+    pub changed_at: UnixMillis,
+    /// Since when it is resolved.
+    pub resolved_at: Option<UnixMillis>,
+    /// Who said that it is fixed; none where Holdfast saw it for itself.
+    pub claimed_by: Option<Actor>,
+    /// When it was proved fixed.
+    pub verified_at: Option<UnixMillis>,
+    /// How far the proof went.
+    pub reach: Option<Reach>,
+    /// When it ended without a fix.
+    pub retired_at: Option<UnixMillis>,
+    /// Why it ended without a fix.
+    pub retired_reason: Option<RetiredReason>,
+    /// How often it came back after it had been verified or retired.
+    pub reopened: u32,
+    /// How often a claim was refuted.
+    pub refuted: u32,
+    /// Whether the proof still describes something that exists: false once a verified subject was deleted.
+    pub current: bool,
+    /// Why a resolved finding could not be verified yet.
+    pub unverified: Option<String>,
+    /// Why the agent cannot judge it at present.
+    pub unjudged: Option<String>,
+    /// The retest under way, if any: the only one whose verdict counts.
+    pub retest: Option<RetestId>,
+}
+
+impl Finding {
+    /// The severity that counts: calibrated, else the catalog's.
+    pub fn severity(&self) -> Severity {
+        self.calibrated.unwrap_or(self.base_severity)
+    }
+}

@@ -1,0 +1,90 @@
+//! What people, the engagement and calibration do to a finding.
+
+use holdfast_model::{RetiredReason, Severity, Status};
+use serde_json::{Value, json};
+
+use super::{Change, Decision, Refused};
+use crate::retest::RetestCause;
+
+type Outcome = Result<Option<Decision>, Refused>;
+
+pub(super) fn start(mut change: Change<'_>) -> Outcome {
+    match change.finding.status {
+        Status::Open => {
+            change.finding.status = Status::InProgress;
+            change.event("finding-started", "its owner works on it", json!({}));
+            Ok(change.done())
+        }
+        Status::InProgress => Ok(None),
+        other => Err(Refused::NotFrom(other)),
+    }
+}
+
+pub(super) fn claim(mut change: Change<'_>, note: &str) -> Outcome {
+    match change.finding.status {
+        Status::Open | Status::InProgress => {
+            change.finding.claimed_by = Some(change.context.actor.clone());
+            let detail = json!({ "by": "claim", "note": note });
+            change.resolve(RetestCause::Claim, "its owner says that it is fixed".into(), detail);
+            Ok(change.done())
+        }
+        other => Err(Refused::NotFrom(other)),
+    }
+}
+
+pub(super) fn withdraw_claim(mut change: Change<'_>) -> Outcome {
+    if change.finding.status != Status::Resolved {
+        return Err(Refused::NotFrom(change.finding.status));
+    }
+    change.finding.claimed_by.take().ok_or(Refused::NothingClaimed)?;
+    change.finding.status = Status::InProgress;
+    change.finding.resolved_at = None;
+    change.finding.unverified = None;
+    change.end_retest();
+    change.event("claim-withdrawn", "its owner takes the claim back", json!({}));
+    Ok(change.done())
+}
+
+pub(super) fn leave_scope(mut change: Change<'_>) -> Option<Decision> {
+    if !change.finding.status.is_active() {
+        return None;
+    }
+    change.retire(RetiredReason::OutOfScope, "the platform owner took its namespace out of scope".into());
+    change.done()
+}
+
+pub(super) fn return_to_scope(mut change: Change<'_>) -> Option<Decision> {
+    if change.finding.retired_reason != Some(RetiredReason::OutOfScope) {
+        return None;
+    }
+    let detail = json!({ "cause": RetestCause::ReturnedToScope.word() });
+    change.event("retest-requested", "its namespace is back in scope", detail);
+    change.order(RetestCause::ReturnedToScope);
+    change.done()
+}
+
+pub(super) fn request_retest(mut change: Change<'_>, cause: RetestCause) -> Option<Decision> {
+    change.event("retest-requested", "a fresh look is wanted", json!({ "cause": cause.word() }));
+    change.order(cause);
+    change.done()
+}
+
+pub(super) fn recalibrate(
+    mut change: Change<'_>,
+    severity: Option<Severity>,
+    cause: &str,
+    detail: &Value,
+) -> Option<Decision> {
+    if change.finding.calibrated == severity {
+        return None;
+    }
+    let from = change.finding.severity();
+    change.finding.calibrated = severity;
+    let to = change.finding.severity();
+    change.event(
+        "severity-recalibrated",
+        cause,
+        json!({ "from": from.word(), "to": to.word(), "reading": detail }),
+    );
+    change.done()
+}

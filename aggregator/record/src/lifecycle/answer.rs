@@ -1,0 +1,164 @@
+//! What a verdict does to a finding: the only way to `verified`.
+//!
+//! It counts if it answers the outstanding order, with that order's nonce, about that order's subject, and if nothing newer
+//! has been observed since the order went out. On a finding that nobody called resolved, a verdict is an observation like
+//! any other: it resolves, and the proof is asked for then.
+
+use holdfast_model::{OnDeletion, RetiredReason, Status, Testimony, Verdict};
+use serde_json::json;
+
+use super::{Answer, Change, Decision, Refused};
+use crate::retest::{RetestCause, RetestChange, backoff};
+
+pub(super) fn decide(change: Change<'_>, answer: &Answer<'_>) -> Result<Option<Decision>, Refused> {
+    check(&change, answer)?;
+    if answer.observed != change.finding.observed {
+        return Ok(stale(change, answer.testimony));
+    }
+    Ok(match answer.testimony.verdict {
+        Verdict::Fixed => fixed(change, answer.testimony),
+        Verdict::StillFailing => still_failing(change, answer.testimony),
+        Verdict::WorkloadDeleted => deleted(change, answer.testimony),
+        Verdict::NamespaceOutOfScope => out_of_scope(change, answer),
+        Verdict::ControlChanged => control_changed(change, answer),
+        Verdict::Unreachable | Verdict::Inconclusive => again(change, answer),
+    })
+}
+
+fn check(change: &Change<'_>, answer: &Answer<'_>) -> Result<(), Refused> {
+    let (finding, testimony) = (&change.finding, answer.testimony);
+    let outstanding = finding.retest == Some(answer.retest) && testimony.retest == answer.retest;
+    if !outstanding || testimony.nonce != answer.nonce {
+        return Err(Refused::NotOutstanding);
+    }
+    let same_subject = testimony.cluster == finding.key.cluster
+        && testimony.finding == finding.id
+        && testimony.resource == finding.key.resource
+        && testimony.control == finding.key.control;
+    let same_version =
+        testimony.control_version == finding.control_version || testimony.verdict == Verdict::ControlChanged;
+    let proves = testimony.verdict.is_final();
+    if same_subject && (same_version || !proves) { Ok(()) } else { Err(Refused::OtherSubject) }
+}
+
+/// Something newer than the order was observed: the answer proves nothing about now.
+fn stale(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+    let detail = json!({ "verdict": testimony.verdict.word() });
+    change.event("verdict-stale", "the agent observed something newer since it was asked", detail);
+    change.order(RetestCause::StaleVerdict);
+    change.done()
+}
+
+fn fixed(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+    change.finding.statement = None;
+    change.finding.unjudged = None;
+    match change.finding.status {
+        Status::Open | Status::InProgress => {
+            let detail = json!({ "by": "retest", "retest": testimony.retest });
+            change.resolve(RetestCause::ObservedPass, "a retest found it passing".into(), detail);
+        }
+        Status::Resolved => verify(&mut change, testimony),
+        Status::Verified | Status::Retired => confirm(&mut change, testimony),
+    }
+    change.done()
+}
+
+fn deleted(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+    change.finding.statement = None;
+    change.finding.unjudged = None;
+    match (change.finding.status, change.context.on_deletion) {
+        (Status::Open | Status::InProgress, _) => {
+            let detail = json!({ "by": "retest", "retest": testimony.retest });
+            change.resolve(RetestCause::ObservedGone, "a retest found the resource deleted".into(), detail);
+        }
+        (Status::Resolved, OnDeletion::Fixes) => verify(&mut change, testimony),
+        (Status::Resolved, OnDeletion::Retires) => {
+            change.retire(RetiredReason::Deleted, "the resource is proved absent, which is no fix".into());
+        }
+        (Status::Verified, _) => {
+            change.finding.current = false;
+            confirm(&mut change, testimony);
+        }
+        (Status::Retired, _) => confirm(&mut change, testimony),
+    }
+    change.done()
+}
+
+/// resolved → verified.
+fn verify(change: &mut Change<'_>, testimony: &Testimony) {
+    change.finding.status = Status::Verified;
+    change.finding.verified_at = Some(change.context.now);
+    change.finding.reach = Some(testimony.reach);
+    change.finding.current = testimony.verdict == Verdict::Fixed;
+    change.finding.unverified = None;
+    change.end_retest();
+    change.event("finding-verified", testimony.reason.clone(), evidence(testimony));
+}
+
+/// A retest that agrees with where the finding already stands.
+fn confirm(change: &mut Change<'_>, testimony: &Testimony) {
+    change.end_retest();
+    change.event("retest-confirmed", testimony.reason.clone(), evidence(testimony));
+}
+
+fn evidence(testimony: &Testimony) -> serde_json::Value {
+    json!({
+        "retest": testimony.retest,
+        "verdict": testimony.verdict.word(),
+        "reach": testimony.reach.word(),
+        "reads": testimony.reads.len(),
+    })
+}
+
+fn still_failing(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+    change.finding.locations = testimony.locations.clone();
+    let in_scope = change.context.in_scope;
+    match change.finding.status {
+        Status::Resolved => change.refute(format!("the retest found it failing: {}", testimony.reason)),
+        Status::Verified | Status::Retired if in_scope => {
+            change.reopen(format!("a retest found it failing: {}", testimony.reason));
+        }
+        _ => confirm(&mut change, testimony),
+    }
+    change.done()
+}
+
+/// The scope is the platform owner's to decide: an agent's word for it counts only where the engagement agrees.
+fn out_of_scope(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
+    if change.context.in_scope {
+        return again(change, answer);
+    }
+    if change.finding.status.is_active() {
+        change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
+    } else {
+        confirm(&mut change, answer.testimony);
+    }
+    change.done()
+}
+
+fn control_changed(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
+    let version = answer.testimony.control_version;
+    if version == 0 || version == change.finding.control_version {
+        return again(change, answer);
+    }
+    change.finding.control_version = version;
+    change.event("control-changed", answer.testimony.reason.clone(), json!({ "version": version }));
+    if change.finding.status.is_active() {
+        change.finding.unverified = Some(format!("version {version} of the control has yet to judge it"));
+    }
+    change.order(RetestCause::ControlChanged);
+    change.done()
+}
+
+/// No answer, or none that settles it: asked again later, listed as unverified meanwhile.
+fn again(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
+    let testimony = answer.testimony;
+    if change.finding.status == Status::Resolved {
+        change.finding.unverified = Some(testimony.reason.clone());
+    }
+    let due_at = change.context.now + backoff(answer.attempts);
+    change.retest = RetestChange::Again { due_at };
+    let detail = json!({ "verdict": testimony.verdict.word(), "attempts": answer.attempts, "due_at": due_at });
+    change.event("retest-unsettled", testimony.reason.clone(), detail);
+    change.done()
+}

@@ -1,0 +1,127 @@
+//! Why retests are made, and when one without an answer is tried again.
+
+use std::fmt;
+use std::str::FromStr;
+
+use holdfast_model::{RetestId, UnixMillis};
+use serde::{Deserialize, Serialize};
+
+/// Why a retest was requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RetestCause {
+    /// A user says that it is fixed.
+    Claim,
+    /// The agent saw it passing.
+    ObservedPass,
+    /// The agent saw the subject deleted.
+    ObservedGone,
+    /// The control has another version than the one that judged.
+    ControlChanged,
+    /// A verdict came, but the agent had observed something newer since the order.
+    StaleVerdict,
+    /// The agent no longer repeats what it had stated.
+    NotRepeated,
+    /// Its namespace is back in scope.
+    ReturnedToScope,
+    /// A user asked.
+    User,
+    /// A verified finding is looked at again from time to time.
+    Periodic,
+}
+
+impl RetestCause {
+    /// Every cause.
+    pub const ALL: &[Self] = &[
+        Self::Claim,
+        Self::ObservedPass,
+        Self::ObservedGone,
+        Self::ControlChanged,
+        Self::StaleVerdict,
+        Self::NotRepeated,
+        Self::ReturnedToScope,
+        Self::User,
+        Self::Periodic,
+    ];
+
+    /// The word for it, the same everywhere.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Claim => "claim",
+            Self::ObservedPass => "observed-pass",
+            Self::ObservedGone => "observed-gone",
+            Self::ControlChanged => "control-changed",
+            Self::StaleVerdict => "stale-verdict",
+            Self::NotRepeated => "not-repeated",
+            Self::ReturnedToScope => "returned-to-scope",
+            Self::User => "user",
+            Self::Periodic => "periodic",
+        }
+    }
+}
+
+impl fmt::Display for RetestCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+impl FromStr for RetestCause {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().copied().find(|cause| cause.word() == text);
+        found.ok_or_else(|| format!("{:?} is not a retest cause", text.chars().take(40).collect::<String>()))
+    }
+}
+
+/// What a decision means for the finding's retest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetestChange {
+    /// It stays as it is.
+    Keep,
+    /// This one is wanted from now on; the one before it, if any, no longer counts.
+    Order {
+        /// Drawn by the caller.
+        retest: RetestId,
+        /// Why.
+        cause: RetestCause,
+    },
+    /// The same one, asked again with a fresh nonce not before this moment.
+    Again {
+        /// Earliest time of the next attempt.
+        due_at: UnixMillis,
+    },
+    /// None is wanted any more.
+    End,
+}
+
+/// The first pause after an answer that settles nothing.
+const FIRST_PAUSE: UnixMillis = 5_000;
+/// The longest pause.
+const LONGEST_PAUSE: UnixMillis = 3_600_000;
+
+/// How long to wait before the next attempt, after this many that settled nothing: doubling from 5 seconds to an hour.
+pub fn backoff(attempts: u32) -> UnixMillis {
+    let doublings = attempts.saturating_sub(1).min(20);
+    (FIRST_PAUSE << doublings).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_never_exceed_an_hour() {
+        let pauses: Vec<_> = [0, 1, 2, 3, 10, 11, 60, u32::MAX].into_iter().map(backoff).collect();
+        assert_eq!(pauses, [5_000, 5_000, 10_000, 20_000, 2_560_000, 3_600_000, 3_600_000, 3_600_000]);
+    }
+
+    #[test]
+    fn every_word_names_its_cause() {
+        for cause in RetestCause::ALL {
+            assert_eq!(cause.word().parse(), Ok(*cause));
+        }
+        assert!("because".parse::<RetestCause>().is_err());
+    }
+}
