@@ -1,2 +1,5 @@
 //! The aggregator: one record of every problem in the fleet, and what is done about each.
+
 pub mod api;
+pub mod authority;
+pub mod certificate;
