@@ -1,0 +1,23 @@
+//! `holdfast start`: the owner begins to work on a finding.
+
+use std::process::ExitCode;
+
+use crate::api::action::Step;
+use crate::context::Context;
+
+/// Say that you work on a finding
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  holdfast start f_35mw3p4zrcwtdj2ksuxvj4pu6q --note 'on it, ticket SEC-12'")]
+pub struct Args {
+    #[command(flatten)]
+    step: Step,
+}
+
+impl Args {
+    /// Takes the step.
+    pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        self.step.run(context, "start").await
+    }
+}
