@@ -76,7 +76,8 @@ impl Since {
             Some('d') => 86_400_000,
             _ => return text.parse().map(Self::At),
         };
-        let count: u32 = text[..text.len() - 1].parse().map_err(|_| format!("{text:?} is no span: write 30m, 2h or 7d"))?;
+        let count: u32 =
+            text[..text.len() - 1].parse().map_err(|_| format!("{text:?} is no span: write 30m, 2h or 7d"))?;
         Ok(Self::Ago(i64::from(count) * millis))
     }
 

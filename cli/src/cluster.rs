@@ -84,7 +84,11 @@ impl Args {
                 output.print(&token, join_text)?;
             }
             Action::List { output } => {
-                output.print(&all(&client).await?, COLUMNS, "No cluster yet: add one with `holdfast cluster add NAME`.")?;
+                output.print(
+                    &all(&client).await?,
+                    COLUMNS,
+                    "No cluster yet: add one with `holdfast cluster add NAME`.",
+                )?;
             }
             Action::Show { cluster, output } => show(&client, &cluster, &output).await?,
             Action::Token { cluster, output } => {
@@ -114,7 +118,10 @@ pub async fn find(client: &Client, text: &str) -> anyhow::Result<ClusterId> {
     let clusters = all(client).await?;
     let found = clusters.iter().find(|cluster| cluster.name == text);
     found.map(|cluster| cluster.id).ok_or_else(|| {
-        anyhow::anyhow!("there is no cluster named {text:?}: `holdfast cluster list` shows the {} there are", clusters.len())
+        anyhow::anyhow!(
+            "there is no cluster named {text:?}: `holdfast cluster list` shows the {} there are",
+            clusters.len()
+        )
     })
 }
 
@@ -171,7 +178,10 @@ fn cluster_text(cluster: &Cluster, coverage: &[Coverage]) -> String {
 
 fn join_text(token: &JoinToken) -> String {
     let (name, line) = (escape::line(&token.cluster), escape::line(&token.token));
-    format!("{line}\n\nGive this token to the agent of {name}. It is shown this once and works until {}.\n", token.expires_at)
+    format!(
+        "{line}\n\nGive this token to the agent of {name}. It is shown this once and works until {}.\n",
+        token.expires_at
+    )
 }
 
 async fn change_scope(client: &Client, cluster: &str, exclude: &[String], include: &[String]) -> anyhow::Result<Scope> {

@@ -7,9 +7,9 @@ use holdfast_aggregator::api::view::{Finding, Location, Retest};
 use holdfast_model::FindingId;
 
 use crate::context::Context;
+use crate::render::RecordOutput;
 use crate::render::escape::{self, line};
 use crate::render::paint::{heading, word};
-use crate::render::RecordOutput;
 
 /// One finding: reason, evidence, fix, retests, history
 #[derive(Debug, clap::Args)]

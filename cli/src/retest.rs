@@ -52,7 +52,10 @@ impl Args {
             return Ok(ExitCode::SUCCESS);
         }
         if !settled(&retest) {
-            remark(&format!("No final verdict within {} s. It goes on: `holdfast finding show {}`", self.timeout, self.id));
+            remark(&format!(
+                "No final verdict within {} s. It goes on: `holdfast finding show {}`",
+                self.timeout, self.id
+            ));
         }
         Ok(exit_code(&retest))
     }

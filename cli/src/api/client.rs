@@ -127,7 +127,8 @@ impl Client {
         if !status.is_success() {
             return Err(refusal(status, &body));
         }
-        serde_json::from_slice(&body).context("the server's answer has another form than this version of holdfast knows")
+        serde_json::from_slice(&body)
+            .context("the server's answer has another form than this version of holdfast knows")
     }
 
     fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
@@ -141,7 +142,9 @@ fn base_url(server: &str) -> anyhow::Result<Url> {
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_loopback(&url) => Ok(url),
-        "http" => bail!("{url} is not encrypted, and the token would travel readable: use https, or a loopback address"),
+        "http" => {
+            bail!("{url} is not encrypted, and the token would travel readable: use https, or a loopback address")
+        }
         other => bail!("{other}: is no scheme that holdfast speaks: use https"),
     }
 }
@@ -182,7 +185,8 @@ mod tests {
         for server in ["http://holdfast.example.com", "http://10.0.0.1:80", "http://127.0.0.1.example.com", "ftp://x"] {
             assert!(base_url(server).is_err(), "{server}");
         }
-        for server in ["https://holdfast.example.com", "http://127.0.0.1:8470", "http://[::1]:1", "http://localhost:1"] {
+        for server in ["https://holdfast.example.com", "http://127.0.0.1:8470", "http://[::1]:1", "http://localhost:1"]
+        {
             assert!(base_url(server).is_ok(), "{server}");
         }
     }

@@ -15,7 +15,8 @@ pub fn csv<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
 }
 
 fn disarm(cell: String) -> String {
-    let armed = cell.trim_start_matches(' ').starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let armed =
+        cell.trim_start_matches(' ').starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     let cell: String = cell.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect();
     if armed { format!("'{cell}") } else { cell }
 }
@@ -34,7 +35,8 @@ mod tests {
     #[test]
     fn a_formula_is_disarmed_and_every_cell_quoted() {
         let columns: &[Column<&str>] = &[Column::new("the cell", |row| (*row).to_owned())];
-        let text = csv(&["=HYPERLINK(\"http://x\")", "  +1", "-1", "@a", "\tx", "a=b", "say \"hi\"\x1b"], columns).unwrap();
+        let text =
+            csv(&["=HYPERLINK(\"http://x\")", "  +1", "-1", "@a", "\tx", "a=b", "say \"hi\"\x1b"], columns).unwrap();
         expect![[r#"
             "the_cell"
             "'=HYPERLINK(""http://x"")"

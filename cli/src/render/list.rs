@@ -68,9 +68,9 @@ mod tests {
         ];
         let text = table(&[("web", 1), ("evil\x1b[2J\nname", 20)], columns);
         expect![[r#"
-            NAME                  TIMES SEEN
-            web                   1
-            evil\u{1b}[2J\nname   20
+            NAME                 TIMES SEEN
+            web                  1
+            evil\u{1b}[2J\nname  20
         "#]]
         .assert_eq(&text);
     }

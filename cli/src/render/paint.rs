@@ -24,7 +24,9 @@ impl Tone {
     pub fn of(word: &str) -> Self {
         match word {
             "critical" | "high" | "still-failing" | "forbidden" | "failing" | "revoked" | "systemic" => Self::Bad,
-            "medium" | "in-progress" | "resolved" | "unreachable" | "inconclusive" | "absent" | "widespread" => Self::Warn,
+            "medium" | "in-progress" | "resolved" | "unreachable" | "inconclusive" | "absent" | "widespread" => {
+                Self::Warn
+            }
             "verified" | "fixed" | "seen" | "connected" => Self::Good,
             "info" | "retired" | "offline" => Self::Dim,
             _ => Self::Plain,
