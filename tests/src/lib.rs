@@ -1,1 +1,1 @@
-//! (being written)
+//! What the suites share. The suites themselves stand in `suites/`, one story or one oracle a file.

@@ -1,0 +1,188 @@
+//! Where the Kubernetes programs come from: a folder that the user names, or a build of our own, kept in the user's cache.
+//!
+//! The build takes minutes and is paid once a machine: its folder's name is a hash of everything that goes into it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+const KUBERNETES: GoBuild = GoBuild {
+    name: "kubernetes",
+    package: ".",
+    binary: "kubernetes",
+    links: &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
+    sources: &[
+        ("go.mod", include_str!("../kubernetes/go.mod")),
+        ("go.sum", include_str!("../kubernetes/go.sum")),
+        ("main.go", include_str!("../kubernetes/main.go")),
+    ],
+    // Clients cannot parse the version that an unstamped build reports.
+    stamps: &[("gitVersion", "v1.34.4"), ("gitMajor", "1"), ("gitMinor", "34"), ("gitTreeState", "clean")],
+};
+
+const KWOK: GoBuild = GoBuild {
+    name: "kwok",
+    package: "sigs.k8s.io/kwok/cmd/kwok",
+    binary: "kwok",
+    links: &[],
+    sources: &[
+        ("go.mod", include_str!("../kwok/go.mod")),
+        ("go.sum", include_str!("../kwok/go.sum")),
+        ("tools.go", include_str!("../kwok/tools.go")),
+    ],
+    stamps: &[],
+};
+
+/// The programs of a lab, each a path that can be started.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    etcd: PathBuf,
+    apiserver: PathBuf,
+    kubernetes: PathBuf,
+    kwok: PathBuf,
+}
+
+impl Programs {
+    /// Finds the programs, and builds those that are missing; `progress` hears what takes long.
+    ///
+    /// `KUBEBUILDER_ASSETS` names a folder with `kube-apiserver` and `etcd` to use instead, as elsewhere in the ecosystem.
+    pub fn prepare(progress: impl Fn(&str)) -> Result<Self> {
+        let kubernetes = KUBERNETES.ready(&progress)?;
+        let kwok = KWOK.ready(&progress)?.join("kwok");
+        let (etcd, apiserver) = match std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) {
+            Some(assets) => (existing(assets.join("etcd"))?, existing(assets.join("kube-apiserver"))?),
+            None => (on_path("etcd")?, kubernetes.join("kube-apiserver")),
+        };
+        Ok(Self { etcd, apiserver, kubernetes, kwok })
+    }
+
+    /// `etcd`.
+    pub fn etcd(&self) -> &Path {
+        &self.etcd
+    }
+
+    /// `kube-apiserver`.
+    pub fn apiserver(&self) -> &Path {
+        &self.apiserver
+    }
+
+    /// `kube-controller-manager`.
+    pub fn controller_manager(&self) -> PathBuf {
+        self.kubernetes.join("kube-controller-manager")
+    }
+
+    /// `kube-scheduler`.
+    pub fn scheduler(&self) -> PathBuf {
+        self.kubernetes.join("kube-scheduler")
+    }
+
+    /// `kubectl`, of the same version as the server.
+    pub fn kubectl(&self) -> PathBuf {
+        self.kubernetes.join("kubectl")
+    }
+
+    /// `kwok`, which plays nodes and their kubelets.
+    pub fn kwok(&self) -> &Path {
+        &self.kwok
+    }
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    if !path.is_file() {
+        bail!(
+            "KUBEBUILDER_ASSETS has no {}: put it there, or unset the variable to use the lab's own build",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+fn on_path(program: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+        .with_context(|| format!("{program} is not installed: on Debian, `apt-get install etcd-server`; or name a folder that has it in KUBEBUILDER_ASSETS"))
+}
+
+/// One Go module of this crate that becomes one binary.
+struct GoBuild {
+    name: &'static str,
+    package: &'static str,
+    binary: &'static str,
+    links: &'static [&'static str],
+    sources: &'static [(&'static str, &'static str)],
+    stamps: &'static [(&'static str, &'static str)],
+}
+
+impl GoBuild {
+    /// The folder with the binary and its links, built if it isn't there yet.
+    fn ready(&self, progress: &impl Fn(&str)) -> Result<PathBuf> {
+        let folder = cache()?.join(format!("{}-{}", self.name, self.key()));
+        if folder.join(self.binary).is_file() {
+            return Ok(folder);
+        }
+        progress(&format!("building {} from source: some minutes, once on this machine", self.name));
+        let parent = cache()?;
+        fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
+        let scratch = tempfile::Builder::new().prefix(".building-").tempdir_in(&parent)?;
+        self.build(scratch.path())?;
+        // Two builders may race: the first rename wins, and the loser finds the same thing there.
+        match fs::rename(scratch.path(), &folder) {
+            Err(error) if !folder.join(self.binary).is_file() => {
+                Err(error).with_context(|| format!("moving the finished build to {}", folder.display()))
+            }
+            _ => Ok(folder),
+        }
+    }
+
+    fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, text) in self.sources.iter().chain(self.stamps) {
+            hash.update(name.as_bytes());
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        }
+        HEXLOWER.encode(&hash.finalize()[..8])
+    }
+
+    fn build(&self, folder: &Path) -> Result<()> {
+        for (name, text) in self.sources {
+            fs::write(folder.join(name), text)?;
+        }
+        let stamps = self.stamps.iter().map(|(key, value)| format!(" -X k8s.io/component-base/version.{key}={value}"));
+        let output = Command::new("go")
+            .args([
+                "build",
+                "-trimpath",
+                "-ldflags",
+                &format!("-s -w{}", stamps.collect::<String>()),
+                "-o",
+                self.binary,
+                self.package,
+            ])
+            .current_dir(folder)
+            .env("CGO_ENABLED", "0")
+            .stdin(Stdio::null())
+            .output()
+            .context("starting `go`: install Go 1.26 or newer to build the lab's Kubernetes")?;
+        if !output.status.success() {
+            bail!("building {} failed:\n{}", self.name, String::from_utf8_lossy(&output.stderr));
+        }
+        for link in self.links {
+            std::os::unix::fs::symlink(self.binary, folder.join(link))?;
+        }
+        Ok(())
+    }
+}
+
+/// `$XDG_CACHE_HOME/holdfast`, or `~/.cache/holdfast`.
+fn cache() -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    Ok(base.context("neither XDG_CACHE_HOME nor HOME is set: the lab needs a cache folder")?.join("holdfast"))
+}
