@@ -126,18 +126,18 @@ impl GoBuild {
         if folder.join(self.binary).is_file() {
             return Ok(folder);
         }
-        progress(&format!("building {} from source: some minutes, once on this machine", self.name));
         let parent = cache()?;
         fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
-        let scratch = tempfile::Builder::new().prefix(".building-").tempdir_in(&parent)?;
-        self.build(scratch.path())?;
-        // Two builders may race: the first rename wins, and the loser finds the same thing there.
-        match fs::rename(scratch.path(), &folder) {
-            Err(error) if !folder.join(self.binary).is_file() => {
-                Err(error).with_context(|| format!("moving the finished build to {}", folder.display()))
-            }
-            _ => Ok(folder),
+        // Suites start side by side: one builds, the others wait for it.
+        let lock = fs::File::create(parent.join(format!(".{}.lock", self.name)))?;
+        lock.lock().context("waiting for another build to end")?;
+        if !folder.join(self.binary).is_file() {
+            progress(&format!("building {} from source: some minutes, once on this machine", self.name));
+            let scratch = tempfile::Builder::new().prefix(".building-").tempdir_in(&parent)?;
+            self.build(scratch.path())?;
+            fs::rename(scratch.path(), &folder).with_context(|| format!("moving the build to {}", folder.display()))?;
         }
+        Ok(folder)
     }
 
     fn key(&self) -> String {
