@@ -9,6 +9,7 @@
 pub mod catalog;
 pub mod facts;
 pub mod inventory;
+pub mod rbac;
 
 pub use catalog::{CONTROLS, Control};
 pub use facts::{KINDS, Kind, Object, project};

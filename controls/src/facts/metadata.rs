@@ -22,9 +22,21 @@ pub struct Meta {
     pub resource_version: String,
     /// The one owner reference with `controller: true`.
     pub owner: Option<Owner>,
+    /// The template that a run was made from, as its controller's labels name it: a run's own name changes every time.
+    pub run_of: Option<Box<str>>,
     /// Where the object comes from.
     pub origin: Origin,
 }
+
+/// Labels by which controllers of runs name what the run was made from, the most lasting first.
+const TEMPLATE_LABELS: [&str; 6] = [
+    "workflows.argoproj.io/cron-workflow",
+    "workflows.argoproj.io/workflow-template",
+    "tekton.dev/pipeline",
+    "tekton.dev/task",
+    "actions.github.com/scale-set-name",
+    "runner-deployment-name",
+];
 
 /// A controller owner reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -62,9 +74,13 @@ pub(crate) struct MetadataShape {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct OwnerShape {
+    #[serde(deserialize_with = "null_as_default")]
     api_version: String,
+    #[serde(deserialize_with = "null_as_default")]
     kind: String,
+    #[serde(deserialize_with = "null_as_default")]
     name: String,
+    #[serde(deserialize_with = "null_as_default")]
     uid: String,
     controller: Option<bool>,
 }
@@ -78,6 +94,8 @@ impl MetadataShape {
     /// Keeps what is needed; labels and annotations are dropped here.
     pub(crate) fn into_meta(self) -> Meta {
         let origin = self.origin();
+        let run_of = TEMPLATE_LABELS.iter().find_map(|key| self.labels.get(*key)).filter(|name| !name.is_empty());
+        let run_of = run_of.map(|name| name.as_str().into());
         let owner = self.owner_references.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| Owner {
             group: owner.api_version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned()),
             kind: owner.kind,
@@ -91,6 +109,7 @@ impl MetadataShape {
             uid: self.uid,
             resource_version: self.resource_version,
             owner,
+            run_of,
             origin,
         }
     }

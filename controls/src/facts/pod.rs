@@ -20,6 +20,10 @@ pub struct PodSpec {
     /// `ephemeralContainers`, in Pods only.
     #[serde(deserialize_with = "null_as_default")]
     pub ephemeral_containers: Vec<Container>,
+    /// `serviceAccountName`; use [`service_account`](Self::service_account), which knows the default.
+    pub service_account_name: Option<Box<str>>,
+    /// `automountServiceAccountToken`; where absent, the service account's own word counts.
+    pub automount_service_account_token: Option<bool>,
 }
 
 /// `Container`, `initContainer` or `EphemeralContainer`: one type, as they differ only in fields that are not read.
@@ -42,6 +46,11 @@ pub struct SecurityContext {
 }
 
 impl PodSpec {
+    /// The service account that the pod runs as: `default` where it names none.
+    pub fn service_account(&self) -> &str {
+        self.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
+    }
+
     /// Every container with its path below the pod specification, `initContainers[0]`: init, ordinary, then ephemeral ones.
     pub fn all_containers(&self) -> impl Iterator<Item = (String, &Container)> {
         let lists = [

@@ -1,5 +1,7 @@
 //! Pods and everything that makes Pods. The members of the family differ in one thing: where the pod template stands.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
@@ -35,6 +37,9 @@ pub struct Workload {
     pub pod: PodSpec,
     /// Field path of the object that holds `metadata` and `spec` of the pod: empty for a Pod, `spec.template` for a Deployment.
     pub template_path: &'static str,
+    /// The label selector of the workload's Pods, as the API takes it in a query; `None` where it has none or it can't be
+    /// written so: then every Pod of the namespace has to be looked at.
+    pub selector: Option<Box<str>>,
 }
 
 impl Workload {
@@ -67,6 +72,8 @@ struct Templated {
 struct TemplatedSpec {
     #[serde(deserialize_with = "null_as_default")]
     template: PodShape,
+    #[serde(deserialize_with = "null_as_default")]
+    selector: Selector,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,16 +92,33 @@ struct ScheduledSpec {
     job_template: Templated,
 }
 
+/// `LabelSelector`; a ReplicationController's plain map of labels reads as an empty one.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Selector {
+    #[serde(deserialize_with = "null_as_default")]
+    match_labels: BTreeMap<String, String>,
+}
+
+impl Selector {
+    /// `app=web,tier=front`. Expressions only narrow, so leaving them out asks for a few Pods more, never for fewer.
+    fn query(&self) -> Option<Box<str>> {
+        let pairs: Vec<_> = self.match_labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        (!pairs.is_empty()).then(|| pairs.join(",").into())
+    }
+}
+
 pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<(Meta, Facts), D::Error> {
-    let (metadata, template, template_path) = if *kind == POD {
+    let (metadata, template, template_path, selector) = if *kind == POD {
         let PodShape { metadata, spec } = PodShape::deserialize(from)?;
-        (metadata, PodShape { spec, ..PodShape::default() }, "")
+        (metadata, PodShape { spec, ..PodShape::default() }, "", None)
     } else if *kind == CRON_JOB {
         let Scheduled { metadata, spec } = Scheduled::deserialize(from)?;
-        (metadata, spec.job_template.spec.template, "spec.jobTemplate.spec.template")
+        (metadata, spec.job_template.spec.template, "spec.jobTemplate.spec.template", None)
     } else {
         let Templated { metadata, spec } = Templated::deserialize(from)?;
-        (metadata, spec.template, "spec.template")
+        let selector = spec.selector.query();
+        (metadata, spec.template, "spec.template", selector)
     };
-    Ok((metadata.into_meta(), Facts::Workload(Workload { pod: template.spec, template_path })))
+    Ok((metadata.into_meta(), Facts::Workload(Workload { pod: template.spec, template_path, selector })))
 }

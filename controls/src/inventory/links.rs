@@ -1,0 +1,291 @@
+//! What a change touches beside its own subject: bindings of a role, workloads of a service account, the namespace of a policy.
+//!
+//! Two small indexes serve it: bindings by role and by subject, workloads by service account. The authorizer answers from the
+//! same ones. Everything else is a range of the objects themselves, which lie in order of kind, namespace and name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use holdfast_model::Resource;
+
+use super::{Inventory, ObjectKey};
+use crate::facts::{Facts, Family, Object, RoleBinding, namespace, role, role_binding};
+
+/// The indexes across objects.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// Bindings by the role that they reference, whether or not it exists.
+    by_role: BTreeMap<ObjectKey, Keys>,
+    /// Bindings by user name; a service account is the user that it authenticates as.
+    users: BTreeMap<Box<str>, Keys>,
+    /// Bindings by group name.
+    groups: BTreeMap<Box<str>, Keys>,
+    /// Workloads by namespace and name of the service account that their Pods run as.
+    accounts: BTreeMap<(Box<str>, Box<str>), Keys>,
+}
+
+type Keys = BTreeSet<Arc<ObjectKey>>;
+
+/// A bound subject, as requests come in: a user or a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Principal {
+    User(Box<str>),
+    Group(Box<str>),
+}
+
+/// The group of every service account.
+pub(crate) const ALL_ACCOUNTS: &str = "system:serviceaccounts";
+/// The group of everyone who has shown a credential.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+
+impl Inventory {
+    /// Enters what an object refers to, gives it its subject and touches what depends on it.
+    pub(super) fn link(&mut self, key: &Arc<ObjectKey>) {
+        let Some(entry) = self.objects.get(key) else { return };
+        if let Some(owner) = &entry.object.meta.owner {
+            self.children.entry(owner.uid.as_str().into()).or_default().insert(key.clone());
+        }
+        match &entry.object.facts {
+            Facts::RoleBinding(binding) => {
+                if let Some(role) = role_key(&entry.object, binding) {
+                    self.links.by_role.entry(role).or_default().insert(key.clone());
+                }
+                for principal in principals(&entry.object, binding) {
+                    self.grant(key, &principal);
+                }
+            }
+            Facts::Workload(workload) => {
+                let account = account_of(&entry.object, workload);
+                self.links.accounts.entry(account).or_default().insert(key.clone());
+            }
+            _ => {}
+        }
+        self.settle_with_children(key);
+        self.touch_dependents(key);
+    }
+
+    /// Takes back what `link` entered; the subject stays for the caller to decide.
+    pub(super) fn unlink(&mut self, key: &Arc<ObjectKey>) {
+        let Some(entry) = self.objects.get(key) else { return };
+        if let Some(owner) = &entry.object.meta.owner {
+            take(&mut self.children, owner.uid.as_str(), key);
+        }
+        match &entry.object.facts {
+            Facts::RoleBinding(binding) => {
+                if let Some(role) = role_key(&entry.object, binding) {
+                    take(&mut self.links.by_role, &role, key);
+                }
+                for principal in principals(&entry.object, binding) {
+                    self.withdraw(key, &principal);
+                }
+            }
+            Facts::Workload(workload) => {
+                let account = account_of(&entry.object, workload);
+                take(&mut self.links.accounts, &account, key);
+            }
+            _ => {}
+        }
+        self.touch_dependents(key);
+    }
+
+    fn grant(&mut self, key: &Arc<ObjectKey>, principal: &Principal) {
+        let index = self.links.index_mut(principal);
+        let keys = index.entry(principal.name().into()).or_default();
+        keys.insert(key.clone());
+        if keys.len() == 1 {
+            self.touch_accounts_of(principal);
+        }
+    }
+
+    fn withdraw(&mut self, key: &Arc<ObjectKey>, principal: &Principal) {
+        let index = self.links.index_mut(principal);
+        take(index, principal.name(), key);
+        if !index.contains_key(principal.name()) {
+            self.touch_accounts_of(principal);
+        }
+    }
+
+    fn touch_dependents(&mut self, key: &Arc<ObjectKey>) {
+        match key.kind.family {
+            Family::Role => {
+                let bindings = self.links.by_role.get(&**key).cloned().unwrap_or_default();
+                self.touch_subjects_of(&bindings);
+            }
+            Family::ServiceAccount => {
+                let account = (key.namespace.as_deref().unwrap_or_default().into(), key.name.as_str().into());
+                let workloads = self.links.accounts.get(&account).cloned().unwrap_or_default();
+                self.touch_subjects_of(&workloads);
+            }
+            Family::NetworkPolicy => self.touch_namespace(key.namespace.as_deref()),
+            // The namespace's owner label and Pod Security version speak for all that is in it.
+            Family::Namespace => self.touch_all_in(&key.name),
+            Family::Ingress | Family::RoleBinding | Family::Service | Family::Workload => {}
+        }
+    }
+
+    /// The workloads whose service account this principal is or contains: whether anything is granted to it has changed.
+    fn touch_accounts_of(&mut self, principal: &Principal) {
+        let name = principal.name();
+        let every = |_: &Box<str>, _: &Box<str>| true;
+        match principal {
+            Principal::User(_) => {
+                let Some((namespace, name)) = account_of_user(name) else { return };
+                let workloads = self.links.accounts.get(&(namespace.into(), name.into())).cloned().unwrap_or_default();
+                self.touch_subjects_of(&workloads);
+            }
+            Principal::Group(_) if name == ALL_ACCOUNTS || name == AUTHENTICATED => self.touch_accounts(every),
+            Principal::Group(_) => {
+                if let Some(namespace) = name.strip_prefix("system:serviceaccounts:").map(str::to_owned) {
+                    self.touch_accounts(|in_namespace, _| **in_namespace == *namespace);
+                }
+            }
+        }
+    }
+
+    fn touch_accounts(&mut self, wanted: impl Fn(&Box<str>, &Box<str>) -> bool) {
+        let found = self.links.accounts.iter().filter(|((namespace, name), _)| wanted(namespace, name));
+        let workloads: Keys = found.flat_map(|(_, keys)| keys.iter().cloned()).collect();
+        self.touch_subjects_of(&workloads);
+    }
+
+    fn touch_subjects_of(&mut self, keys: &Keys) {
+        let subjects = keys.iter().filter_map(|key| self.objects.get(key)?.subject.clone());
+        self.touched.extend(subjects);
+    }
+
+    pub(super) fn touch_namespace(&mut self, name: Option<&str>) {
+        let Some(name) = name else { return };
+        let subject = Resource::cluster_scoped(namespace::NAMESPACE.group, namespace::NAMESPACE.kind, name);
+        if let Some((subject, _)) = self.members.get_key_value(&subject) {
+            self.touched.insert(subject.clone());
+        }
+    }
+
+    fn touch_all_in(&mut self, namespace: &str) {
+        let kinds = crate::facts::KINDS.iter().copied().filter(|kind| kind.namespaced);
+        let subjects: Vec<_> = kinds
+            .flat_map(|kind| self.range_in(kind, namespace).filter_map(|(_, entry)| entry.subject.clone()))
+            .collect();
+        self.touched.extend(subjects);
+    }
+
+    /// Whether this workload's place is the only one of its namespace: asked before it comes and after it went.
+    pub(super) fn is_first_workload(&self, key: &ObjectKey) -> bool {
+        key.kind.family == Family::Workload && key.namespace.as_deref().is_some_and(|name| !self.has_workloads(name))
+    }
+
+    /// The bindings of this principal that count in a namespace, or in the whole cluster for `None`.
+    pub(crate) fn bindings_of<'a>(
+        &'a self,
+        principal: &Principal,
+        namespace: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Object, &'a RoleBinding)> {
+        let first = match namespace {
+            Some(namespace) => ObjectKey::namespaced(&role_binding::ROLE_BINDING, namespace, ""),
+            None => ObjectKey::cluster_scoped(&role_binding::CLUSTER_ROLE_BINDING, ""),
+        };
+        let (kind, namespace) = (first.kind, first.namespace.clone());
+        let keys = self.links.index(principal).get(principal.name());
+        let range = keys.into_iter().flat_map(move |keys| keys.range(first.clone()..));
+        range
+            .take_while(move |key| key.kind == kind && key.namespace == namespace)
+            .filter_map(|key| binding(&self.objects.get(key)?.object))
+    }
+
+    /// Every binding of this principal, wherever it counts.
+    pub(crate) fn all_bindings_of(&self, principal: &Principal) -> impl Iterator<Item = (&Object, &RoleBinding)> {
+        let keys = self.links.index(principal).get(principal.name());
+        keys.into_iter().flatten().filter_map(|key| binding(&self.objects.get(key)?.object))
+    }
+
+    /// The key of the role that a binding references: `None` for a reference that cannot be followed.
+    pub(crate) fn role_of(&self, object: &Object) -> Option<ObjectKey> {
+        binding(object).and_then(|(object, binding)| role_key(object, binding))
+    }
+}
+
+impl Links {
+    fn index(&self, principal: &Principal) -> &BTreeMap<Box<str>, Keys> {
+        match principal {
+            Principal::User(_) => &self.users,
+            Principal::Group(_) => &self.groups,
+        }
+    }
+
+    fn index_mut(&mut self, principal: &Principal) -> &mut BTreeMap<Box<str>, Keys> {
+        match principal {
+            Principal::User(_) => &mut self.users,
+            Principal::Group(_) => &mut self.groups,
+        }
+    }
+}
+
+impl Principal {
+    fn name(&self) -> &str {
+        match self {
+            Self::User(name) | Self::Group(name) => name,
+        }
+    }
+
+    /// The user that a service account authenticates as.
+    pub(crate) fn account(namespace: &str, name: &str) -> Self {
+        Self::User(format!("system:serviceaccount:{namespace}:{name}").into())
+    }
+
+    /// The principal that a binding's subject names; `None` for one that no request can be.
+    pub(crate) fn of(subject: &role_binding::Subject, binding_namespace: Option<&str>) -> Option<Self> {
+        match &*subject.kind {
+            "User" => Some(Self::User(subject.name.clone())),
+            "Group" => Some(Self::Group(subject.name.clone())),
+            "ServiceAccount" => {
+                let own = subject.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+                let namespace = own.or(binding_namespace)?;
+                Some(Self::account(namespace, &subject.name))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn take<K: Ord, Q: Ord + ?Sized>(index: &mut BTreeMap<K, Keys>, at: &Q, key: &ObjectKey)
+where
+    K: std::borrow::Borrow<Q>,
+{
+    if let Some(keys) = index.get_mut(at) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(at);
+        }
+    }
+}
+
+fn binding(object: &Object) -> Option<(&Object, &RoleBinding)> {
+    match &object.facts {
+        Facts::RoleBinding(binding) => Some((object, binding)),
+        _ => None,
+    }
+}
+
+/// A RoleBinding may reference a Role of its namespace or a ClusterRole, a ClusterRoleBinding only a ClusterRole.
+fn role_key(object: &Object, binding: &RoleBinding) -> Option<ObjectKey> {
+    let name = &binding.role_ref.name;
+    match (&*binding.role_ref.kind, &object.meta.namespace) {
+        ("ClusterRole", _) => Some(ObjectKey::cluster_scoped(&role::CLUSTER_ROLE, name)),
+        ("Role", Some(namespace)) => Some(ObjectKey::namespaced(&role::ROLE, namespace, name)),
+        _ => None,
+    }
+}
+
+fn principals(object: &Object, binding: &RoleBinding) -> Vec<Principal> {
+    let namespace = object.meta.namespace.as_deref();
+    binding.subjects.iter().filter_map(|subject| Principal::of(subject, namespace)).collect()
+}
+
+fn account_of(object: &Object, workload: &crate::facts::Workload) -> (Box<str>, Box<str>) {
+    let namespace = object.meta.namespace.as_deref().unwrap_or_default();
+    (namespace.into(), workload.pod.service_account().into())
+}
+
+fn account_of_user(user: &str) -> Option<(&str, &str)> {
+    user.strip_prefix("system:serviceaccount:")?.split_once(':')
+}
