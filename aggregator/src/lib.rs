@@ -4,3 +4,4 @@ pub mod api;
 pub mod authority;
 pub mod certificate;
 pub mod identity;
+pub mod live;

@@ -1,0 +1,64 @@
+//! What just changed, for whoever watches: told after the commit, kept nowhere, never waited for.
+//!
+//! A watcher that is too slow misses changes and is told so; it then reads the present state from the API. The record is
+//! the truth, this is a nudge.
+
+use holdfast_model::{ClusterId, FindingId, RetestId, Severity, Status, Verdict};
+use tokio::sync::broadcast;
+
+/// How many changes a slow watcher may be behind before it misses some.
+const BACKLOG: usize = 1024;
+
+/// One change that has been committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LiveChange {
+    /// A finding is new or not as it was.
+    Finding {
+        /// Which.
+        finding: FindingId,
+        /// Of which cluster.
+        cluster: ClusterId,
+        /// Where it stands now.
+        status: Status,
+        /// Its severity in force.
+        severity: Severity,
+    },
+    /// An agent connected, left, or was revoked; or the cluster's coverage or scope changed.
+    Cluster {
+        /// Which.
+        cluster: ClusterId,
+    },
+    /// A retest was answered.
+    Retest {
+        /// Which.
+        retest: RetestId,
+        /// Of which finding.
+        finding: FindingId,
+        /// The answer.
+        verdict: Verdict,
+    },
+}
+
+/// Where changes are told and watched. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Live {
+    sender: broadcast::Sender<LiveChange>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { sender: broadcast::Sender::new(BACKLOG) }
+    }
+}
+
+impl Live {
+    /// Tells everybody who watches now. Nobody watching is no error.
+    pub fn tell(&self, change: LiveChange) {
+        let _ = self.sender.send(change);
+    }
+
+    /// Watches from now on.
+    pub fn watch(&self) -> broadcast::Receiver<LiveChange> {
+        self.sender.subscribe()
+    }
+}
