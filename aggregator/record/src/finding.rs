@@ -9,6 +9,7 @@ use holdfast_model::{
     UnixMillis,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One primary record for one (cluster, resource, control).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,8 @@ pub struct Finding {
     pub status: Status,
     /// Severity by the catalog, as the last failing statement gave it.
     pub base_severity: Severity,
-    /// Severity by calibration, where one is in force.
-    pub calibrated: Option<Severity>,
+    /// The calibration in force, if any.
+    pub calibration: Option<Calibration>,
     /// Version of the control that the last judgement used.
     pub control_version: u32,
     /// Where it failed when it was last seen failing.
@@ -43,6 +44,8 @@ pub struct Finding {
     pub first_seen_at: UnixMillis,
     /// Last change of this record.
     pub changed_at: UnixMillis,
+    /// Last change of its status.
+    pub status_at: UnixMillis,
     /// Since when it is resolved.
     pub resolved_at: Option<UnixMillis>,
     /// Who said that it is fixed; none where Holdfast saw it for itself.
@@ -72,6 +75,19 @@ pub struct Finding {
 impl Finding {
     /// The severity that counts: calibrated, else the catalog's.
     pub fn severity(&self) -> Severity {
-        self.calibrated.unwrap_or(self.base_severity)
+        self.calibration.as_ref().map_or(self.base_severity, |calibration| calibration.severity)
     }
+}
+
+/// What moved a severity away from the catalog's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// The severity in force.
+    pub severity: Severity,
+    /// Why, in one plain sentence.
+    pub cause: String,
+    /// Readings, rule and approver.
+    pub detail: Value,
+    /// Since when.
+    pub at: UnixMillis,
 }

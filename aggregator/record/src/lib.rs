@@ -3,10 +3,12 @@
 //! No clock, no randomness, no database: time, drawn ids and what the catalog knows come in as arguments; storing and
 //! sending follow elsewhere. A test of a rule needs no more than a value.
 
+pub mod entry;
 pub mod finding;
 pub mod lifecycle;
 pub mod retest;
 
-pub use finding::Finding;
+pub use entry::Entry;
+pub use finding::{Calibration, Finding};
 pub use lifecycle::{Command, Context, Decision, Refused, decide};
 pub use retest::{RetestCause, RetestChange};

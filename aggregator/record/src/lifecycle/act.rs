@@ -4,6 +4,7 @@ use holdfast_model::{RetiredReason, Severity, Status};
 use serde_json::{Value, json};
 
 use super::{Change, Decision, Refused};
+use crate::finding::Calibration;
 use crate::retest::RetestCause;
 
 type Outcome = Result<Option<Decision>, Refused>;
@@ -75,16 +76,14 @@ pub(super) fn recalibrate(
     cause: &str,
     detail: &Value,
 ) -> Option<Decision> {
-    if change.finding.calibrated == severity {
+    if change.finding.calibration.as_ref().map(|calibration| calibration.severity) == severity {
         return None;
     }
     let from = change.finding.severity();
-    change.finding.calibrated = severity;
+    let at = change.context.now;
+    change.finding.calibration =
+        severity.map(|severity| Calibration { severity, cause: cause.to_owned(), detail: detail.clone(), at });
     let to = change.finding.severity();
-    change.event(
-        "severity-recalibrated",
-        cause,
-        json!({ "from": from.word(), "to": to.word(), "reading": detail }),
-    );
+    change.event("severity-recalibrated", cause, json!({ "from": from.word(), "to": to.word(), "reading": detail }));
     change.done()
 }

@@ -168,6 +168,7 @@ pub fn decide(
 /// A decision in the making: the next state and what led to it.
 struct Change<'c> {
     context: &'c Context<'c>,
+    from: Option<Status>,
     finding: Finding,
     events: Vec<Activity>,
     retest: RetestChange,
@@ -175,11 +176,20 @@ struct Change<'c> {
 
 impl<'c> Change<'c> {
     fn of(context: &'c Context<'c>, finding: &Finding) -> Self {
-        Self { context, finding: finding.clone(), events: Vec::new(), retest: RetestChange::Keep }
+        Self {
+            context,
+            from: Some(finding.status),
+            finding: finding.clone(),
+            events: Vec::new(),
+            retest: RetestChange::Keep,
+        }
     }
 
     fn done(mut self) -> Option<Decision> {
         self.finding.changed_at = self.context.now;
+        if self.from != Some(self.finding.status) {
+            self.finding.status_at = self.context.now;
+        }
         Some(Decision { finding: self.finding, events: self.events, retest: self.retest })
     }
 

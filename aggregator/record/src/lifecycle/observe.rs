@@ -15,6 +15,7 @@ pub(super) fn unknown(context: &Context<'_>, observed: &Observed<'_>) -> Option<
     };
     let mut change = Change {
         context,
+        from: None,
         finding: first(context, observed, *severity, locations),
         events: Vec::new(),
         retest: crate::RetestChange::Keep,
@@ -36,7 +37,7 @@ fn first(context: &Context<'_>, observed: &Observed<'_>, severity: Severity, loc
         key: observed.key.clone(),
         status: Status::Open,
         base_severity: severity,
-        calibrated: None,
+        calibration: None,
         control_version: observed.statement.control_version,
         locations: locations.to_vec(),
         origin: observed.origin.clone(),
@@ -46,6 +47,7 @@ fn first(context: &Context<'_>, observed: &Observed<'_>, severity: Severity, loc
         opened_at: context.now,
         first_seen_at: context.now,
         changed_at: context.now,
+        status_at: context.now,
         resolved_at: None,
         claimed_by: None,
         verified_at: None,

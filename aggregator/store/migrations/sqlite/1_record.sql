@@ -1,0 +1,207 @@
+-- The record: one table a noun. Times are Unix milliseconds, ids are 16 bytes, flags are 0 or 1.
+-- The PostgreSQL folder holds the same tables; the conformance suite runs on both.
+
+CREATE TABLE cluster (
+    id BLOB NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    fingerprint TEXT,
+    server_version TEXT,
+    agent_version TEXT,
+    controls TEXT NOT NULL,
+    clock_offset BIGINT,
+    added_at BIGINT NOT NULL,
+    last_seen_at BIGINT,
+    revoked_at BIGINT,
+    epoch BIGINT NOT NULL,
+    sequence BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX cluster_fingerprint ON cluster (fingerprint) WHERE fingerprint IS NOT NULL AND revoked_at IS NULL;
+
+CREATE TABLE credential (
+    cluster BLOB NOT NULL,
+    serial TEXT NOT NULL,
+    certificate BLOB NOT NULL,
+    key_hash BLOB NOT NULL,
+    issued_at BIGINT NOT NULL,
+    not_after BIGINT NOT NULL,
+    first_used_at BIGINT,
+    revoked_at BIGINT,
+    PRIMARY KEY (cluster, serial)
+);
+
+CREATE TABLE join_token (
+    id BLOB NOT NULL PRIMARY KEY,
+    cluster BLOB NOT NULL,
+    secret_hash BLOB NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    uses BIGINT NOT NULL,
+    used BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+CREATE INDEX join_token_cluster ON join_token (cluster);
+
+CREATE TABLE enrolment (
+    token BLOB NOT NULL,
+    key_hash BLOB NOT NULL,
+    cluster BLOB NOT NULL,
+    at BIGINT NOT NULL,
+    PRIMARY KEY (token, key_hash)
+);
+
+CREATE TABLE api_token (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    role TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    last_used_at BIGINT,
+    revoked_at BIGINT
+);
+
+CREATE TABLE finding (
+    cluster BLOB NOT NULL,
+    id BLOB NOT NULL,
+    pattern BLOB NOT NULL,
+    api_group TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    control TEXT NOT NULL,
+    status TEXT NOT NULL,
+    severity BIGINT NOT NULL,
+    owner TEXT,
+    unverified BIGINT NOT NULL,
+    statement BLOB,
+    retest BLOB,
+    changed_at BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (cluster, id)
+);
+CREATE UNIQUE INDEX finding_id ON finding (id);
+CREATE INDEX finding_pattern ON finding (pattern);
+CREATE INDEX finding_severity ON finding (severity, id);
+
+CREATE TABLE finding_count (
+    cluster BLOB NOT NULL,
+    severity BIGINT NOT NULL,
+    status TEXT NOT NULL,
+    findings BIGINT NOT NULL,
+    PRIMARY KEY (cluster, severity, status)
+);
+
+CREATE TABLE event (
+    cluster BLOB NOT NULL,
+    id BLOB NOT NULL,
+    at BIGINT NOT NULL,
+    finding BLOB,
+    event TEXT NOT NULL,
+    body TEXT,
+    leaf BLOB NOT NULL,
+    log_index BIGINT,
+    PRIMARY KEY (id)
+);
+CREATE INDEX event_finding ON event (finding, id) WHERE finding IS NOT NULL;
+CREATE INDEX event_unsequenced ON event (id) WHERE log_index IS NULL;
+CREATE UNIQUE INDEX event_log_index ON event (log_index) WHERE log_index IS NOT NULL;
+
+CREATE TABLE log_tile (
+    level BIGINT NOT NULL,
+    number BIGINT NOT NULL,
+    hashes BLOB NOT NULL,
+    PRIMARY KEY (level, number)
+);
+
+CREATE TABLE log_head (
+    size BIGINT NOT NULL PRIMARY KEY,
+    root BLOB NOT NULL,
+    at BIGINT NOT NULL,
+    signed TEXT NOT NULL,
+    signature BLOB NOT NULL,
+    certificate BLOB NOT NULL
+);
+
+CREATE TABLE retest (
+    cluster BLOB NOT NULL,
+    id BLOB NOT NULL,
+    finding BLOB NOT NULL,
+    cause TEXT NOT NULL,
+    state TEXT NOT NULL,
+    requested_at BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    nonce BLOB,
+    observed BIGINT NOT NULL,
+    sent_at BIGINT,
+    answered_at BIGINT,
+    verdict TEXT,
+    reason TEXT,
+    reach TEXT,
+    PRIMARY KEY (cluster, id)
+);
+CREATE UNIQUE INDEX retest_id ON retest (id);
+CREATE INDEX retest_finding ON retest (finding, requested_at);
+CREATE INDEX retest_due ON retest (cluster, due_at) WHERE state IN ('waiting', 'sent');
+
+CREATE TABLE receipt (
+    cluster BLOB NOT NULL,
+    retest BLOB NOT NULL,
+    finding BLOB NOT NULL,
+    testimony TEXT NOT NULL,
+    agent_signature BLOB NOT NULL,
+    agent_certificate BLOB NOT NULL,
+    recorded_at BIGINT NOT NULL,
+    event BLOB NOT NULL,
+    receipt TEXT,
+    PRIMARY KEY (cluster, retest)
+);
+CREATE UNIQUE INDEX receipt_retest ON receipt (retest);
+CREATE INDEX receipt_unsigned ON receipt (recorded_at) WHERE receipt IS NULL;
+
+CREATE TABLE pattern (
+    id BLOB NOT NULL PRIMARY KEY,
+    api_group TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    control TEXT NOT NULL,
+    active BIGINT NOT NULL,
+    band TEXT NOT NULL,
+    band_since BIGINT,
+    state TEXT,
+    changed BIGINT NOT NULL
+);
+CREATE INDEX pattern_active ON pattern (active, id);
+CREATE INDEX pattern_changed ON pattern (id) WHERE changed = 1;
+
+CREATE TABLE coverage (
+    cluster BLOB NOT NULL,
+    subject TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (cluster, subject)
+);
+
+CREATE TABLE scope_exclusion (
+    cluster BLOB NOT NULL,
+    namespace TEXT NOT NULL,
+    set_at BIGINT NOT NULL,
+    PRIMARY KEY (cluster, namespace)
+);
+
+CREATE TABLE scope_proposal (
+    cluster BLOB NOT NULL,
+    namespace TEXT NOT NULL,
+    label TEXT NOT NULL,
+    value TEXT NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (cluster, namespace, label)
+);
+
+CREATE TABLE setting (
+    name TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL,
+    set_at BIGINT NOT NULL
+);

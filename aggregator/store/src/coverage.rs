@@ -1,0 +1,58 @@
+//! What each cluster's agent can and cannot see.
+
+use holdfast_model::{ClusterId, Coverage};
+
+use crate::error::Result;
+use crate::sql::{Fields, Sql, chunks};
+use crate::{Store, Tx};
+
+/// A coverage state with whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterCoverage {
+    /// Whose it is.
+    pub cluster: ClusterId,
+    /// What and how.
+    pub coverage: Coverage,
+}
+
+fn read(row: &Fields<'_>) -> Result<ClusterCoverage> {
+    let coverage = Coverage {
+        subject: row.text("subject")?,
+        state: row.word("state")?,
+        reason: row.text("reason")?,
+        since: row.int("since")?,
+    };
+    Ok(ClusterCoverage { cluster: row.id("cluster")?, coverage })
+}
+
+impl Store {
+    /// The coverage of one cluster, or of all, by cluster and subject.
+    pub async fn coverage(&self, cluster: Option<ClusterId>) -> Result<Vec<ClusterCoverage>> {
+        let mut sql = Sql::new("coverage", "SELECT cluster, subject, state, reason, since FROM coverage");
+        if let Some(cluster) = cluster {
+            sql.push(" WHERE cluster = ").place(cluster);
+        }
+        sql.push(" ORDER BY cluster, subject");
+        sql.all(&mut *self.reader().await?, read).await
+    }
+}
+
+impl Tx {
+    /// Keeps what changed. A later state of the same subject replaces the one before; each subject at most once a call.
+    pub async fn put_coverage(&mut self, cluster: ClusterId, changed: &[Coverage]) -> Result<()> {
+        for chunk in chunks(changed) {
+            let mut sql =
+                Sql::new("put coverage", "INSERT INTO coverage (cluster, subject, state, reason, since) VALUES ");
+            sql.rows(chunk, |row, coverage| {
+                row.value(cluster).value(coverage.subject.as_str()).value(coverage.state.word());
+                row.value(coverage.reason.as_str()).value(coverage.since);
+            });
+            sql.push(
+                " ON CONFLICT (cluster, subject) DO UPDATE SET state = excluded.state, reason = excluded.reason, \
+                 since = excluded.since",
+            );
+            sql.run(self.connection()).await?;
+        }
+        Ok(())
+    }
+}

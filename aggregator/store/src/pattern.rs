@@ -1,0 +1,141 @@
+//! Patterns: in how many clusters a problem is active, kept with every write, and the band that follows from it.
+
+use std::collections::BTreeMap;
+
+use holdfast_model::{Band, ControlId, PatternId, Resource, UnixMillis};
+use holdfast_record::Finding;
+
+use crate::error::Result;
+use crate::finding::Written;
+use crate::sql::{Fields, Sql, chunks};
+use crate::{Store, Tx};
+
+/// One pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    /// Derived from what follows.
+    pub id: PatternId,
+    /// The resource, the same in every cluster.
+    pub resource: Resource,
+    /// The control that fails.
+    pub control: ControlId,
+    /// In how many clusters its finding is active.
+    pub active: u64,
+    /// The band that it is in.
+    pub band: Band,
+    /// Since when.
+    pub band_since: Option<UnixMillis>,
+    /// What the fleet's worker keeps to decide the next change; its own form.
+    pub state: Option<String>,
+}
+
+/// Which patterns are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PatternFilter {
+    /// Of this control.
+    pub control: Option<String>,
+    /// In this band.
+    pub band: Option<Band>,
+    /// Active in at least this many clusters.
+    pub active_at_least: u64,
+    /// After this one: its count and id.
+    pub after: Option<(u64, PatternId)>,
+}
+
+const COLUMNS: &str =
+    "SELECT id, api_group, kind, namespace, name, control, active, band, band_since, state FROM pattern";
+
+fn read(row: &Fields<'_>) -> Result<Pattern> {
+    let namespace = Some(row.text("namespace")?).filter(|namespace| !namespace.is_empty());
+    Ok(Pattern {
+        id: row.id("id")?,
+        resource: Resource {
+            group: row.text("api_group")?,
+            kind: row.text("kind")?,
+            namespace,
+            name: row.text("name")?,
+        },
+        control: ControlId::from(row.text("control")?),
+        active: row.count("active")?,
+        band: row.word("band")?,
+        band_since: row.optional_int("band_since")?,
+        state: row.optional_text("state")?,
+    })
+}
+
+impl Store {
+    /// Patterns, most clusters first, at most this many.
+    pub async fn patterns(&self, filter: &PatternFilter, limit: u32) -> Result<Vec<Pattern>> {
+        let mut sql = Sql::new("patterns", COLUMNS);
+        sql.push(" WHERE active >= ").place(filter.active_at_least);
+        if let Some(control) = &filter.control {
+            sql.push(" AND control = ").place(control.as_str());
+        }
+        if let Some(band) = filter.band {
+            sql.push(" AND band = ").place(band.word());
+        }
+        if let Some((active, id)) = filter.after {
+            sql.push(" AND (active, id) < (").place(active).push(", ").place(id).push(")");
+        }
+        sql.push(" ORDER BY active DESC, id DESC LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, read).await
+    }
+
+    /// One pattern.
+    pub async fn pattern(&self, id: PatternId) -> Result<Option<Pattern>> {
+        let sql = Sql::new("pattern", &format!("{COLUMNS} WHERE id = $1")).bind(id);
+        sql.optional(&mut *self.reader().await?, read).await
+    }
+}
+
+impl Tx {
+    /// Patterns whose count changed since the fleet's worker last looked, held until the commit.
+    pub async fn lock_changed_patterns(&mut self, limit: u32) -> Result<Vec<Pattern>> {
+        let text = format!("{COLUMNS} WHERE changed = 1 ORDER BY id LIMIT $1{}", self.for_update());
+        Sql::new("changed patterns", &text).bind(limit).all(self.connection(), read).await
+    }
+
+    /// Patterns in a band above the least, held until the commit: a change of the fleet may move them without a finding.
+    pub async fn lock_banded_patterns(&mut self, after: Option<PatternId>, limit: u32) -> Result<Vec<Pattern>> {
+        let mut sql = Sql::new("banded patterns", COLUMNS);
+        sql.push(" WHERE (active > 1 OR band <> ").place(Band::Isolated.word()).push(")");
+        if let Some(after) = after {
+            sql.push(" AND id > ").place(after);
+        }
+        sql.push(" ORDER BY id LIMIT ").place(limit).push(self.for_update());
+        sql.all(self.connection(), read).await
+    }
+
+    /// Keeps what the fleet's worker decided; the pattern no longer counts as changed.
+    pub async fn put_band(&mut self, pattern: &Pattern) -> Result<()> {
+        let text = "UPDATE pattern SET band = $1, band_since = $2, state = $3, changed = 0 WHERE id = $4";
+        let sql = Sql::new("put band", text).bind(pattern.band.word()).bind(pattern.band_since);
+        sql.bind(pattern.state.as_deref()).bind(pattern.id).run_one(self.connection()).await
+    }
+
+    /// Folds what was written into the counts; in the order of ids, so that two writers never wait for each other.
+    pub(crate) async fn count_patterns(&mut self, written: &[Written<'_>]) -> Result<()> {
+        let mut deltas: BTreeMap<PatternId, (i64, &Finding)> = BTreeMap::new();
+        for Written { before, after } in written {
+            let was = i64::from(before.is_some_and(|(status, _)| status.is_active()));
+            let delta = i64::from(after.status.is_active()) - was;
+            deltas.entry(after.pattern).or_insert((0, after)).0 += delta;
+        }
+        let deltas: Vec<_> = deltas.into_iter().filter(|(_, (delta, _))| *delta != 0).collect();
+        for chunk in chunks(&deltas) {
+            let mut sql = Sql::new(
+                "count patterns",
+                "INSERT INTO pattern (id, api_group, kind, namespace, name, control, active, band, changed) VALUES ",
+            );
+            sql.rows(chunk, |row, (id, (delta, finding))| {
+                let Resource { group, kind, namespace, name } = &finding.key.resource;
+                row.value(*id).value(group.as_str()).value(kind.as_str());
+                row.value(namespace.as_deref().unwrap_or("")).value(name.as_str());
+                row.value(finding.key.control.as_str()).value(*delta).value(Band::Isolated.word()).value(true);
+            });
+            sql.push(" ON CONFLICT (id) DO UPDATE SET active = pattern.active + excluded.active, changed = 1");
+            sql.run(self.connection()).await?;
+        }
+        Ok(())
+    }
+}
