@@ -1,1 +1,5 @@
 //! What the suites share. The suites themselves stand in `suites/`, one story or one oracle a file.
+
+pub mod programs;
+pub mod story;
+pub mod tier;

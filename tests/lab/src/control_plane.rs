@@ -207,7 +207,7 @@ impl ControlPlane {
             format!("--client-ca-file={}", self.pki.path("ca.crt")),
             format!("--tls-cert-file={}", self.pki.path("server.crt")),
             format!("--tls-private-key-file={}", self.pki.path("server.key")),
-            format!("--service-account-key-file={}", self.pki.path("service-account.key")),
+            format!("--service-account-key-file={}", self.pki.path("service-account.pub")),
             format!("--service-account-signing-key-file={}", self.pki.path("service-account.key")),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             "--service-cluster-ip-range=10.0.0.0/16".to_owned(),

@@ -34,7 +34,7 @@ impl Pki {
         Ok(Self { folder: folder.to_owned(), issuer: Issuer::from_ca_cert_pem(&certificate, key)? })
     }
 
-    /// The path of one of its files: `ca.crt`, `server.crt`, `server.key`, `service-account.key`.
+    /// The path of one of its files: `ca.crt`, `server.crt`, `server.key`, `service-account.key`, `service-account.pub`.
     pub(crate) fn path(&self, file: &str) -> String {
         self.folder.join(file).display().to_string()
     }
@@ -76,7 +76,9 @@ fn found(folder: &Path) -> Result<()> {
 
     write_secret(&folder.join("ca.key"), &key.serialize_pem())?;
     write_secret(&folder.join("server.key"), &server_key.serialize_pem())?;
-    write_secret(&folder.join("service-account.key"), &KeyPair::generate()?.serialize_pem())?;
+    let accounts = KeyPair::generate()?;
+    write_secret(&folder.join("service-account.key"), &accounts.serialize_pem())?;
+    fs::write(folder.join("service-account.pub"), accounts.public_key_pem())?;
     fs::write(folder.join("server.crt"), server.pem())?;
     // Last: its presence says that the folder is complete.
     fs::write(folder.join("ca.crt"), certificate.pem())?;

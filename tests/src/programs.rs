@@ -1,0 +1,88 @@
+//! Holdfast's own programs, as processes: what can be killed with -9 must be one.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+
+/// How long anything may take that a test waits for. Only a failing test waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The path of a program of this workspace, built beside the test that asks.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder = test.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
+    let path = folder.context("this test does not stand in a target folder")?.join(name);
+    if !path.is_file() {
+        bail!("{name} is not built: run `cargo build --workspace --bins` first, as `make test` does");
+    }
+    Ok(path)
+}
+
+/// A program that ends with the test. Its output goes to a log that a failure shows.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program.
+    pub fn start(name: &str, log: &Path, args: &[String], env: &[(&str, &str)]) -> Result<Self> {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let mut command = Command::new(program(name)?);
+        command.args(args).envs(env.iter().copied()).stdin(Stdio::null());
+        command.stdout(file.try_clone()?).stderr(file).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("starting {name}"))?;
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+    }
+
+    /// Ends it as `kill -9` does: no destructor runs, nothing is flushed.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("killing {}", self.name))
+    }
+
+    /// Fails if it has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended with {status}; its log ends with:\n{}", self.name, self.tail()),
+        }
+    }
+
+    /// The last lines of its log.
+    pub fn tail(&self) -> String {
+        let text = std::fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+/// Ports that are free now; each is held until all are known, so that they differ.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// Waits for a condition and answers what it found; the last answer is in the error.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = String::from("nothing yet");
+    while Instant::now() < deadline {
+        match look().await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => {}
+            Err(error) => last = format!("{error:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!("waited {} s for {what}: {last}", PATIENCE.as_secs())
+}

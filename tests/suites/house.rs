@@ -1,0 +1,64 @@
+//! The house rules that a compiler does not know: which room may use what, and what every document must be.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+const PURE: &[&str] = &["holdfast-model", "holdfast-controls", "holdfast-record"];
+const IMPURE: &[&str] =
+    &["tokio", "kube", "kube-client", "tonic", "sqlx", "sqlx-core", "axum", "aya", "reqwest", "rustls"];
+
+#[test]
+fn a_pure_room_depends_on_no_crate_that_does_io() -> Result<()> {
+    for room in PURE {
+        let tree = cargo(&["tree", "-p", room, "-e", "normal", "--prefix", "none", "--format", "{p}"])?;
+        let found: Vec<_> =
+            tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| IMPURE.contains(name)).collect();
+        ensure!(found.is_empty(), "{room} is a pure room, but depends on {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn one_tls_stack_and_no_second_crypto_library() -> Result<()> {
+    let tree = cargo(&["tree", "--workspace", "-e", "normal,build", "--prefix", "none", "--format", "{p}"])?;
+    let unwanted = ["ring", "openssl-sys", "native-tls", "backoff", "chrono-tz"];
+    let found: Vec<_> =
+        tree.lines().filter_map(|line| line.split(' ').next()).filter(|name| unwanted.contains(name)).collect();
+    ensure!(found.is_empty(), "these crates may not be in the build: {found:?}");
+    Ok(())
+}
+
+#[test]
+fn every_room_says_what_it_is() -> Result<()> {
+    for room in [
+        "proto",
+        "proto/model",
+        "controls",
+        "agent",
+        "aggregator",
+        "aggregator/record",
+        "aggregator/store",
+        "cli",
+        "tests",
+        "tests/lab",
+    ] {
+        let readme = root().join(room).join("README.md");
+        let text = std::fs::read_to_string(&readme).with_context(|| format!("{room} has no README.md"))?;
+        ensure!(text.lines().count() <= 40, "{room}/README.md is longer than 40 lines");
+    }
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    ensure!(readme.lines().count() <= 120, "README.md is longer than 120 lines");
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Result<String> {
+    let output = Command::new(env!("CARGO")).args(args).args(["--offline", "--locked"]).current_dir(root()).output()?;
+    ensure!(output.status.success(), "cargo {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
