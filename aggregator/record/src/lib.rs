@@ -6,6 +6,7 @@
 pub mod entry;
 pub mod finding;
 pub mod lifecycle;
+pub mod merkle;
 pub mod retest;
 
 pub use entry::Entry;
