@@ -8,7 +8,9 @@
 
 pub mod catalog;
 pub mod facts;
+pub mod fix;
 pub mod inventory;
+pub mod pod_security;
 pub mod rbac;
 
 pub use catalog::{CONTROLS, Control};

@@ -8,7 +8,10 @@ use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severit
 use crate::facts::pod::PodSpec;
 use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service, ServiceAccount};
 use crate::inventory::Inventory;
+use crate::pod_security::Version;
 
+#[cfg(test)]
+pub(crate) mod check;
 pub mod workload;
 
 /// One thing that must be true of a resource.
@@ -42,8 +45,11 @@ pub struct Control {
 /// What a control looks at. Each pushes the places where it fails; none means that it holds.
 #[derive(Debug, Clone, Copy)]
 pub enum Judge {
-    /// A pod specification, of a template or of a Pod. Paths are relative to the pod specification.
+    /// A pod specification, of a template or of a Pod. Paths are relative to the pod specification, except that
+    /// `metadata.…` is beside it.
     Pod(fn(&PodSpec, &mut Vec<Location>)),
+    /// The same, under a version of the Pod Security Standards.
+    PodUnder(fn(&PodSpec, Version, &mut Vec<Location>)),
     /// A pod specification with the rest of the cluster in view. Paths are relative to the pod specification.
     Workload(fn(&View<PodSpec>, &mut Vec<Location>)),
     /// A Role or a ClusterRole.
@@ -71,11 +77,32 @@ pub struct View<'a, F> {
     pub around: &'a Inventory,
 }
 
-/// How a patch is made from the places where a control fails.
+/// How a patch is made from the places where a control fails, as data for [`fix::patch`](crate::fix::patch).
 #[derive(Debug, Clone, Copy)]
 pub enum Fix {
-    /// Set this field, given by its path below the container, to a JSON value.
-    SetInContainer(&'static str, &'static str),
+    /// Set a field to a JSON value. The place is the field, or its first missing ancestor, which is then made with it.
+    Set {
+        /// The end of the field's path: `securityContext.privileged`.
+        field: &'static str,
+        /// The value, as JSON.
+        to: &'static str,
+    },
+    /// Remove the field or the list element that the place names, by the end of its path: `capabilities.add[]`. `[]` stands
+    /// for any index or key, `*` for any field.
+    Remove(&'static str),
+    /// For each place, the first of these that fits it.
+    FirstOf(&'static [Fix]),
+}
+
+impl Judge {
+    /// Asks a judge of pods alone; any other pushes nothing.
+    pub fn pod(&self, pod: &PodSpec, policy: Version, fails: &mut Vec<Location>) {
+        match self {
+            Self::Pod(judge) => judge(pod, fails),
+            Self::PodUnder(judge) => judge(pod, policy, fails),
+            _ => {}
+        }
+    }
 }
 
 impl Control {

@@ -9,15 +9,19 @@ use std::fmt;
 use holdfast_model::{Origin, Resource};
 use serde::{Deserialize, Deserializer, Serialize};
 
+mod container;
 pub mod ingress;
 pub mod metadata;
 pub mod namespace;
 pub mod network_policy;
 pub mod pod;
+mod resources;
 pub mod role;
 pub mod role_binding;
+mod security_context;
 pub mod service;
 pub mod service_account;
+mod volume;
 pub mod workload;
 
 pub use ingress::Ingress;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::pod::PodSpec;
+use super::pod::{PodSpec, ProfileAnnotation};
 use super::{Facts, Family, Kind, null_as_default};
 
 macro_rules! kinds {
@@ -45,7 +45,14 @@ pub struct Workload {
 impl Workload {
     /// Field path of the pod specification: `spec`, `spec.template.spec`.
     pub fn spec_path(&self) -> String {
-        if self.template_path.is_empty() { "spec".to_owned() } else { format!("{}.spec", self.template_path) }
+        self.rooted("").trim_end_matches('.').to_owned()
+    }
+
+    /// A path that a judge of pods gave, from the object's root: below the pod specification, or `metadata.…` beside it.
+    pub fn rooted(&self, path: &str) -> String {
+        let dot = if self.template_path.is_empty() { "" } else { "." };
+        let spec = if path.starts_with("metadata.") { "" } else { "spec." };
+        format!("{}{dot}{spec}{path}", self.template_path)
     }
 }
 
@@ -108,17 +115,26 @@ impl Selector {
     }
 }
 
+impl PodShape {
+    /// The pod's facts, and its metadata apart from them.
+    fn split(mut self) -> (MetadataShape, PodSpec) {
+        let annotations = self.metadata.annotations.iter();
+        self.spec.profile_annotations =
+            annotations.filter_map(|(key, value)| ProfileAnnotation::forbidden(key, value)).collect();
+        (self.metadata, self.spec)
+    }
+}
+
 pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<(Meta, Facts), D::Error> {
-    let (metadata, template, template_path, selector) = if *kind == POD {
-        let PodShape { metadata, spec } = PodShape::deserialize(from)?;
-        (metadata, PodShape { spec, ..PodShape::default() }, "", None)
+    let (metadata, pod, template_path, selector) = if *kind == POD {
+        let (metadata, pod) = PodShape::deserialize(from)?.split();
+        (metadata, pod, "", None)
     } else if *kind == CRON_JOB {
         let Scheduled { metadata, spec } = Scheduled::deserialize(from)?;
-        (metadata, spec.job_template.spec.template, "spec.jobTemplate.spec.template", None)
+        (metadata, spec.job_template.spec.template.split().1, "spec.jobTemplate.spec.template", None)
     } else {
         let Templated { metadata, spec } = Templated::deserialize(from)?;
-        let selector = spec.selector.query();
-        (metadata, spec.template, "spec.template", selector)
+        (metadata, spec.template.split().1, "spec.template", spec.selector.query())
     };
-    Ok((metadata.into_meta(), Facts::Workload(Workload { pod: template.spec, template_path, selector })))
+    Ok((metadata.into_meta(), Facts::Workload(Workload { pod, template_path, selector })))
 }

@@ -10,6 +10,7 @@ use super::{Inventory, ObjectKey};
 use crate::catalog::{self, Control, Judge, View};
 use crate::facts::pod::PodSpec;
 use crate::facts::{Facts, Family, Kind, Object, namespace, workload};
+use crate::pod_security::Version;
 
 /// The answer of every control that applies to one subject.
 #[derive(Debug, Clone)]
@@ -104,6 +105,10 @@ impl Inventory {
         let mut fails = Vec::new();
         match (control.judge, subject.itself.map(|object| (object, &object.facts))) {
             (Judge::Pod(judge), _) => return judge_pods(subject, |_, pod, fails| judge(pod, fails)),
+            (Judge::PodUnder(judge), _) => {
+                let policy = self.policy(subject.resource.namespace.as_deref());
+                return judge_pods(subject, |_, pod, fails| judge(pod, policy, fails));
+            }
             (Judge::Workload(judge), _) => {
                 return judge_pods(subject, |object, pod, fails| judge(&self.view(object, pod), fails));
             }
@@ -129,6 +134,18 @@ impl Inventory {
             _ => return None,
         }
         Some(fails)
+    }
+
+    /// The version of the Pod Security Standards that counts in a namespace: the one that it enforces, else the newest. To
+    /// name an older one hides nothing: of what these controls look at, an older version only allows less.
+    fn policy(&self, namespace: Option<&str>) -> Version {
+        let key = namespace.map(|name| ObjectKey::cluster_scoped(&namespace::NAMESPACE, name));
+        match key.and_then(|key| self.get(&key)).map(|object| &object.facts) {
+            Some(Facts::Namespace(namespace)) if namespace.enforce.level.is_some() => {
+                namespace.enforce.version.as_deref().and_then(Version::parse).unwrap_or(Version::LATEST)
+            }
+            _ => Version::LATEST,
+        }
     }
 
     fn view<'a, F>(&'a self, object: &'a Object, facts: &'a F) -> View<'a, F> {
@@ -188,12 +205,14 @@ fn implied_reads(control: &Control, subject: &Subject) -> &'static [&'static Kin
     const PODS: &[&Kind] = &[&workload::POD];
     const BY_REPLICA_SET: &[&Kind] = &[&workload::REPLICA_SET, &workload::POD];
     const BY_JOB: &[&Kind] = &[&workload::JOB, &workload::POD];
-    match (control.judge, subject.itself.map(|object| object.kind)) {
-        (Judge::Pod(_) | Judge::Workload(_), Some(kind)) if *kind == workload::POD => &[],
-        (Judge::Pod(_) | Judge::Workload(_), Some(kind)) if *kind == workload::DEPLOYMENT => BY_REPLICA_SET,
-        (Judge::Pod(_) | Judge::Workload(_), Some(kind)) if *kind == workload::CRON_JOB => BY_JOB,
-        (Judge::Pod(_) | Judge::Workload(_), _) => PODS,
-        _ => &[],
+    if !matches!(control.judge, Judge::Pod(_) | Judge::PodUnder(_) | Judge::Workload(_)) {
+        return &[];
+    }
+    match subject.itself.map(|object| object.kind) {
+        Some(kind) if *kind == workload::POD => &[],
+        Some(kind) if *kind == workload::DEPLOYMENT => BY_REPLICA_SET,
+        Some(kind) if *kind == workload::CRON_JOB => BY_JOB,
+        _ => PODS,
     }
 }
 
@@ -225,9 +244,8 @@ fn push_rooted(
     let Facts::Workload(workload) = &object.facts else { return };
     let from = fails.len();
     judge(object, &workload.pod, fails);
-    let root = workload.spec_path();
     for location in &mut fails[from..] {
-        location.path = format!("{root}.{}", location.path);
+        location.path = workload.rooted(&location.path);
         location.object = pod.map(|name| format!("Pod {name}"));
     }
 }

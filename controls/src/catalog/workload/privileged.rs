@@ -8,28 +8,60 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
 
-pub(super) const CONTROL: Control = Control {
+pub(crate) const CONTROL: Control = Control {
     id: "workload.privileged",
     version: 1,
     title: "Containers do not run privileged",
     severity: Severity::Critical,
     description: "A privileged container has every capability and every device of its node: whoever controls the \
                   container controls the node and all that runs on it.",
-    remediation: "Remove `securityContext.privileged`, or set it to false. Where one capability or one device is really \
-                  needed, grant that one instead.",
+    remediation: "Remove `securityContext.privileged`, or set it to false. Where one capability or one device is \
+                  really needed, grant that one instead.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge),
-    fix: Some(Fix::SetInContainer("securityContext.privileged", "false")),
+    fix: Some(Fix::Set { field: "securityContext.privileged", to: "false" }),
 };
 
 fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
-    for (path, container) in pod.all_containers() {
-        if container.security_context.as_ref().and_then(|context| context.privileged) == Some(true) {
-            fails.push(
-                Location::field(format!("{path}.securityContext.privileged"), "true").in_container(&container.name),
-            );
+    for placed in pod.all_containers() {
+        if placed.security_context().and_then(|context| context.privileged) == Some(true) {
+            fails.push(placed.at("securityContext.privileged", "true"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::catalog::check::{fires, silent};
+
+    #[test]
+    fn a_privileged_container_of_any_list_is_named() {
+        fires(
+            &CONTROL,
+            "
+    initContainers: [{name: setup, securityContext: {privileged: true}}]
+    containers: [{name: web, securityContext: {privileged: false}}]
+    ephemeralContainers: [{name: debug, securityContext: {privileged: true}}]",
+            expect![[r#"
+                initContainers[0].securityContext.privileged = true in setup
+                ephemeralContainers[0].securityContext.privileged = true in debug"#]],
+        );
+    }
+
+    #[test]
+    fn false_null_and_absent_are_not_privileged() {
+        silent(
+            &CONTROL,
+            "containers: [{name: a, securityContext: {privileged: null}}, {name: b, securityContext: null}]",
+        );
+        silent(
+            &CONTROL,
+            "{hostPID: true, containers: [{name: a, securityContext: {capabilities: {add: [SYS_ADMIN]}}}]}",
+        );
     }
 }

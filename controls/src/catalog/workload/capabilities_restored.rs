@@ -1,0 +1,55 @@
+//! Flags default capabilities that are added back after all were dropped. Pod Security Standards, restricted,
+//! "Capabilities": `capabilities.add` may name only `NET_BIND_SERVICE`.
+//! Capabilities outside the default set are `workload.capabilities-added`: one capability is one finding.
+
+use holdfast_model::{Location, Method, OnDeletion, Severity};
+
+use crate::catalog::{Control, Fix, Judge};
+use crate::facts::pod::PodSpec;
+
+use super::capabilities_added::{DEFAULT, push_added};
+
+pub(crate) const CONTROL: Control = Control {
+    id: "workload.capabilities-restored",
+    version: 1,
+    title: "Containers add back no capability but NET_BIND_SERVICE",
+    severity: Severity::Low,
+    description: "A container that drops all capabilities and adds some of the default ones back keeps parts of root \
+                  that few programs need: to change owners, to become another user, to make device files.",
+    remediation: "Remove the capability from `capabilities.add`; run the program as the user that it needs to be, on \
+                  files that already belong to it.",
+    on_deletion: OnDeletion::Retires,
+    methods: &[Method::LiveRead],
+    reads: &[],
+    judge: Judge::Pod(judge),
+    fix: Some(Fix::Remove("capabilities.add[]")),
+};
+
+fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
+    push_added(pod, |capability| capability != "NET_BIND_SERVICE" && DEFAULT.contains(&capability), fails);
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::catalog::check::{fires, silent};
+
+    #[test]
+    fn a_default_capability_that_is_added_is_a_place() {
+        fires(
+            &CONTROL,
+            "containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE, CHOWN]}}}]",
+            expect!["containers[0].securityContext.capabilities.add[1] = CHOWN in web"],
+        );
+    }
+
+    #[test]
+    fn capabilities_beyond_the_default_are_another_finding() {
+        silent(
+            &CONTROL,
+            "containers: [{name: web, securityContext: {capabilities: {add: [NET_BIND_SERVICE, SYS_ADMIN]}}}]",
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! Flags volumes from the node's file system. Pod Security Standards, baseline, "HostPath Volumes":
+//! `volumes[*].hostPath` must be undefined.
+//! There is no patch: what the mounts of such a volume should read instead is the author's to say.
+
+use holdfast_model::{Location, Method, OnDeletion, Severity};
+
+use crate::catalog::{Control, Judge};
+use crate::facts::pod::{PodSpec, short};
+
+pub(crate) const CONTROL: Control = Control {
+    id: "workload.host-path",
+    version: 1,
+    title: "Pods mount nothing from their node",
+    severity: Severity::High,
+    description: "A `hostPath` volume shows the container files of its node. Through the right ones (a container \
+                  runtime socket, the kubelet folder, system paths) the container becomes the node.",
+    remediation: "Use a volume that is made for pods: `emptyDir`, a PersistentVolumeClaim, `configMap`, `projected`. \
+                  Where a node agent needs the path, mount the narrowest folder read-only and record an exception.",
+    on_deletion: OnDeletion::Retires,
+    methods: &[Method::LiveRead],
+    reads: &[],
+    judge: Judge::Pod(judge),
+    fix: None,
+};
+
+fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
+    for (i, volume) in pod.volumes.iter().enumerate() {
+        if let Some(path) = &volume.host_path {
+            fails.push(Location::field(format!("volumes[{i}].hostPath"), short(path)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::catalog::check::{fires, silent};
+
+    #[test]
+    fn the_path_is_shown() {
+        fires(
+            &CONTROL,
+            "volumes: [{name: tmp, emptyDir: {}}, {name: sock, hostPath: {path: /run/containerd}}]",
+            expect!["volumes[1].hostPath = /run/containerd"],
+        );
+    }
+
+    #[test]
+    fn a_null_host_path_is_none() {
+        silent(
+            &CONTROL,
+            "volumes: [{name: data, hostPath: null, persistentVolumeClaim: {claimName: data}}, {name: nfs, nfs: {path: /}}]",
+        );
+    }
+}
