@@ -95,6 +95,11 @@ pub enum Fix {
 }
 
 impl Judge {
+    /// Whether it judges pods, whatever else it looks at.
+    pub fn is_of_pods(&self) -> bool {
+        matches!(self, Self::Pod(_) | Self::PodUnder(_) | Self::Workload(_))
+    }
+
     /// Asks a judge of pods alone; any other pushes nothing.
     pub fn pod(&self, pod: &PodSpec, policy: Version, fails: &mut Vec<Location>) {
         match self {

@@ -13,7 +13,7 @@
 use holdfast_model::Resource;
 
 use super::{Inventory, ObjectKey};
-use crate::catalog::{Control, Judge};
+use crate::catalog::Control;
 use crate::facts::{Facts, Family, Kind, Object, Workload, workload};
 
 /// One read of the API server.
@@ -60,7 +60,7 @@ impl Inventory {
         });
         let itself = key.as_ref().and_then(|key| self.get(key));
         needs.extend(key.map(Dependency::Object));
-        if matches!(control.judge, Judge::Pod(_) | Judge::Workload(_)) {
+        if control.judge.is_of_pods() {
             pods(subject, itself, &mut needs);
         }
         for kind in control.reads {

@@ -205,7 +205,7 @@ fn implied_reads(control: &Control, subject: &Subject) -> &'static [&'static Kin
     const PODS: &[&Kind] = &[&workload::POD];
     const BY_REPLICA_SET: &[&Kind] = &[&workload::REPLICA_SET, &workload::POD];
     const BY_JOB: &[&Kind] = &[&workload::JOB, &workload::POD];
-    if !matches!(control.judge, Judge::Pod(_) | Judge::PodUnder(_) | Judge::Workload(_)) {
+    if !control.judge.is_of_pods() {
         return &[];
     }
     match subject.itself.map(|object| object.kind) {
