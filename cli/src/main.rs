@@ -13,6 +13,7 @@ mod context;
 mod render;
 
 mod activity;
+mod check;
 mod cluster;
 mod completions;
 mod controls;
@@ -65,6 +66,7 @@ enum Command {
     Pattern(pattern::Args),
     Activity(activity::Args),
     Receipt(receipt::Args),
+    Check(check::Args),
     Controls(controls::Args),
     Completions(completions::Args),
 }
@@ -83,6 +85,7 @@ impl Command {
             Self::Pattern(args) => args.run(context).await,
             Self::Activity(args) => args.run(context).await,
             Self::Receipt(args) => args.run(context).await,
+            Self::Check(args) => args.run(),
             Self::Controls(args) => args.run(context).await,
             Self::Completions(args) => args.run(Cli::command()),
         }

@@ -1,0 +1,210 @@
+//! `holdfast check FILES...`: what would be wrong with these manifests in a cluster, without one.
+//!
+//! The way of the data: `source` finds files, `split` cuts them into documents, `decode` turns each into facts (on all
+//! cores, `pipeline`), `judge` asks the same controls that the agent asks, and `render` writes the report. A document that
+//! cannot be read is a problem in the report; the rest is still evaluated.
+
+mod block;
+mod decode;
+mod envelope;
+mod judge;
+mod pipeline;
+mod render;
+mod report;
+mod schema;
+mod source;
+mod split;
+mod track;
+mod yaml;
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use holdfast_controls::Control;
+use holdfast_model::Severity;
+
+use decode::{Decoded, Limits, Trouble};
+use judge::Bench;
+use report::{Place, Problem, Report, Weight};
+use source::Source;
+
+/// Evaluates manifests with no cluster: YAML with any number of documents, JSON, and lists of objects.
+///
+/// Only objects of the kinds that controls read are judged; the rest is counted. Secrets are not read. Controls that
+/// depend on other objects (is there a NetworkPolicy, which account does the binding name) can't be judged from files, as
+/// those objects may be elsewhere: they are listed as unknown, never as passed or failed. With --complete, the files are
+/// taken for everything that a cluster has, and they are judged too.
+///
+/// Ends with 1 when there is a finding at or above --fail-on; otherwise with 2 when something could not be evaluated;
+/// otherwise with 0.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files, folders (searched for *.yaml, *.yml and *.json), or `-` for the standard input.
+    #[arg(required = true, value_name = "FILES")]
+    pub files: Vec<PathBuf>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// End with 1 when there is a finding of this severity or worse: info, low, medium, high, critical.
+    #[arg(long, value_name = "SEVERITY", default_value = "high")]
+    pub fail_on: Severity,
+    /// Show only findings of this severity or worse.
+    #[arg(long, value_name = "SEVERITY", default_value = "info")]
+    pub severity: Severity,
+    /// Ask only these controls, as `workload.privileged`; repeatable, or separated by commas.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    pub control: Vec<String>,
+    /// The files are all that the cluster has: judge controls that look at several objects, too.
+    #[arg(long)]
+    pub complete: bool,
+    /// Count fields that the API does not know, and values that it would refuse, as unreadable input.
+    #[arg(long)]
+    pub strict: bool,
+    /// Largest object that is read.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_572_864)]
+    pub max_object_bytes: usize,
+    /// Largest list of objects in one document that is read.
+    #[arg(long, value_name = "BYTES", default_value_t = 268_435_456)]
+    pub max_list_bytes: usize,
+    /// Most objects that are judged in one run.
+    #[arg(long, value_name = "COUNT", default_value_t = 200_000)]
+    pub max_objects: usize,
+}
+
+/// The forms of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, grouped by object.
+    Table,
+    /// One JSON object.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// JUnit XML, for test reports.
+    Junit,
+}
+
+/// Which controls are asked.
+#[derive(Debug)]
+pub struct Filter {
+    controls: Vec<&'static Control>,
+    severity: Severity,
+}
+
+impl Filter {
+    fn new(args: &Args) -> anyhow::Result<Self> {
+        let find = |id: &String| {
+            let known = "`holdfast check --help` and the documentation list them";
+            Control::find(id).with_context(|| format!("there is no control {id:?}: {known}"))
+        };
+        let controls = args.control.iter().map(find).collect::<anyhow::Result<_>>()?;
+        Ok(Self { controls, severity: args.severity })
+    }
+
+    fn wants(&self, control: &'static Control) -> bool {
+        let named = self.controls.is_empty() || self.controls.iter().any(|wanted| wanted.id == control.id);
+        named && control.severity >= self.severity
+    }
+}
+
+impl Args {
+    /// Checks, and writes the report to the standard output.
+    pub fn run(&self) -> anyhow::Result<ExitCode> {
+        let report = check(self)?;
+        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        match render::write(self.output, &report, &mut out).and_then(|()| out.flush()) {
+            // A reader that has seen enough, as `head`, is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.context("the report could not be written")?,
+        }
+        Ok(exit_code(self, &report))
+    }
+}
+
+fn exit_code(args: &Args, report: &Report) -> ExitCode {
+    let fails = report.findings.iter().any(|finding| finding.control.severity >= args.fail_on);
+    let incomplete = report.is_incomplete() || args.strict && !report.problems.is_empty();
+    match (fails, incomplete) {
+        (true, _) => ExitCode::from(1),
+        (false, true) => ExitCode::from(2),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}
+
+/// Evaluates the files into a report.
+fn check(args: &Args) -> anyhow::Result<Report> {
+    let filter = Filter::new(args)?;
+    let limits = Limits { object_bytes: args.max_object_bytes, list_bytes: args.max_list_bytes };
+    let mut intake = Intake { report: Report::default(), bench: Bench::default(), max_objects: args.max_objects };
+    let sources = intake.sources(&args.files);
+    pipeline::run(&sources, &limits, |(place, decoded)| intake.take(&place, decoded))
+        .context("no thread could be started")?;
+    let Intake { mut report, bench, .. } = intake;
+    bench.judge(args.complete, &filter, &mut report);
+    Ok(report)
+}
+
+/// Sorts what comes out of documents into objects and problems.
+struct Intake {
+    report: Report,
+    bench: Bench,
+    max_objects: usize,
+}
+
+impl Intake {
+    /// Names the sources in the report, and says which could not be looked for.
+    fn sources(&mut self, files: &[PathBuf]) -> Vec<Source> {
+        let (found, lost): (Vec<_>, Vec<_>) = source::find(files).into_iter().partition(Result::is_ok);
+        let sources: Vec<Source> = found.into_iter().filter_map(Result::ok).collect();
+        self.report.files = sources.iter().map(Source::name).collect();
+        for (path, message) in lost.into_iter().filter_map(Result::err) {
+            self.report.files.push(path.display().to_string());
+            let place = Place { file: self.report.files.len() - 1, ..Place::default() };
+            self.report.problems.push(Problem { weight: Weight::Error, place, field: None, message });
+        }
+        sources
+    }
+
+    fn take(&mut self, place: &Place, decoded: Decoded) {
+        let Decoded { objects, problems, lead, passed_over } = decoded;
+        for (kind, count) in passed_over {
+            *self.report.passed_over.entry(kind).or_default() += count;
+        }
+        self.report.problems.extend(problems.into_iter().map(|trouble| problem(place, trouble)));
+        for read in objects {
+            let place = Place { item: read.item, line: place.line + lead, ..place.clone() };
+            if self.bench.len() == self.max_objects {
+                let limit = self.max_objects;
+                let message = format!(
+                    "more than {limit} objects: what follows is not judged. Split the input, or raise --max-objects"
+                );
+                let seen = self.report.problems.iter().any(|problem| problem.message == message);
+                if !seen {
+                    self.report.problems.push(Problem { weight: Weight::Error, place, field: None, message });
+                }
+                return;
+            }
+            let name = read.object.resource().to_string();
+            if let Some(first) = self.bench.put(read.object, place.clone()) {
+                let message = format!(
+                    "{name} is also defined in {}, document {}; each was judged by itself",
+                    self.report.file(&first),
+                    first.document
+                );
+                self.report.problems.push(Problem { weight: Weight::Warning, place, field: None, message });
+            }
+        }
+    }
+}
+
+fn problem(place: &Place, trouble: Trouble) -> Problem {
+    // Lines are counted in the document; people count them in the file.
+    let line = if trouble.line > 0 { place.line + trouble.line - 1 } else { place.line };
+    let place = Place { item: trouble.item, line, ..place.clone() };
+    Problem { weight: trouble.weight, place, field: trouble.field, message: trouble.message }
+}
