@@ -10,8 +10,13 @@ use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service, S
 use crate::inventory::Inventory;
 use crate::pod_security::Version;
 
+pub mod admission;
 #[cfg(test)]
 pub(crate) mod check;
+pub mod network;
+pub mod rbac;
+#[cfg(test)]
+mod scene;
 pub mod workload;
 
 /// One thing that must be true of a resource.
@@ -129,7 +134,7 @@ impl Control {
 }
 
 /// Every control, by archetype, then by id.
-pub const CONTROLS: &[&[Control]] = &[workload::CONTROLS];
+pub const CONTROLS: &[&[Control]] = &[admission::CONTROLS, network::CONTROLS, rbac::CONTROLS, workload::CONTROLS];
 
 /// Every control, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Control> {

@@ -22,8 +22,8 @@ pub struct Ingress {
     pub hosts: Box<[Box<str>]>,
     /// The hosts of `tls[]`, in order.
     pub tls_hosts: Box<[Box<str>]>,
-    /// Whether there is any entry of `tls`: one without hosts serves whatever its controller makes of it.
-    pub tls: bool,
+    /// Whether an entry of `tls` lists no hosts: it serves whatever its controller makes of it.
+    pub tls_for_all: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -62,7 +62,7 @@ pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts
     let IngressShape { metadata, spec } = IngressShape::deserialize(from)?;
     let facts = Ingress {
         hosts: spec.rules.into_iter().map(|rule| rule.host).collect(),
-        tls: !spec.tls.is_empty(),
+        tls_for_all: spec.tls.iter().any(|entry| entry.hosts.is_empty()),
         tls_hosts: spec.tls.into_iter().flat_map(|entry| entry.hosts).collect(),
     };
     Ok((metadata.into_meta(), Facts::Ingress(facts)))

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use holdfast_model::Resource;
 
 use super::{Inventory, ObjectKey};
-use crate::facts::{Facts, Family, Object, RoleBinding, namespace, role, role_binding};
+use crate::facts::{Facts, Family, Meta, Object, RoleBinding, namespace, role, role_binding};
 
 /// The indexes across objects.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl Inventory {
         }
         match &entry.object.facts {
             Facts::RoleBinding(binding) => {
-                if let Some(role) = role_key(&entry.object, binding) {
+                if let Some(role) = role_key(&entry.object.meta, binding) {
                     self.links.by_role.entry(role).or_default().insert(key.clone());
                 }
                 for principal in principals(&entry.object, binding) {
@@ -72,7 +72,7 @@ impl Inventory {
         }
         match &entry.object.facts {
             Facts::RoleBinding(binding) => {
-                if let Some(role) = role_key(&entry.object, binding) {
+                if let Some(role) = role_key(&entry.object.meta, binding) {
                     take(&mut self.links.by_role, &role, key);
                 }
                 for principal in principals(&entry.object, binding) {
@@ -92,7 +92,7 @@ impl Inventory {
         let index = self.links.index_mut(principal);
         let keys = index.entry(principal.name().into()).or_default();
         keys.insert(key.clone());
-        if keys.len() == 1 {
+        if keys.iter().filter(|key| !is_default_grant(key)).take(2).count() == 1 {
             self.touch_accounts_of(principal);
         }
     }
@@ -100,7 +100,7 @@ impl Inventory {
     fn withdraw(&mut self, key: &Arc<ObjectKey>, principal: &Principal) {
         let index = self.links.index_mut(principal);
         take(index, principal.name(), key);
-        if !index.contains_key(principal.name()) {
+        if index.get(principal.name()).into_iter().flatten().all(|key| is_default_grant(key)) {
             self.touch_accounts_of(principal);
         }
     }
@@ -192,15 +192,29 @@ impl Inventory {
             .filter_map(|key| binding(&self.objects.get(key)?.object))
     }
 
-    /// Every binding of this principal, wherever it counts.
-    pub(crate) fn all_bindings_of(&self, principal: &Principal) -> impl Iterator<Item = (&Object, &RoleBinding)> {
-        let keys = self.links.index(principal).get(principal.name());
-        keys.into_iter().flatten().filter_map(|key| binding(&self.objects.get(key)?.object))
+    /// Whether anything is granted to a service account, by its own name or by a group that it is in. What the API server
+    /// itself grants to all of them is not counted.
+    pub(crate) fn is_granted_anything(&self, namespace: &str, name: &str) -> bool {
+        let principals = [
+            Principal::account(namespace, name),
+            Principal::Group(format!("{ALL_ACCOUNTS}:{namespace}").into()),
+            Principal::Group(ALL_ACCOUNTS.into()),
+            Principal::Group(AUTHENTICATED.into()),
+        ];
+        principals.iter().any(|principal| {
+            let keys = self.links.index(principal).get(principal.name());
+            keys.into_iter().flatten().any(|key| !is_default_grant(key))
+        })
     }
 
     /// The key of the role that a binding references: `None` for a reference that cannot be followed.
     pub(crate) fn role_of(&self, object: &Object) -> Option<ObjectKey> {
-        binding(object).and_then(|(object, binding)| role_key(object, binding))
+        binding(object).and_then(|(object, binding)| role_key(&object.meta, binding))
+    }
+
+    /// The key of the role that a binding with this metadata references.
+    pub(crate) fn role_key(&self, meta: &Meta, binding: &RoleBinding) -> Option<ObjectKey> {
+        role_key(meta, binding)
     }
 }
 
@@ -259,6 +273,14 @@ where
     }
 }
 
+/// The ClusterRoleBindings by which the API server lets every account find out what it serves.
+const DEFAULT_GRANTS: [&str; 4] =
+    ["system:basic-user", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"];
+
+fn is_default_grant(key: &ObjectKey) -> bool {
+    *key.kind == role_binding::CLUSTER_ROLE_BINDING && DEFAULT_GRANTS.contains(&key.name.as_str())
+}
+
 fn binding(object: &Object) -> Option<(&Object, &RoleBinding)> {
     match &object.facts {
         Facts::RoleBinding(binding) => Some((object, binding)),
@@ -267,9 +289,9 @@ fn binding(object: &Object) -> Option<(&Object, &RoleBinding)> {
 }
 
 /// A RoleBinding may reference a Role of its namespace or a ClusterRole, a ClusterRoleBinding only a ClusterRole.
-fn role_key(object: &Object, binding: &RoleBinding) -> Option<ObjectKey> {
+fn role_key(meta: &Meta, binding: &RoleBinding) -> Option<ObjectKey> {
     let name = &binding.role_ref.name;
-    match (&*binding.role_ref.kind, &object.meta.namespace) {
+    match (&*binding.role_ref.kind, &meta.namespace) {
         ("ClusterRole", _) => Some(ObjectKey::cluster_scoped(&role::CLUSTER_ROLE, name)),
         ("Role", Some(namespace)) => Some(ObjectKey::namespaced(&role::ROLE, namespace, name)),
         _ => None,

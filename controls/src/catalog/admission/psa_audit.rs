@@ -1,0 +1,66 @@
+//! Flags namespaces in which Pod Security admission records nothing. It audits workloads' templates too, which enforcing does
+//! not look at, so it is asked for even where a level is enforced.
+//! A label that is no level is audited as privileged: nothing.
+
+use holdfast_model::{Location, Method, OnDeletion, Severity};
+
+use crate::catalog::{Control, Judge, View};
+use crate::facts::Namespace;
+
+const FIELD: &str = "metadata.labels[\"pod-security.kubernetes.io/audit\"]";
+
+pub(super) const CONTROL: Control = Control {
+    id: "admission.psa-audit",
+    version: 1,
+    title: "Pod Security violations are audited",
+    severity: Severity::Low,
+    description: "No violation of the Pod Security Standards in this namespace reaches the audit log, so nobody \
+                  learns what enforcing would refuse.",
+    remediation: "Audit restricted: it refuses nothing.",
+    on_deletion: OnDeletion::Retires,
+    methods: &[Method::LiveRead],
+    reads: &[],
+    judge: Judge::Namespace(judge),
+    fix: None,
+};
+
+fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
+    let level = namespace.facts.audit.level.as_deref();
+    if !matches!(level, Some("baseline" | "restricted")) {
+        fails.push(Location::field(FIELD, level.unwrap_or_default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::catalog::scene::{fires, silent};
+
+    #[test]
+    fn no_label_and_a_word_that_is_no_level_both_fail() {
+        fires(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: restricted}}}",
+            expect![[r#"
+                Namespace shop: metadata.labels["pod-security.kubernetes.io/audit"] = 
+            "#]],
+        );
+        fires(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/audit: all}}}",
+            expect![[r#"
+                Namespace shop: metadata.labels["pod-security.kubernetes.io/audit"] = all
+            "#]],
+        );
+    }
+
+    #[test]
+    fn any_level_that_records_something_holds() {
+        silent(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/audit: baseline}}}",
+        );
+    }
+}

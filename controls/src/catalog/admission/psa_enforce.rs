@@ -1,0 +1,76 @@
+//! Flags namespaces in which Pod Security admission refuses nothing. Pod Security Admission, "Labels": without an enforce label
+//! the cluster's default counts, which is privileged unless the API server is configured otherwise and cannot be read.
+//! A label that is no level is enforced as restricted, and so is not flagged.
+
+use holdfast_model::{Location, Method, OnDeletion, Severity};
+
+use crate::catalog::{Control, Judge, View};
+use crate::facts::Namespace;
+
+const FIELD: &str = "metadata.labels[\"pod-security.kubernetes.io/enforce\"]";
+
+pub(super) const CONTROL: Control = Control {
+    id: "admission.psa-enforce",
+    version: 1,
+    title: "Pod Security is enforced",
+    severity: Severity::Medium,
+    description: "Nothing keeps a pod out of this namespace that takes over its node: Pod Security admission \
+                  enforces no level here, or the level privileged.",
+    remediation: "Enforce baseline; first see in the audit and warn modes what it would refuse. Pods that need more \
+                  belong in a namespace of their own.",
+    on_deletion: OnDeletion::Retires,
+    methods: &[Method::LiveRead],
+    reads: &[],
+    judge: Judge::Namespace(judge),
+    fix: None,
+};
+
+fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
+    let level = namespace.facts.enforce.level.as_deref();
+    if matches!(level, None | Some("privileged")) {
+        fails.push(Location::field(FIELD, level.unwrap_or_default()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::catalog::scene::{fires, not_asked, silent};
+
+    #[test]
+    fn no_label_and_privileged_both_fail() {
+        fires(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {}}}",
+            expect![[r#"
+                Namespace shop: metadata.labels["pod-security.kubernetes.io/enforce"] = 
+            "#]],
+        );
+        fires(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: privileged}}}",
+            expect![[r#"
+                Namespace shop: metadata.labels["pod-security.kubernetes.io/enforce"] = privileged
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_level_holds_and_so_does_a_word_that_is_none() {
+        silent(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: baseline}}}",
+        );
+        silent(
+            &CONTROL,
+            "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: restrictde}}}",
+        );
+    }
+
+    #[test]
+    fn the_systems_own_namespaces_are_not_asked() {
+        not_asked(&CONTROL, "{apiVersion: v1, kind: Namespace, metadata: {name: kube-system, labels: {}}}");
+    }
+}
