@@ -46,7 +46,8 @@ mod tests {
     use super::*;
     use crate::catalog::scene::{fires, silent};
 
-    const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {serviceAccountName: web}}";
+    const POD: &str =
+        "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {serviceAccountName: web}}";
 
     #[test]
     fn a_token_without_a_grant_is_found_whether_or_not_it_was_asked_for() {
