@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
@@ -29,9 +30,13 @@ func main() {
 		"kubectl":                 kubectl.NewDefaultKubectlCommand,
 	}
 	name := filepath.Base(os.Args[0])
+	if name == "etcd" {
+		etcdmain.Main(os.Args)
+		return
+	}
 	program, known := programs[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "%s is not a program in here: start this binary through a link named after one of kube-apiserver, kube-controller-manager, kube-scheduler, kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s is not a program in here: start this binary through a link named after one of etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(program()))

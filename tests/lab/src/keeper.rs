@@ -59,6 +59,13 @@ impl Keeper {
         }
     }
 
+    /// The last lines of every program's log.
+    pub(crate) fn tails(&self) -> String {
+        let names = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
+        let started = names.iter().filter(|name| self.log(name).exists());
+        started.map(|name| format!("-- {name}\n{}\n", self.tail(name))).collect()
+    }
+
     /// The last lines of a program's log.
     pub(crate) fn tail(&self, name: &str) -> String {
         let text = std::fs::read(self.log(name)).unwrap_or_default();

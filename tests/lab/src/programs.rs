@@ -14,7 +14,7 @@ const KUBERNETES: GoBuild = GoBuild {
     name: "kubernetes",
     package: ".",
     binary: "kubernetes",
-    links: &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
+    links: &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
     sources: &[
         ("go.mod", include_str!("../kubernetes/go.mod")),
         ("go.sum", include_str!("../kubernetes/go.sum")),
@@ -22,6 +22,7 @@ const KUBERNETES: GoBuild = GoBuild {
     ],
     // Clients cannot parse the version that an unstamped build reports.
     stamps: &[("gitVersion", "v1.34.4"), ("gitMajor", "1"), ("gitMinor", "34"), ("gitTreeState", "clean")],
+    settings: &[],
 };
 
 const KWOK: GoBuild = GoBuild {
@@ -35,7 +36,17 @@ const KWOK: GoBuild = GoBuild {
         ("tools.go", include_str!("../kwok/tools.go")),
     ],
     stamps: &[],
+    // What kwok does to nodes and Pods is not built in: these files of its module say it.
+    settings: &[
+        "kustomize/stage/node/fast/node-initialize.yaml",
+        "kustomize/stage/pod/fast/pod-ready.yaml",
+        "kustomize/stage/pod/fast/pod-complete.yaml",
+        "kustomize/stage/pod/fast/pod-delete.yaml",
+    ],
 };
+
+/// The file of a build that holds its settings, one YAML document after the other.
+const SETTINGS: &str = "settings.yaml";
 
 /// The programs of a lab, each a path that can be started.
 #[derive(Debug, Clone)]
@@ -52,10 +63,10 @@ impl Programs {
     /// `KUBEBUILDER_ASSETS` names a folder with `kube-apiserver` and `etcd` to use instead, as elsewhere in the ecosystem.
     pub fn prepare(progress: impl Fn(&str)) -> Result<Self> {
         let kubernetes = KUBERNETES.ready(&progress)?;
-        let kwok = KWOK.ready(&progress)?.join("kwok");
+        let kwok = KWOK.ready(&progress)?;
         let (etcd, apiserver) = match std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) {
             Some(assets) => (existing(assets.join("etcd"))?, existing(assets.join("kube-apiserver"))?),
-            None => (on_path("etcd")?, kubernetes.join("kube-apiserver")),
+            None => (kubernetes.join("etcd"), kubernetes.join("kube-apiserver")),
         };
         Ok(Self { etcd, apiserver, kubernetes, kwok })
     }
@@ -86,8 +97,13 @@ impl Programs {
     }
 
     /// `kwok`, which plays nodes and their kubelets.
-    pub fn kwok(&self) -> &Path {
-        &self.kwok
+    pub fn kwok(&self) -> PathBuf {
+        self.kwok.join("kwok")
+    }
+
+    /// What kwok does to nodes and Pods.
+    pub fn kwok_settings(&self) -> PathBuf {
+        self.kwok.join(SETTINGS)
     }
 }
 
@@ -101,14 +117,6 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn on_path(program: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
-        .with_context(|| format!("{program} is not installed: on Debian, `apt-get install etcd-server`; or name a folder that has it in KUBEBUILDER_ASSETS"))
-}
-
 /// One Go module of this crate that becomes one binary.
 struct GoBuild {
     name: &'static str,
@@ -117,6 +125,7 @@ struct GoBuild {
     links: &'static [&'static str],
     sources: &'static [(&'static str, &'static str)],
     stamps: &'static [(&'static str, &'static str)],
+    settings: &'static [&'static str],
 }
 
 impl GoBuild {
@@ -147,6 +156,9 @@ impl GoBuild {
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text.as_bytes());
         }
+        for file in self.settings {
+            hash.update(file.as_bytes());
+        }
         HEXLOWER.encode(&hash.finalize()[..8])
     }
 
@@ -155,29 +167,38 @@ impl GoBuild {
             fs::write(folder.join(name), text)?;
         }
         let stamps = self.stamps.iter().map(|(key, value)| format!(" -X k8s.io/component-base/version.{key}={value}"));
-        let output = Command::new("go")
-            .args([
-                "build",
-                "-trimpath",
-                "-ldflags",
-                &format!("-s -w{}", stamps.collect::<String>()),
-                "-o",
-                self.binary,
-                self.package,
-            ])
-            .current_dir(folder)
-            .env("CGO_ENABLED", "0")
-            .stdin(Stdio::null())
-            .output()
-            .context("starting `go`: install Go 1.26 or newer to build the lab's Kubernetes")?;
-        if !output.status.success() {
-            bail!("building {} failed:\n{}", self.name, String::from_utf8_lossy(&output.stderr));
-        }
+        let flags = format!("-s -w{}", stamps.collect::<String>());
+        go(folder, &["build", "-trimpath", "-ldflags", &flags, "-o", self.binary, self.package])?;
+        self.gather_settings(folder)?;
         for link in self.links {
             std::os::unix::fs::symlink(self.binary, folder.join(link))?;
         }
         Ok(())
     }
+
+    /// Copies the settings that stand in the module's own source beside the binary.
+    fn gather_settings(&self, folder: &Path) -> Result<()> {
+        let Some(module) = self.package.split("/cmd/").next().filter(|_| !self.settings.is_empty()) else {
+            return Ok(());
+        };
+        let source = PathBuf::from(go(folder, &["list", "-m", "-f", "{{.Dir}}", module])?);
+        let read =
+            |file: &&str| fs::read_to_string(source.join(file)).with_context(|| format!("reading {module}'s {file}"));
+        let documents: Vec<_> = self.settings.iter().map(read).collect::<Result<_>>()?;
+        fs::write(folder.join(SETTINGS), documents.join("\n---\n"))?;
+        Ok(())
+    }
+}
+
+/// Runs `go` and answers what it printed.
+fn go(folder: &Path, args: &[&str]) -> Result<String> {
+    let mut command = Command::new("go");
+    command.args(args).current_dir(folder).env("CGO_ENABLED", "0").stdin(Stdio::null());
+    let output = command.output().context("starting `go`: install Go 1.26 or newer to build the lab's programs")?;
+    if !output.status.success() {
+        bail!("`go {}` failed:\n{}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// `$XDG_CACHE_HOME/holdfast`, or `~/.cache/holdfast`.
