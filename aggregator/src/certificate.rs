@@ -6,6 +6,7 @@
 use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use data_encoding::HEXLOWER;
 use holdfast_model::{ClusterId, UnixMillis};
 use sha2::{Digest, Sha256};
 use x509_parser::certification_request::X509CertificationRequest;
@@ -90,8 +91,8 @@ impl SpiffeName {
 pub struct CertificateFacts {
     /// Its only name.
     pub name: SpiffeName,
-    /// Serial number, big-endian.
-    pub serial: Vec<u8>,
+    /// Serial number, lower-case hexadecimal.
+    pub serial: String,
     /// SHA-256 of the public key (SubjectPublicKeyInfo, DER).
     pub key_hash: [u8; 32],
     /// First moment of validity.
@@ -110,7 +111,7 @@ impl CertificateFacts {
         p256_point(certificate.public_key())?;
         Ok(Self {
             name: only_name(&certificate)?,
-            serial: certificate.raw_serial().to_vec(),
+            serial: HEXLOWER.encode(certificate.raw_serial()),
             key_hash: key_hash(certificate.public_key().raw),
             not_before: certificate.validity().not_before.timestamp().saturating_mul(1000),
             not_after: certificate.validity().not_after.timestamp().saturating_mul(1000),

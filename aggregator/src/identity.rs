@@ -1,7 +1,7 @@
 //! Who speaks on a connection: the cluster that the client certificate names, and nothing that a message says.
 //!
 //! The TLS stack has checked the chain; here the name is read, exactly. Whether the credential still counts is decided
-//! by the room of enrolment, at the start of every stream and again the moment it is revoked.
+//! by `enrol`, at the start of every stream and again the moment it is revoked.
 
 use holdfast_model::ClusterId;
 use tonic::{Request, Status};
@@ -13,8 +13,8 @@ use crate::certificate::{CertificateFacts, Party};
 pub struct ClusterIdentity {
     /// The cluster whose agent this is. Every message of the stream is about this cluster.
     pub cluster: ClusterId,
-    /// Serial number of the certificate: names the credential.
-    pub serial: Vec<u8>,
+    /// Serial number of the certificate, lower-case hexadecimal: names the credential.
+    pub serial: String,
     /// SHA-256 of the certificate's public key.
     pub key_hash: [u8; 32],
 }

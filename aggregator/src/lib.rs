@@ -3,5 +3,7 @@
 pub mod api;
 pub mod authority;
 pub mod certificate;
+pub mod clock;
+pub mod enrol;
 pub mod identity;
 pub mod live;

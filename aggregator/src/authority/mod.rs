@@ -300,7 +300,8 @@ fn credential_text(credential: &Credential) -> String {
     credential.key.serialize_pem() + &pem("CERTIFICATE", &credential.der)
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+/// DER as PEM text.
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let body = data_encoding::BASE64.encode(der);
     let lines: Vec<_> = body.as_bytes().chunks(64).map(|line| String::from_utf8_lossy(line)).collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))

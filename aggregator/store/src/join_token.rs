@@ -43,6 +43,12 @@ fn read(row: &Fields<'_>) -> Result<StoredJoinToken> {
 }
 
 impl Store {
+    /// One join token.
+    pub async fn join_token(&self, id: JoinTokenId) -> Result<Option<StoredJoinToken>> {
+        let sql = Sql::new("join token by id", &format!("{COLUMNS} WHERE id = $1")).bind(id);
+        sql.optional(&mut *self.reader().await?, read).await
+    }
+
     /// The join tokens of a cluster, latest first.
     pub async fn join_tokens(&self, cluster: ClusterId) -> Result<Vec<StoredJoinToken>> {
         let text = format!("{COLUMNS} WHERE cluster = $1 ORDER BY created_at DESC, id");

@@ -1,0 +1,75 @@
+//! Lets streams of agents in, and ends them the moment their cluster is revoked.
+
+use holdfast_model::ClusterId;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tonic::{Request, Status};
+
+use super::{EnrolError, Enrolments};
+use crate::identity::{self, ClusterIdentity};
+
+/// An agent that was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Who it is. Everything that it says is about this cluster.
+    pub identity: ClusterIdentity,
+    /// The certificate that it showed, DER: kept beside what it signs.
+    pub certificate: Vec<u8>,
+    revocations: broadcast::Receiver<ClusterId>,
+}
+
+impl Admitted {
+    /// Waits until the agent must be cut off: select on it beside the stream. A listener that fell behind is cut off too;
+    /// an agent in good standing reconnects and is let in again.
+    pub async fn revoked(&mut self) -> Status {
+        loop {
+            match self.revocations.recv().await {
+                Ok(cluster) if cluster != self.identity.cluster => {}
+                Ok(cluster) => return EnrolError::ClusterRevoked(cluster).status(),
+                Err(RecvError::Lagged(_)) => return Status::unavailable("connect again"),
+                Err(RecvError::Closed) => return Status::unavailable("the aggregator is stopping"),
+            }
+        }
+    }
+}
+
+impl Enrolments {
+    /// Lets an agent in, at the start of every stream and call: its certificate names a cluster of this installation, the
+    /// credential is on record, and neither was revoked. Its first use ends the credentials that it replaces.
+    pub async fn admit<T>(&self, request: &Request<T>) -> Result<Admitted, Status> {
+        let identity = identity::of(request, self.authority.trust_domain())?;
+        let certificate = identity::certificate(request).unwrap_or_default();
+        self.admit_identity(identity, certificate).await
+    }
+
+    pub(super) async fn admit_identity(
+        &self,
+        identity: ClusterIdentity,
+        certificate: Vec<u8>,
+    ) -> Result<Admitted, Status> {
+        // Listens before it looks, so that no revocation falls between the two.
+        let revocations = self.revoked.subscribe();
+        self.check(&identity).await?;
+        Ok(Admitted { identity, certificate, revocations })
+    }
+
+    async fn check(&self, identity: &ClusterIdentity) -> Result<(), Status> {
+        let failed = |error| EnrolError::Store(error).status();
+        let cluster = self.store.cluster(identity.cluster).await.map_err(failed)?;
+        super::operate::active(cluster, identity.cluster).map_err(EnrolError::status)?;
+        let credential = self.store.credential(identity.cluster, &identity.serial).await.map_err(failed)?;
+        let Some(credential) = credential.filter(|credential| credential.key_hash == identity.key_hash) else {
+            return Err(Status::permission_denied("this certificate is not on record here: the agent must join again"));
+        };
+        if credential.revoked_at.is_some() {
+            return Err(Status::permission_denied(
+                "this certificate was replaced or revoked: the agent must join again",
+            ));
+        }
+        if credential.first_used_at.is_none() {
+            let mut tx = self.store.begin().await.map_err(failed)?;
+            tx.use_credential(&credential, self.now()).await.map_err(failed)?;
+            tx.commit().await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
