@@ -82,6 +82,12 @@ pub fn decode(document: &Document, limits: &Limits) -> Decoded {
     if let Err(trouble) = decode_text(document, limits, &mut decoded) {
         decoded.problems.push(trouble);
     }
+    let errors = decoded.problems.iter_mut().filter(|trouble| trouble.weight == Weight::Error);
+    if document.text.windows(2).any(|pair| pair == b"{{") {
+        errors.for_each(|trouble| {
+            trouble.message += "; it looks like a template: render it first, as `helm template` does"
+        });
+    }
     decoded
 }
 
@@ -186,10 +192,11 @@ fn decode_json(json: &str, text: &str, out: &mut Decoded) -> Result<(), Trouble>
                 out.take_opened(opened, item)?;
             }
             Err(error) if count == 0 && error.is_syntax() && out.objects.is_empty() => {
-                let mut as_yaml = Decoded::default();
-                if decode_open(text, true, &mut as_yaml).is_ok() {
-                    *out = Decoded { lead: out.lead, ..as_yaml };
-                    return Ok(());
+                let mut as_yaml = Decoded { lead: out.lead, ..Decoded::default() };
+                let read = decode_open(text, true, &mut as_yaml);
+                if read.is_ok() || !json[1..].trim_start().starts_with(['"', '{', '}']) || json.starts_with("{{") {
+                    *out = as_yaml;
+                    return read;
                 }
                 return Err(out.refuse(track, None, json_trouble(&error, text, skipped)));
             }
@@ -314,7 +321,7 @@ impl<'a> Head<'a> {
         for line in text.lines() {
             let value = |key| line.strip_prefix(key).and_then(word);
             head.api_version = head.api_version.or_else(|| value("apiVersion:"));
-            head.kind = head.kind.or_else(|| value("kind:"));
+            head.kind = head.kind.or_else(|| value("kind:").filter(|kind| kind.starts_with(char::is_alphabetic)));
             if head.api_version.is_some() && head.kind.is_some() {
                 break;
             }

@@ -203,7 +203,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.deserialize_any(visitor)
+        self.deserialize_any(ByName(visitor))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -213,6 +213,21 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, D> {
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         self.inner.deserialize_enum(name, variants, visitor)
+    }
+}
+
+/// A struct by its fields' names only: derived visitors would take a list for the fields in their order, too.
+struct ByName<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for ByName<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<V::Value, A::Error> {
+        self.0.visit_map(fields)
     }
 }
 

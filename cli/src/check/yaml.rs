@@ -8,6 +8,9 @@ use super::decode::Trouble;
 const MAX_DEPTH: usize = 64;
 const MAX_OBJECT_NODES: usize = 250_000;
 const MAX_LIST_NODES: usize = 20_000_000;
+/// Text of all values. More than the document itself has can only come from aliases.
+const MAX_OBJECT_SCALARS: usize = 8 << 20;
+const MAX_LIST_SCALARS: usize = 512 << 20;
 const MAX_REPLAYED: usize = 250_000;
 
 /// Reads one document within its budget.
@@ -25,6 +28,7 @@ fn budgeted(is_list: bool) -> Options {
     budget.max_documents = 1;
     budget.max_nodes = nodes;
     budget.max_events = 2 * nodes;
+    budget.max_total_scalar_bytes = if is_list { MAX_LIST_SCALARS } else { MAX_OBJECT_SCALARS };
     budget.max_aliases = 10_000;
     budget.max_anchors = 10_000;
     let mut aliases = options::AliasLimits::default();
@@ -47,11 +51,7 @@ pub fn trouble(error: &Error, text: &str) -> Trouble {
         let message = format!("control character U+{byte:04X} is not allowed in YAML; remove it");
         return Trouble { line, ..Trouble::error(message) };
     }
-    let mut message = words(error);
-    if text.contains("{{") {
-        message += "; it looks like a template: render it first, as `helm template` does";
-    }
-    Trouble { line, ..Trouble::error(message) }
+    Trouble { line, ..Trouble::error(words(error)) }
 }
 
 fn words(error: &Error) -> String {
@@ -59,8 +59,11 @@ fn words(error: &Error) -> String {
     match error.without_snippet() {
         Error::AliasError { error, .. } => words(error),
         Error::Budget { breach, .. } => match breach {
-            Breach::Depth { .. } => format!("nested more than {MAX_DEPTH} levels deep; flatten it"),
-            Breach::Aliases { .. } | Breach::Anchors { .. } | Breach::AliasAnchorRatio { .. } => BOMB.to_owned(),
+            Breach::Depth { .. } => too_deep(),
+            Breach::Aliases { .. }
+            | Breach::Anchors { .. }
+            | Breach::AliasAnchorRatio { .. }
+            | Breach::ScalarBytes { .. } => BOMB.to_owned(),
             _ => "more values than one document may have; split it into documents".to_owned(),
         },
         Error::AliasReplayLimitExceeded { .. }
@@ -80,6 +83,13 @@ const BOMB: &str = "its aliases (`*name`) expand to more than one document may h
 /// The parser's own words, without the place, which is said once for all problems, and without advice to programmers.
 fn plain(full: &str) -> String {
     let message = full.rfind(" at line ").map_or(full, |at| &full[..at]);
+    if message.contains("recursion limit") {
+        return too_deep();
+    }
     let tab = if message.contains("tab") { "; indent with spaces" } else { "" };
     format!("{message}{tab}")
+}
+
+fn too_deep() -> String {
+    format!("nested more than {MAX_DEPTH} levels deep; flatten it")
 }
