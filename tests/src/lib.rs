@@ -1,5 +1,4 @@
 //! What the suites share. The suites themselves stand in `suites/`, one story or one oracle a file.
 
 pub mod programs;
-pub mod story;
 pub mod tier;
