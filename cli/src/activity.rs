@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::{Activity, Time};
+use holdfast_aggregator::api::view::{Activity, Entry, Time};
 use holdfast_model::FindingId;
 
 use crate::cluster;
@@ -51,15 +51,20 @@ impl Args {
 }
 
 const COLUMNS: &[Column<Activity>] = &[
-    Column::new("at", |entry| entry.at.to_string()),
-    Column::new("event", |entry| entry.event.clone()),
-    Column::new("actor", |entry| format!("{} {}", entry.actor.kind, entry.actor.id)),
-    Column::new("finding", |entry| entry.finding_id.map(|id| id.to_string()).unwrap_or_default()),
-    Column::new("cause", |entry| entry.cause.clone()),
-    Column::more("index", |entry| entry.index.to_string()),
-    Column::more("cluster", |entry| entry.cluster_id.map(|id| id.to_string()).unwrap_or_default()),
-    Column::more("leaf hash", |entry| entry.leaf.hash.clone()),
+    Column::new("at", |row| of(row, |entry| entry.at.to_string())),
+    Column::new("event", |row| of(row, |entry| entry.event.clone())),
+    Column::new("actor", |row| of(row, |entry| format!("{} {}", entry.actor.kind, entry.actor.id))),
+    Column::new("finding", |row| of(row, |entry| entry.finding_id.map(|id| id.to_string()).unwrap_or_default())),
+    Column::new("cause", |row| of(row, |entry| entry.cause.clone())),
+    Column::more("index", |row| row.index.map(|index| index.to_string()).unwrap_or_default()),
+    Column::more("cluster", |row| of(row, |entry| entry.cluster_id.map(|id| id.to_string()).unwrap_or_default())),
+    Column::more("leaf hash", |row| row.leaf.hash.clone()),
 ];
+
+/// A field of what happened; empty once retention has dropped it.
+fn of(row: &Activity, field: fn(&Entry) -> String) -> String {
+    row.entry.as_ref().map(field).unwrap_or_default()
+}
 
 /// A moment, or a span before now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -70,17 +70,11 @@ fn head(finding: &Finding) -> String {
 
 fn severity(finding: &Finding) -> String {
     let now = word(finding.row.severity.word());
-    match &finding.calibration {
-        None => now,
-        Some(moved) => format!(
-            "{now}, by the catalog {}: {} (rule {}, approved by {}, {})",
-            finding.row.base_severity,
-            line(&moved.rationale),
-            line(&moved.rule),
-            line(&moved.approver),
-            moved.at
-        ),
-    }
+    let Some(moved) = &finding.calibration else { return now };
+    let rule = moved.rule.as_deref().map_or(String::new(), |rule| format!(", rule {}", line(rule)));
+    let approver = moved.approver.as_deref().map_or(String::new(), |who| format!(", approved by {}", line(who)));
+    let rationale = line(&moved.rationale);
+    format!("{now}, by the catalog {}: {rationale} ({}{rule}{approver})", finding.row.base_severity, moved.at)
 }
 
 fn status(finding: &Finding) -> String {

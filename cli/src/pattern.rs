@@ -53,7 +53,9 @@ fn text(pattern: &Pattern) -> String {
     field("spread", format!("{} of {} clusters, {} %", row.clusters_affected, row.clusters_judging, row.share_percent));
     field("band", format!("{}{since}", word(row.band.word())));
     field("severity", format!("{}, by the catalog {}", word(row.severity.word()), row.base_severity));
-    field("rule", format!("{} (approved by {})", line(&pattern.rule), line(&pattern.approver)));
+    if let (Some(rule), Some(approver)) = (&pattern.rule, &pattern.approver) {
+        field("rule", format!("{} (approved by {})", line(rule), line(approver)));
+    }
     out.push_str(&format!("\n{}\n  {}\n\n{}\n", heading("Fix"), line(&pattern.remediation), heading("Clusters")));
     for finding in &pattern.findings {
         out.push_str(&format!("  {}  {}  {}\n", line(&finding.cluster), word(finding.status.word()), finding.id));

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use holdfast_aggregator::api::view::Note;
+
 use crate::api::action::Step;
 use crate::context::Context;
 
@@ -16,11 +18,14 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     step: Step,
+    /// What you did, in your own words: it goes into the activity log
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
 }
 
 impl Args {
     /// Takes the step.
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        self.step.run(context, "resolve").await
+        self.step.run(context, "resolve", &Note { note: self.note }).await
     }
 }

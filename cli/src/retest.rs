@@ -24,9 +24,6 @@ Examples:
 pub struct Args {
     /// The finding's id, `f_…`
     id: FindingId,
-    /// Why, in your own words: it goes into the activity log
-    #[arg(long, value_name = "TEXT")]
-    note: Option<String>,
     /// Wait for the verdict
     #[arg(long)]
     wait: bool,
@@ -41,7 +38,7 @@ impl Args {
     /// Asks, waits if told to, prints.
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let client = context.client()?;
-        let asked = action::take(&client, self.id, "retest", self.note).await?;
+        let asked = action::take(&client, self.id, "retest", &serde_json::json!({})).await?;
         let Some(id) = asked.retest_id else {
             anyhow::bail!("the server asked no retest of {}: it is {}", self.id, asked.finding.status);
         };

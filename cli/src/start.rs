@@ -9,7 +9,7 @@ use crate::context::Context;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  holdfast start f_35mw3p4zrcwtdj2ksuxvj4pu6q --note 'on it, ticket SEC-12'")]
+  holdfast start f_35mw3p4zrcwtdj2ksuxvj4pu6q")]
 pub struct Args {
     #[command(flatten)]
     step: Step,
@@ -18,6 +18,6 @@ pub struct Args {
 impl Args {
     /// Takes the step.
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        self.step.run(context, "start").await
+        self.step.run(context, "start", &serde_json::json!({})).await
     }
 }

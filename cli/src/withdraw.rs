@@ -9,7 +9,7 @@ use crate::context::Context;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  holdfast withdraw f_35mw3p4zrcwtdj2ksuxvj4pu6q --note 'rolled back'")]
+  holdfast withdraw f_35mw3p4zrcwtdj2ksuxvj4pu6q")]
 pub struct Args {
     #[command(flatten)]
     step: Step,
@@ -18,6 +18,6 @@ pub struct Args {
 impl Args {
     /// Takes the step.
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        self.step.run(context, "withdraw").await
+        self.step.run(context, "withdraw", &serde_json::json!({})).await
     }
 }

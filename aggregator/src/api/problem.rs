@@ -6,8 +6,11 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use holdfast_store::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::enrol::EnrolError;
 
 /// A refusal, as the client reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -66,6 +69,18 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, "conflict", "It does not fit what is there", detail)
     }
 
+    /// The body is larger than any request needs.
+    pub fn too_large() -> Self {
+        let detail = "the body is larger than the API takes";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+
+    /// The path exists, the method on it doesn't.
+    pub fn method_not_allowed() -> Self {
+        let detail = "this path does not take that method; /api/v1/openapi.json lists what it takes";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+    }
+
     /// The client may try again later.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", detail)
@@ -105,10 +120,36 @@ impl IntoResponse for ApiError {
 }
 
 /// An error with all its sources, for the log.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What a handler answers.
 pub type ApiResult<T> = Result<T, ApiError>;
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<EnrolError> for ApiError {
+    fn from(error: EnrolError) -> Self {
+        match &error {
+            EnrolError::UnknownCluster(id) => Self::not_found("cluster", id),
+            EnrolError::UnknownToken => Self::not_found("join token", "with this id"),
+            EnrolError::Name | EnrolError::Terms | EnrolError::NoFingerprint | EnrolError::Request(_) => {
+                Self::invalid(error.to_string())
+            }
+            EnrolError::NameTaken(_)
+            | EnrolError::ClusterRevoked(_)
+            | EnrolError::TokenRevoked(_)
+            | EnrolError::TokenExpired(_)
+            | EnrolError::TokenUsedUp(_)
+            | EnrolError::OtherFingerprint(_)
+            | EnrolError::FingerprintTaken(_) => Self::conflict(error.to_string()),
+            EnrolError::Store(_) | EnrolError::Authority(_) | EnrolError::Event(_) => Self::internal(&error),
+        }
+    }
+}

@@ -1,9 +1,10 @@
-//! The small steps that move a finding: each posts a note, and says where the finding stands now.
+//! The small steps that move a finding: each is one request, and says where the finding stands now.
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::{ActionResult, Note};
+use holdfast_aggregator::api::view::ActionResult;
 use holdfast_model::FindingId;
+use serde::Serialize;
 
 use super::Client;
 use crate::context::Context;
@@ -14,25 +15,22 @@ use crate::render::{RecordOutput, escape, paint};
 pub struct Step {
     /// The finding's id, `f_…`
     pub id: FindingId,
-    /// Why, in your own words: it goes into the activity log
-    #[arg(long, value_name = "TEXT")]
-    pub note: Option<String>,
     #[command(flatten)]
     pub output: RecordOutput,
 }
 
 impl Step {
     /// Takes the step and prints where the finding stands.
-    pub async fn run(self, context: &Context, verb: &str) -> anyhow::Result<ExitCode> {
-        let result = take(&context.client()?, self.id, verb, self.note).await?;
+    pub async fn run(self, context: &Context, verb: &str, body: &impl Serialize) -> anyhow::Result<ExitCode> {
+        let result = take(&context.client()?, self.id, verb, body).await?;
         self.output.print(&result, text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// Takes a step: `start`, `resolve`, `withdraw`, `retest`.
-pub async fn take(client: &Client, id: FindingId, verb: &str, note: Option<String>) -> anyhow::Result<ActionResult> {
-    client.post(&["findings", &id.to_string(), verb], &Note { note }).await
+pub async fn take(client: &Client, id: FindingId, verb: &str, body: &impl Serialize) -> anyhow::Result<ActionResult> {
+    client.post(&["findings", &id.to_string(), verb], body).await
 }
 
 fn text(result: &ActionResult) -> String {

@@ -10,13 +10,22 @@ use super::Time;
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Activity {
-    /// Its place in the log.
-    pub index: u64,
+    /// Its place in the log; null in the moment before it gets one.
+    pub index: Option<u64>,
+    /// The leaf in the tree.
+    pub leaf: Leaf,
+    /// What happened; null once retention has dropped it: the leaf stays.
+    pub entry: Option<Entry>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Entry {
     /// When it was decided.
     pub at: Time,
     /// Who or what caused it.
     pub actor: Actor,
-    /// What happened.
+    /// What happened, a word: `finding-verified`.
     pub event: String,
     /// The cluster it concerns.
     #[schema(value_type = Option<String>)]
@@ -29,8 +38,6 @@ pub struct Activity {
     /// Details by event.
     #[schema(value_type = Object)]
     pub detail: Value,
-    /// The leaf in the tree.
-    pub leaf: Leaf,
 }
 
 /// What the tree holds of an entry.

@@ -1,6 +1,6 @@
 //! Findings as the API shows them: a row of a list, the whole record, and what an action answers.
 
-use holdfast_model::{Band, ClusterId, FindingId, PatternId, Reach, RetestId, RetiredReason, Severity, Status};
+use holdfast_model::{ClusterId, FindingId, PatternId, Reach, RetestId, RetiredReason, Severity, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -87,6 +87,14 @@ pub struct Finding {
     /// Why it was retired.
     #[schema(schema_with = word::retired_reason)]
     pub retired_reason: Option<RetiredReason>,
+    /// Why a resolved finding could not be proved yet.
+    pub unverified: Option<String>,
+    /// Why the agent cannot judge it at present.
+    pub unjudged: Option<String>,
+    /// Whether the proof still describes something that exists: false once a verified subject was deleted.
+    pub current: bool,
+    /// How often a claim that it is fixed was refuted.
+    pub refuted: u32,
     /// What moved the severity away from the catalog's.
     pub calibration: Option<Calibration>,
     /// The line that repeats the check by hand.
@@ -141,24 +149,24 @@ pub struct Origin {
 }
 
 /// Why the severity in force is not the catalog's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
-    /// Before.
+    /// By the catalog.
     #[schema(schema_with = word::severity)]
     pub from: Severity,
-    /// After.
+    /// In force.
     #[schema(schema_with = word::severity)]
     pub to: Severity,
-    /// The band of the pattern that moved it.
-    #[schema(schema_with = word::band)]
-    pub band: Band,
-    /// The rule of the policy.
-    pub rule: String,
-    /// Who approved the policy.
-    pub approver: String,
     /// In words: what was read and why that moves the severity.
     pub rationale: String,
-    /// When.
+    /// The rule of the policy.
+    pub rule: Option<String>,
+    /// Who approved the policy.
+    pub approver: Option<String>,
+    /// Everything that was read for it.
+    #[schema(value_type = Object)]
+    pub reading: Value,
+    /// Since when.
     pub at: Time,
 }
 

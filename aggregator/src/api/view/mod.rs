@@ -13,9 +13,10 @@ pub mod control;
 pub mod finding;
 pub mod pattern;
 pub mod retest;
+pub mod token;
 pub mod word;
 
-pub use activity::{Activity, Actor, ConsistencyProof, Head, InclusionProof, Leaf};
+pub use activity::{Activity, Actor, ConsistencyProof, Entry, Head, InclusionProof, Leaf};
 pub use cluster::{Cluster, Coverage, JoinToken, NewCluster, Scope, ScopeProposal};
 pub use control::{Control, ControlRow};
 pub use finding::{

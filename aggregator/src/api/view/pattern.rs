@@ -44,10 +44,10 @@ pub struct Pattern {
     pub row: PatternRow,
     /// Since when it is in this band.
     pub band_since: Option<Time>,
-    /// The rule of the policy that gives this band its effect.
-    pub rule: String,
+    /// The rule of the policy that moved the severity; null where it is the catalog's.
+    pub rule: Option<String>,
     /// Who approved that policy.
-    pub approver: String,
+    pub approver: Option<String>,
     /// How to make it pass, in words.
     pub remediation: String,
     /// Its findings, one a cluster; at most 500.

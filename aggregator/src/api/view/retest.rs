@@ -33,4 +33,6 @@ pub struct Retest {
     pub settled: bool,
     /// Whether a signed receipt can be fetched under this retest's id.
     pub receipt: bool,
+    /// Why it was asked.
+    pub cause: String,
 }

@@ -1,0 +1,141 @@
+//! `/clusters`: who belongs to the fleet, how to join, what can be seen, what is left out.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use holdfast_model::ClusterId;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Id};
+use super::problem::{ApiError, ApiResult, Problem};
+use super::view::{Cluster, Coverage, JoinToken, NewCluster, Page, Scope, ScopeProposal, Time};
+use super::{AppState, Caller};
+use crate::enrol::{NewToken, TokenTerms};
+
+/// An agent speaks every few seconds; after this long without a word it is shown as offline.
+const HEARD_WITHIN_MILLIS: i64 = 60_000;
+/// The most namespaces that a scope may leave out.
+const MAX_EXCLUDED: usize = 5000;
+
+/// What a token may read of this noun.
+pub fn reading() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(coverage)).routes(routes!(scope))
+}
+
+/// What runs clusters.
+pub fn operating() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(add)).routes(routes!(new_token)).routes(routes!(revoke))
+}
+
+/// Every cluster, by name.
+#[utoipa::path(get, path = "/clusters", tag = "clusters", responses((status = OK, body = Page<Cluster>)))]
+async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Cluster>>> {
+    let now = state.now();
+    let clusters = state.store.clusters().await?;
+    Ok(Json(Page::whole(clusters.into_iter().map(|cluster| view(cluster, now)).collect())))
+}
+
+/// One cluster.
+#[utoipa::path(get, path = "/clusters/{id}", tag = "clusters", params(("id" = String, Path, description = "Cluster id")),
+    responses((status = OK, body = Cluster), (status = NOT_FOUND, body = Problem)))]
+async fn get(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiResult<Json<Cluster>> {
+    Ok(Json(view(known(&state, id).await?, state.now())))
+}
+
+/// What can and cannot be seen of a cluster.
+#[utoipa::path(get, path = "/clusters/{id}/coverage", tag = "clusters",
+    params(("id" = String, Path, description = "Cluster id")),
+    responses((status = OK, body = Page<Coverage>), (status = NOT_FOUND, body = Problem)))]
+async fn coverage(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiResult<Json<Page<Coverage>>> {
+    known(&state, id).await?;
+    let coverage = state.store.coverage(Some(id)).await?.into_iter().map(|of| Coverage {
+        subject: of.coverage.subject,
+        state: of.coverage.state,
+        reason: of.coverage.reason,
+        since: Time(of.coverage.since),
+    });
+    Ok(Json(Page::whole(coverage.collect())))
+}
+
+/// Which namespaces are left out, and what namespace labels propose.
+#[utoipa::path(get, path = "/clusters/{id}/scope", tag = "clusters",
+    params(("id" = String, Path, description = "Cluster id")),
+    responses((status = OK, body = Scope), (status = NOT_FOUND, body = Problem)))]
+async fn scope(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiResult<Json<Scope>> {
+    known(&state, id).await?;
+    let proposals = state.store.scope_proposals(id).await?.into_iter().map(|proposal| ScopeProposal {
+        namespace: proposal.namespace,
+        proposal: format!("{}={}", proposal.label, proposal.value),
+        since: Time(proposal.since),
+    });
+    let proposals = proposals.collect();
+    Ok(Json(Scope { excluded_namespaces: state.store.excluded_namespaces(id).await?, proposals }))
+}
+
+/// Adds a cluster and makes the join token of its agent.
+#[utoipa::path(post, path = "/clusters", tag = "clusters", request_body = NewCluster,
+    responses((status = CREATED, body = JoinToken), (status = CONFLICT, body = Problem)))]
+async fn add(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Body(new): Body<NewCluster>,
+) -> ApiResult<(StatusCode, Json<JoinToken>)> {
+    let made = state.enrolments.add_cluster(&new.name, TokenTerms::default(), caller.actor()).await?;
+    Ok((StatusCode::CREATED, Json(join_token(made, new.name))))
+}
+
+/// Makes another join token: for an agent that lost its credential, or never came.
+#[utoipa::path(post, path = "/clusters/{id}/tokens", tag = "clusters",
+    params(("id" = String, Path, description = "Cluster id")),
+    responses((status = CREATED, body = JoinToken), (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)))]
+async fn new_token(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id<ClusterId>,
+) -> ApiResult<(StatusCode, Json<JoinToken>)> {
+    let cluster = known(&state, id).await?;
+    let made = state.enrolments.add_token(id, TokenTerms::default(), caller.actor()).await?;
+    Ok((StatusCode::CREATED, Json(join_token(made, cluster.name))))
+}
+
+/// Revokes a cluster: its agent is refused from now on, its record stays.
+#[utoipa::path(post, path = "/clusters/{id}/revoke", tag = "clusters",
+    params(("id" = String, Path, description = "Cluster id")),
+    responses((status = OK, body = Cluster), (status = NOT_FOUND, body = Problem)))]
+async fn revoke(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id<ClusterId>,
+) -> ApiResult<Json<Cluster>> {
+    state.enrolments.revoke_cluster(id, caller.actor()).await?;
+    Ok(Json(view(known(&state, id).await?, state.now())))
+}
+
+fn join_token(made: NewToken, cluster: String) -> JoinToken {
+    JoinToken { cluster_id: made.cluster, cluster, token: made.token.reveal(), expires_at: Time(made.expires_at) }
+}
+
+/// The cluster with this id, which must be on record.
+async fn known(state: &AppState, id: ClusterId) -> ApiResult<holdfast_store::Cluster> {
+    state.store.cluster(id).await?.ok_or_else(|| ApiError::not_found("cluster", id))
+}
+
+/// Whether an agent was heard lately. The record is asked, not this process: another replica may hold the stream.
+pub fn is_connected(cluster: &holdfast_store::Cluster, now: i64) -> bool {
+    cluster.revoked_at.is_none() && cluster.last_seen_at.is_some_and(|at| now - at < HEARD_WITHIN_MILLIS)
+}
+
+fn view(cluster: holdfast_store::Cluster, now: i64) -> Cluster {
+    Cluster {
+        id: cluster.id,
+        connected: is_connected(&cluster, now),
+        name: cluster.name,
+        fingerprint: cluster.fingerprint,
+        server_version: cluster.server_version,
+        agent_version: cluster.agent_version,
+        last_seen_at: cluster.last_seen_at.map(Time),
+        added_at: Time(cluster.added_at),
+        revoked_at: cluster.revoked_at.map(Time),
+    }
+}

@@ -1,0 +1,156 @@
+//! From a stored finding to what the API shows of it: the catalog's words, the fix for these places, the reason it stands so.
+
+use holdfast_controls::catalog::Control;
+use holdfast_controls::fix;
+use holdfast_model as model;
+use holdfast_record as record;
+use holdfast_store::{Retest, StoredEvent};
+
+use super::ClusterNames;
+use crate::api::kubectl;
+use crate::api::view::{
+    Actor, Calibration, Evidence, Finding, FindingRow, Fix, History, Location, Origin, Resource, Time,
+};
+
+/// A row of a list.
+pub fn row(finding: &record::Finding, names: &ClusterNames) -> FindingRow {
+    let control = finding.key.control.as_str();
+    FindingRow {
+        id: finding.id,
+        pattern_id: finding.pattern,
+        cluster_id: finding.key.cluster,
+        cluster: names.get(&finding.key.cluster).cloned().unwrap_or_default(),
+        resource: finding.key.resource.clone().into(),
+        control_id: control.to_owned(),
+        title: Control::find(control).map_or(control, |control| control.title).to_owned(),
+        severity: finding.severity(),
+        base_severity: finding.base_severity,
+        status: finding.status,
+        reach: finding.reach,
+        owner: finding.origin.owner.clone(),
+        first_seen_at: Time(finding.first_seen_at),
+        status_at: Time(finding.status_at),
+        reopened: finding.reopened,
+    }
+}
+
+/// The whole record.
+pub fn whole(
+    finding: &record::Finding,
+    names: &ClusterNames,
+    events: Vec<StoredEvent>,
+    retests: Vec<Retest>,
+) -> Finding {
+    let control = Control::find(finding.key.control.as_str());
+    let history: Vec<_> = events.into_iter().filter_map(history).collect();
+    let words = |of: fn(&Control) -> &'static str| control.map(of).unwrap_or_default().to_owned();
+    Finding {
+        row: row(finding, names),
+        description: words(|control| control.description),
+        remediation: words(|control| control.remediation),
+        reason: reason(finding, &history),
+        evidence: evidence(finding),
+        origin: finding.origin.clone().into(),
+        resolved_at: finding.resolved_at.map(Time),
+        verified_at: finding.verified_at.map(Time),
+        retired_reason: finding.retired_reason,
+        unverified: finding.unverified.clone(),
+        unjudged: finding.unjudged.clone(),
+        current: finding.current,
+        refuted: finding.refuted,
+        calibration: finding.calibration.as_ref().map(|moved| calibration(finding.base_severity, moved)),
+        check_again: kubectl::get_line(&finding.key.resource, &finding.locations),
+        fix: control.and_then(|control| fix(control, finding)),
+        retests: retests.into_iter().map(Into::into).collect(),
+        history,
+    }
+}
+
+/// What keeps it from being proved or judged comes first; else what happened to it last.
+fn reason(finding: &record::Finding, history: &[History]) -> String {
+    let waiting = finding.unverified.as_ref().or(finding.unjudged.as_ref());
+    waiting.or(history.first().map(|event| &event.cause)).cloned().unwrap_or_default()
+}
+
+fn evidence(finding: &record::Finding) -> Evidence {
+    Evidence {
+        locations: finding.locations.iter().cloned().map(Into::into).collect(),
+        uid: finding.read.uid.clone(),
+        resource_version: finding.read.resource_version.clone(),
+        control_version: finding.control_version,
+        observed_at: Time(finding.changed_at),
+    }
+}
+
+fn calibration(from: model::Severity, moved: &record::Calibration) -> Calibration {
+    let text = |key: &str| moved.detail.get(key).and_then(|value| value.as_str()).map(str::to_owned);
+    Calibration {
+        from,
+        to: moved.severity,
+        rationale: moved.cause.clone(),
+        rule: text("rule"),
+        approver: text("approver"),
+        reading: moved.detail.clone(),
+        at: Time(moved.at),
+    }
+}
+
+/// The patch for the places where it fails, as long as it fails.
+fn fix(control: &Control, finding: &record::Finding) -> Option<Fix> {
+    let patch = finding.status.is_active().then(|| fix::patch(control, &finding.locations)).flatten()?;
+    Some(Fix {
+        kubectl: fix::kubectl_line(&finding.key.resource, &patch),
+        json_patch: serde_json::to_value(patch).ok(),
+        manifest: None,
+        warning: warning(&finding.origin),
+    })
+}
+
+fn warning(origin: &model::Origin) -> Option<String> {
+    let manager = origin.manager.as_deref()?;
+    let release = origin.release.as_deref().map_or(String::new(), |release| format!(" ({release})"));
+    Some(format!("{manager}{release} manages this object and will revert a live change: make the fix at its source"))
+}
+
+fn history(event: StoredEvent) -> Option<History> {
+    let activity = event.activity?;
+    Some(History {
+        at: Time(activity.at),
+        event: activity.event,
+        actor: activity.actor.into(),
+        cause: activity.cause,
+        log_index: event.log_index,
+    })
+}
+
+impl From<model::Resource> for Resource {
+    fn from(resource: model::Resource) -> Self {
+        let model::Resource { group, kind, namespace, name } = resource;
+        Self { group, kind, namespace, name }
+    }
+}
+
+impl From<model::Location> for Location {
+    fn from(location: model::Location) -> Self {
+        let model::Location { path, value, container, object } = location;
+        Self { path, value, container, object }
+    }
+}
+
+impl From<model::Origin> for Origin {
+    fn from(origin: model::Origin) -> Self {
+        let model::Origin { owner, manager, release, chart } = origin;
+        Self { owner, manager, release, chart }
+    }
+}
+
+impl From<model::Actor> for Actor {
+    fn from(actor: model::Actor) -> Self {
+        let (kind, id) = match actor {
+            model::Actor::Agent(cluster) => ("agent", cluster.to_string()),
+            model::Actor::User(id) => ("user", id),
+            model::Actor::Holdfast(part) => ("holdfast", part),
+        };
+        Self { kind: kind.to_owned(), id }
+    }
+}

@@ -1,0 +1,62 @@
+//! `/metrics`: few figures of low cardinality, as Prometheus text. Counts are the fleet's, so a token is needed here too.
+
+use std::fmt::Write;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::{Router, routing};
+use holdfast_store::Store;
+
+use super::AppState;
+use super::cluster::is_connected;
+use super::problem::ApiResult;
+
+/// The route; the router guards it.
+pub fn reading() -> Router<AppState> {
+    Router::new().route("/metrics", routing::get(get))
+}
+
+async fn get(State(state): State<AppState>) -> ApiResult<impl IntoResponse> {
+    let text = render(&state.store, state.now()).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
+}
+
+async fn render(store: &Store, now: i64) -> Result<String, holdfast_store::StoreError> {
+    let mut page = Page::default();
+    page.gauge("holdfast_build_info", "The running version.");
+    page.sample("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    page.gauge("holdfast_findings", "Findings by severity in force and status.");
+    for ((severity, status), findings) in super::summary::sums(&store.counts().await?) {
+        let labels = [("severity", severity.word()), ("status", status.word())];
+        page.sample("holdfast_findings", &labels, findings);
+    }
+    let clusters = store.clusters().await?;
+    page.gauge("holdfast_clusters", "Clusters by the state of their agent.");
+    let revoked = clusters.iter().filter(|cluster| cluster.revoked_at.is_some()).count();
+    let connected = clusters.iter().filter(|cluster| is_connected(cluster, now)).count();
+    let states = [("connected", connected), ("offline", clusters.len() - revoked - connected), ("revoked", revoked)];
+    for (state, clusters) in states {
+        page.sample("holdfast_clusters", &[("state", state)], clusters as u64);
+    }
+    page.gauge("holdfast_activity_log_entries", "Entries that have a place in the activity log.");
+    page.sample("holdfast_activity_log_entries", &[], store.log_size().await?);
+    Ok(page.0)
+}
+
+/// Prometheus' text form. Label values here are words of ours, which need no escaping.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn gauge(&mut self, name: &str, help: &str) {
+        // Writing into memory cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        let labels: Vec<_> = labels.iter().map(|(label, text)| format!("{label}=\"{text}\"")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+}

@@ -1,0 +1,113 @@
+//! API tokens: `hf_api_<26 characters>.<52 characters>`. The first half names the token and may be shown and logged; the
+//! second proves it, is shown once, and is stored as a hash.
+
+use aws_lc_rs::rand;
+use data_encoding::BASE32_NOPAD;
+use holdfast_model::UnixMillis;
+use holdfast_store::{ApiToken, Store, StoreError};
+use sha2::{Digest, Sha256};
+
+use super::role::Role;
+
+const PREFIX: &str = "hf_api_";
+/// What a token that does not exist is compared with, so that both take the same time.
+const NOBODY: [u8; 32] = [0; 32];
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum MintError {
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Random,
+    /// Not stored.
+    #[error("storing the API token failed")]
+    Store(#[from] StoreError),
+}
+
+/// A token that was just made, whole.
+#[derive(Clone)]
+pub struct Minted {
+    /// As it is stored.
+    pub stored: ApiToken,
+    /// The whole text, for the one place that hands it to a person.
+    pub text: String,
+}
+
+/// Shows which token, never its secret.
+impl std::fmt::Debug for Minted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Minted").field("stored", &self.stored.id).finish_non_exhaustive()
+    }
+}
+
+/// Makes a token and stores its hash.
+pub async fn mint(store: &Store, name: &str, role: Role, now: UnixMillis) -> Result<Minted, MintError> {
+    let (id, secret) = (draw::<16>()?, draw::<32>()?);
+    let id = format!("{PREFIX}{}", base32(&id));
+    let stored = ApiToken {
+        id: id.clone(),
+        name: name.to_owned(),
+        secret_hash: hash(&secret),
+        role: role.word().to_owned(),
+        created_at: now,
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let mut tx = store.begin().await?;
+    tx.add_api_token(&stored).await?;
+    tx.commit().await?;
+    Ok(Minted { stored, text: format!("{id}.{}", base32(&secret)) })
+}
+
+/// The stored token that this text proves, if it is in force.
+pub async fn check(store: &Store, text: &str, now: UnixMillis) -> Result<Option<ApiToken>, StoreError> {
+    let Some((id, secret)) = parse(text) else { return Ok(None) };
+    let found = store.api_token(id).await?;
+    let expected = found.as_ref().map_or(&NOBODY, |token| &token.secret_hash);
+    let proved = aws_lc_rs::constant_time::verify_slices_are_equal(&hash(&secret), expected).is_ok();
+    Ok(found.filter(|token| proved && in_force(token, now)))
+}
+
+fn in_force(token: &ApiToken, now: UnixMillis) -> bool {
+    token.revoked_at.is_none() && token.expires_at.is_none_or(|end| now < end)
+}
+
+fn parse(text: &str) -> Option<(&str, [u8; 32])> {
+    let (id, secret) = text.split_once('.')?;
+    let name = id.strip_prefix(PREFIX)?;
+    let known_form = name.len() == 26 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let secret = BASE32_NOPAD.decode(secret.to_ascii_uppercase().as_bytes()).ok()?;
+    known_form.then_some((id, secret.try_into().ok()?))
+}
+
+/// A plain hash serves: 256 random bits cannot be guessed.
+fn hash(secret: &[u8; 32]) -> [u8; 32] {
+    Sha256::new().chain_update(b"holdfast/api-secret/1").chain_update(secret).finalize().into()
+}
+
+fn base32(bytes: &[u8]) -> String {
+    BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
+}
+
+fn draw<const N: usize>() -> Result<[u8; N], MintError> {
+    let mut bytes = [0; N];
+    rand::fill(&mut bytes).map_err(|_| MintError::Random)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_exact_form_is_taken_apart() {
+        let text = format!("hf_api_{}.{}", base32(&[1; 16]), base32(&[2; 32]));
+        assert_eq!(parse(&text).map(|(_, secret)| secret), Some([2; 32]));
+        for cut in 0..text.len() {
+            assert_eq!(parse(&text[..cut]), None, "{cut} characters");
+        }
+        assert_eq!(parse(&text.replace("hf_api_", "hf_join_")), None);
+        assert_eq!(parse(&format!("{text}.x")), None);
+    }
+}

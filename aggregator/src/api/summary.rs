@@ -1,0 +1,50 @@
+//! `/summary`: the fleet at one glance, from counts that are kept with every write.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use holdfast_model::{ClusterId, Severity, Status};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::cluster::is_connected;
+use super::problem::ApiResult;
+use super::view::{ClusterCounts, Count, Summary};
+
+/// The routes of this noun.
+pub fn reading() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(get))
+}
+
+/// How many findings there are, by severity and status, of all clusters and of each.
+#[utoipa::path(get, path = "/summary", tag = "summary", responses((status = OK, body = Summary)))]
+async fn get(State(state): State<AppState>) -> ApiResult<Json<Summary>> {
+    let counts = state.store.counts().await?;
+    let now = state.now();
+    let of = |cluster: ClusterId| counts.iter().filter(move |count| count.cluster == cluster).map(view).collect();
+    let clusters = state.store.clusters().await?.into_iter().map(|cluster| ClusterCounts {
+        cluster_id: cluster.id,
+        connected: is_connected(&cluster, now),
+        counts: of(cluster.id),
+        cluster: cluster.name,
+    });
+    let sums = sums(&counts).into_iter();
+    let total = sums.map(|((severity, status), findings)| Count { severity, status, findings }).collect();
+    Ok(Json(Summary { counts: total, clusters: clusters.collect() }))
+}
+
+/// The counts of all clusters together, worst first.
+pub fn sums(counts: &[holdfast_store::Count]) -> Vec<((Severity, Status), u64)> {
+    let mut sums = BTreeMap::new();
+    for count in counts {
+        *sums.entry((Reverse(count.severity), count.status)).or_insert(0) += count.findings;
+    }
+    sums.into_iter().map(|((Reverse(severity), status), findings)| ((severity, status), findings)).collect()
+}
+
+fn view(count: &holdfast_store::Count) -> Count {
+    Count { severity: count.severity, status: count.status, findings: count.findings }
+}

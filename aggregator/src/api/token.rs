@@ -1,0 +1,60 @@
+//! `/tokens`: API tokens, made and revoked. A secret is answered once and never again.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Id, text};
+use super::problem::{ApiError, ApiResult};
+use super::view::token::{NewToken, Token, TokenSecret};
+use super::view::{Page, Time};
+use super::{AppState, mint};
+
+/// The routes of this noun.
+pub fn administering() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list, add)).routes(routes!(revoke))
+}
+
+/// Every API token, latest first, without secrets.
+#[utoipa::path(get, path = "/tokens", tag = "tokens", responses((status = OK, body = Page<Token>)))]
+async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Token>>> {
+    let tokens = state.store.api_tokens().await?;
+    Ok(Json(Page::whole(tokens.into_iter().map(Token::from).collect())))
+}
+
+/// Makes a token.
+#[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken,
+    responses((status = CREATED, body = TokenSecret), (status = BAD_REQUEST, body = super::problem::Problem)))]
+async fn add(State(state): State<AppState>, Body(new): Body<NewToken>) -> ApiResult<(StatusCode, Json<TokenSecret>)> {
+    let name = text("name", Some(new.name))?.ok_or_else(|| ApiError::invalid("a token needs a name"))?;
+    let minted = mint::mint(&state.store, &name, new.role, state.now()).await;
+    let minted = minted.map_err(|error| ApiError::internal(&error))?;
+    Ok((StatusCode::CREATED, Json(TokenSecret { token: minted.text, stored: minted.stored.into() })))
+}
+
+/// Revokes a token, from the next request on.
+#[utoipa::path(post, path = "/tokens/{id}/revoke", tag = "tokens",
+    params(("id" = String, Path, description = "Token id, `hf_api_…`")),
+    responses((status = OK, body = Token), (status = NOT_FOUND, body = super::problem::Problem)))]
+async fn revoke(State(state): State<AppState>, Id(id): Id<String>) -> ApiResult<Json<Token>> {
+    let mut tx = state.store.begin().await?;
+    tx.revoke_api_token(&id, state.now()).await?;
+    tx.commit().await?;
+    let token = state.store.api_token(&id).await?.ok_or_else(|| ApiError::not_found("API token", &id))?;
+    Ok(Json(token.into()))
+}
+
+impl From<holdfast_store::ApiToken> for Token {
+    fn from(token: holdfast_store::ApiToken) -> Self {
+        Self {
+            id: token.id,
+            name: token.name,
+            role: token.role,
+            created_at: Time(token.created_at),
+            last_used_at: token.last_used_at.map(Time),
+            revoked_at: token.revoked_at.map(Time),
+        }
+    }
+}
