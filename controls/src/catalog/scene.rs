@@ -8,7 +8,7 @@ use crate::inventory::{Answer, Inventory};
 
 /// The control finds exactly this in these objects, a line a place: `ClusterRole reader: rules[0].verbs[0] = *`.
 #[track_caller]
-pub(super) fn fires(control: &Control, objects: &str, expected: Expect) {
+pub(crate) fn fires(control: &Control, objects: &str, expected: Expect) {
     let found = found(control, objects);
     assert!(!found.is_empty(), "{} finds nothing", control.id);
     expected.assert_eq(&found);
@@ -16,7 +16,7 @@ pub(super) fn fires(control: &Control, objects: &str, expected: Expect) {
 
 /// The control applies to something here and finds nothing.
 #[track_caller]
-pub(super) fn silent(control: &Control, objects: &str) {
+pub(crate) fn silent(control: &Control, objects: &str) {
     assert_eq!(found(control, objects), "", "{} finds something", control.id);
     assert!(applies(control, objects), "{} applies to nothing here", control.id);
 }

@@ -136,16 +136,14 @@ impl Inventory {
         Some(fails)
     }
 
-    /// The version of the Pod Security Standards that counts in a namespace: the one that it enforces, else the newest. To
-    /// name an older one hides nothing: of what these controls look at, an older version only allows less.
+    /// The version of the Pod Security Standards that counts in a namespace: the one that it enforces, else the server's
+    /// own. To name an older one hides nothing: of what these controls look at, an older version only allows less.
     fn policy(&self, namespace: Option<&str>) -> Version {
-        let key = namespace.map(|name| ObjectKey::cluster_scoped(&namespace::NAMESPACE, name));
-        match key.and_then(|key| self.get(&key)).map(|object| &object.facts) {
-            Some(Facts::Namespace(namespace)) if namespace.enforce.level.is_some() => {
-                namespace.enforce.version.as_deref().and_then(Version::parse).unwrap_or(Version::LATEST)
-            }
-            _ => Version::LATEST,
-        }
+        let server = Version::minor(u16::try_from(self.server_minor()).unwrap_or(u16::MAX));
+        let enforce = namespace.and_then(|name| self.namespace(name)).map(|namespace| &namespace.enforce);
+        let pinned =
+            enforce.filter(|mode| mode.level.is_some()).and_then(|mode| Version::parse(mode.version.as_deref()?));
+        pinned.map_or(server, |pinned| pinned.min(server))
     }
 
     fn view<'a, F>(&'a self, object: &'a Object, facts: &'a F) -> View<'a, F> {

@@ -53,6 +53,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::check::{fires, silent};
+    use crate::catalog::scene;
 
     #[test]
     fn an_unsafe_sysctl_is_a_place() {
@@ -76,5 +77,27 @@ mod tests {
         {
             assert!(is_safe(name, Version::minor(since)) && !is_safe(name, Version::minor(since - 1)), "{name}");
         }
+    }
+
+    #[test]
+    fn the_namespaces_version_counts() {
+        let pod = |version: &str| {
+            format!(
+                "{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {{
+                    pod-security.kubernetes.io/enforce: baseline, pod-security.kubernetes.io/enforce-version: {version}}}}}}}
+---
+{{apiVersion: v1, kind: Pod, metadata: {{name: web, namespace: shop}}, spec: {{
+                    securityContext: {{sysctls: [{{name: net.ipv4.tcp_rmem}}]}}}}}}"
+            )
+        };
+        scene::silent(&CONTROL, &pod("latest"));
+        scene::silent(&CONTROL, &pod("v1.99"));
+        scene::fires(
+            &CONTROL,
+            &pod("v1.31"),
+            expect![[r#"
+            Pod shop/web: spec.securityContext.sysctls[0] = net.ipv4.tcp_rmem
+        "#]],
+        );
     }
 }
