@@ -7,3 +7,4 @@ pub mod clock;
 pub mod enrol;
 pub mod identity;
 pub mod live;
+pub mod receipts;

@@ -1,0 +1,231 @@
+//! A receipt is believed as it was made, and refused with a reason once anything about it is not.
+
+use holdfast_model::{ControlId, FindingId, Method, Nonce, ObjectRead, Reach, Resource, RetestId, Verdict};
+use rcgen::{CertificateParams, KeyPair, SigningKey};
+
+use super::*;
+use crate::authority::AuthoritySettings;
+use crate::certificate::SigningRequest;
+
+const NOW: UnixMillis = 1_790_000_000_000;
+const DAY: UnixMillis = 24 * 60 * 60 * 1000;
+
+struct Installation {
+    _data: tempfile::TempDir,
+    authority: Authority,
+    agent: KeyPair,
+    agent_certificate: Vec<u8>,
+}
+
+fn cluster() -> ClusterId {
+    ClusterId::from_bytes([5; 16])
+}
+
+fn installation() -> Installation {
+    let data = tempfile::tempdir().unwrap();
+    let authority = Authority::open(data.path(), &AuthoritySettings::default(), NOW).unwrap();
+    let agent = KeyPair::generate().unwrap();
+    let request = CertificateParams::default().serialize_request(&agent).unwrap();
+    let request = SigningRequest::parse(request.der()).unwrap();
+    let agent_certificate = authority.issue(cluster(), &request, NOW).unwrap().der;
+    Installation { _data: data, authority, agent, agent_certificate }
+}
+
+fn testimony() -> Testimony {
+    let resource = Resource::namespaced("apps", "Deployment", "shop", "web");
+    let control = ControlId::known("workload.privileged");
+    let key = FindingKey { cluster: cluster(), resource: resource.clone(), control: control.clone() };
+    Testimony {
+        form: Testimony::FORM.into(),
+        retest: RetestId::from_bytes([1; 16]),
+        nonce: Nonce::from_bytes([2; 16]),
+        cluster: cluster(),
+        finding: key.finding_id(),
+        resource,
+        uid: "0b5f".into(),
+        control,
+        control_version: 1,
+        verdict: Verdict::Fixed,
+        reason: "no container is privileged".into(),
+        reach: Reach::Config,
+        methods: vec![Method::LiveRead],
+        locations: vec![],
+        reads: vec![ObjectRead {
+            path: "/apis/apps/v1/namespaces/shop/deployments/web".into(),
+            status: 200,
+            uid: "0b5f".into(),
+            resource_version: "77".into(),
+            hash: vec![9; 32],
+        }],
+        read_at: NOW,
+        agent_version: "0.1.0".into(),
+    }
+}
+
+impl Installation {
+    fn signed(&self, testimony: &Testimony) -> (String, Vec<u8>) {
+        let text = canonical_text(testimony).unwrap();
+        let signature = self.agent.sign(text.as_bytes()).unwrap();
+        (text, signature)
+    }
+
+    fn receipt(&self, testimony: &Testimony, recorded_at: UnixMillis) -> Receipt {
+        let (text, signature) = self.signed(testimony);
+        let recorded = Recorded {
+            testimony: &text,
+            agent_signature: &signature,
+            agent_certificate: &self.agent_certificate,
+            recorded_at,
+            log_index: 42,
+            log_leaf: [7; 32],
+        };
+        countersign(&self.authority, &recorded).unwrap()
+    }
+}
+
+#[test]
+fn a_receipt_is_believed_from_the_fingerprint_alone() {
+    let here = installation();
+    let receipt = here.receipt(&testimony(), NOW);
+    let sent: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
+    let verified = verify(&sent, &here.authority.fingerprint()).unwrap();
+    assert_eq!(verified.testimony, testimony());
+    assert_eq!((verified.countersigned.recorded_at, verified.countersigned.log_index), (NOW, 42));
+    assert_eq!(verified.trust_domain, here.authority.trust_domain());
+}
+
+#[test]
+fn a_receipt_of_another_installation_is_told_apart() {
+    let (here, elsewhere) = (installation(), installation());
+    let problem = verify(&elsewhere.receipt(&testimony(), NOW), &here.authority.fingerprint()).unwrap_err();
+    assert_eq!(problem, ReceiptProblem::OtherRoot { found: elsewhere.authority.fingerprint() });
+}
+
+#[test]
+fn certificates_are_judged_at_the_recording() {
+    let here = installation();
+    let root = here.authority.fingerprint();
+    assert!(verify(&here.receipt(&testimony(), NOW + DAY - 1), &root).is_ok());
+    let late = verify(&here.receipt(&testimony(), NOW + DAY + 2000), &root).unwrap_err();
+    assert!(matches!(late, ReceiptProblem::Chain { whose: "agent's", .. }), "{late}");
+    let early = verify(&here.receipt(&testimony(), NOW - DAY), &root).unwrap_err();
+    assert!(matches!(early, ReceiptProblem::Chain { whose: "root", .. }), "{early}");
+}
+
+/// Every byte of every field, each bit of it: nothing may be changed without being noticed.
+#[test]
+fn a_receipt_changed_in_any_byte_of_any_field_is_refused() {
+    let here = installation();
+    let (receipt, root) = (here.receipt(&testimony(), NOW), here.authority.fingerprint());
+    let whole = serde_json::to_value(&receipt).unwrap();
+    let fields: Vec<String> = whole.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fields.len(), 8);
+    for field in fields {
+        let text = whole[&field].as_str().unwrap().to_owned();
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            // Another hexadecimal digit, or another letter.
+            bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+            let mut changed = whole.clone();
+            changed[&field] = String::from_utf8(bytes).unwrap().into();
+            let changed: Receipt = serde_json::from_value(changed).unwrap();
+            assert!(verify(&changed, &root).is_err(), "{field}, byte {at}");
+        }
+        let mut cut = whole.clone();
+        cut[&field] = text[..text.len() - 2].into();
+        assert!(verify(&serde_json::from_value(cut).unwrap(), &root).is_err(), "{field} cut short");
+    }
+}
+
+#[test]
+fn every_fact_of_a_testimony_is_covered_by_the_signature() {
+    let here = installation();
+    let (text, signature) = here.signed(&testimony());
+    let told = serde_json::to_value(testimony()).unwrap();
+    for (field, value) in told.as_object().unwrap() {
+        let mut changed = told.clone();
+        changed[field] = match value {
+            serde_json::Value::String(text) => format!("{text}x").into(),
+            serde_json::Value::Number(number) => (number.as_i64().unwrap() + 1).into(),
+            _ => serde_json::Value::Array(vec![]),
+        };
+        if changed[field] == *value {
+            changed[field] = serde_json::json!(["live-read"]);
+        }
+        let changed = canonical_text(&changed).unwrap();
+        assert_ne!(changed, text);
+        let problem = check_testimony(changed.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
+        assert_eq!(problem, ReceiptProblem::Signature { whose: "agent's" }, "{field}");
+    }
+}
+
+#[test]
+fn an_agent_that_signs_a_lie_about_identity_is_refused_by_what_it_lied_about() {
+    let here = installation();
+    let problem = |change: fn(&mut Testimony)| {
+        let mut lie = testimony();
+        change(&mut lie);
+        let (text, signature) = here.signed(&lie);
+        check_testimony(text.as_bytes(), &signature, &here.agent_certificate).unwrap_err()
+    };
+    let other = ClusterId::from_bytes([6; 16]);
+    let foreign = problem(|lie| lie.cluster = ClusterId::from_bytes([6; 16]));
+    assert_eq!(foreign, ReceiptProblem::ForeignCluster { signer: cluster(), testified: other });
+    assert_eq!(problem(|lie| lie.finding = FindingId::from_bytes([1; 16])), ReceiptProblem::OtherFinding);
+    assert_eq!(problem(|lie| lie.resource.name = "other".into()), ReceiptProblem::OtherFinding);
+    assert_eq!(problem(|lie| lie.form = "x".into()), ReceiptProblem::TestimonyForm("x".into()));
+}
+
+#[test]
+fn text_that_reads_like_the_testimony_but_is_written_differently_is_refused() {
+    let here = installation();
+    let text = canonical_text(&testimony()).unwrap();
+    for other in [
+        text.replacen(",", ", ", 1),
+        text.replacen('{', r#"{"zzz":1,"#, 1),
+        text.replacen("\"uid\":\"0b5f\"}", "\"uid\":\"0b5f\",\"uid\":\"0b5f\"}", 1),
+        format!("{text}\n"),
+        "null".into(),
+    ] {
+        if other == text {
+            continue;
+        }
+        let signature = here.agent.sign(other.as_bytes()).unwrap();
+        let problem = check_testimony(other.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
+        assert!(matches!(problem, ReceiptProblem::NotCanonical { what: "testimony", .. }), "{problem}");
+    }
+    let signature = here.agent.sign(&[0xff, 0xfe]).unwrap();
+    let problem = check_testimony(&[0xff, 0xfe], &signature, &here.agent_certificate).unwrap_err();
+    assert!(matches!(problem, ReceiptProblem::NotCanonical { .. }));
+}
+
+#[test]
+fn nobody_signs_in_anothers_place() {
+    let here = installation();
+    let root = here.authority.fingerprint();
+    let honest = here.receipt(&testimony(), NOW);
+    let (text, _) = here.signed(&testimony());
+
+    // The agent in the aggregator's place.
+    let mut forged = honest.clone();
+    forged.aggregator_signature = here.agent.sign(forged.countersigned.as_bytes()).unwrap();
+    forged.aggregator_certificate = here.agent_certificate.clone();
+    assert!(matches!(verify(&forged, &root), Err(ReceiptProblem::Name { whose: "aggregator's", .. })));
+
+    // The aggregator in the agent's place.
+    let signature = here.authority.sign(text.as_bytes()).unwrap();
+    let signer = here.authority.signing_certificate();
+    let problem = check_testimony(text.as_bytes(), &signature, signer).unwrap_err();
+    assert!(matches!(problem, ReceiptProblem::Name { whose: "agent's", .. }));
+
+    // A stranger's certificate with the right names, beside the right root.
+    let elsewhere = installation();
+    let mut forged = elsewhere.receipt(&testimony(), NOW);
+    forged.root_certificate = here.authority.root().to_vec();
+    assert!(matches!(verify(&forged, &root), Err(ReceiptProblem::Chain { .. })));
+
+    // Another agent's signature under this countersignature.
+    let mut swapped = honest;
+    swapped.agent_signature = here.agent.sign(text.as_bytes()).unwrap();
+    assert_eq!(verify(&swapped, &root).unwrap_err(), ReceiptProblem::OtherSubject("agent's signature"));
+}
