@@ -1,0 +1,149 @@
+//! Bytes of the API server to facts: one object, or one line of a watch. What cannot be read is named, never skipped.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use holdfast_controls::inventory::ObjectKey;
+use holdfast_controls::{Kind, Object, project};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::Unreadable;
+use crate::api::{Refusal, Status};
+use crate::text;
+
+/// One line of a watch, read.
+#[derive(Debug)]
+pub enum Line {
+    /// ADDED or MODIFIED.
+    Seen(Box<Object>),
+    /// DELETED.
+    Deleted(Identity),
+    /// BOOKMARK: everything up to this version has been sent; `initial` when it ends a WatchList's beginning.
+    Bookmark {
+        /// The version to go on from.
+        resource_version: String,
+        /// Whether it says that the initial events have ended.
+        initial_events_end: bool,
+    },
+    /// ADDED or MODIFIED, of an object that has not its kind's form.
+    Unreadable(Unreadable, String),
+    /// ERROR.
+    Error(Refusal),
+}
+
+/// What of an object names it.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Identity {
+    /// `name`.
+    pub name: String,
+    /// `namespace`.
+    pub namespace: Option<String>,
+    /// `uid`.
+    pub uid: String,
+    /// `resourceVersion`.
+    pub resource_version: String,
+    /// Only looked at in bookmarks.
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl Identity {
+    /// The place of the object.
+    pub fn key(&self, kind: &'static Kind) -> ObjectKey {
+        ObjectKey { kind, namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(rename = "type", borrow)]
+    event: Cow<'a, str>,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Identified {
+    metadata: Identity,
+}
+
+/// Projects one object.
+pub fn object(kind: &'static Kind, bytes: &[u8]) -> Result<Box<Object>, Unreadable> {
+    match project(kind, &mut serde_json::Deserializer::from_slice(bytes)) {
+        Ok(object) if !object.meta.name.is_empty() => Ok(Box::new(object)),
+        Ok(_) => Err(unreadable(kind, bytes, "metadata.name: missing")),
+        Err(error) => Err(unreadable(kind, bytes, &error.to_string())),
+    }
+}
+
+/// `metadata` of any object, as far as it names the object; empty where it cannot be read.
+pub fn identity(bytes: &[u8]) -> Identity {
+    serde_json::from_slice::<Identified>(bytes).unwrap_or_default().metadata
+}
+
+/// Reads one line of a watch.
+pub fn line(kind: &'static Kind, bytes: &[u8]) -> Result<Line, Refusal> {
+    let shape: Shape<'_> = serde_json::from_slice(bytes).map_err(|error| {
+        Refusal::Failing(format!("a line of the watch is no event: {}", text::line(&error.to_string())))
+    })?;
+    let raw = shape.object.get().as_bytes();
+    Ok(match &*shape.event {
+        "ADDED" | "MODIFIED" => match object(kind, raw) {
+            Ok(object) => Line::Seen(object),
+            Err(unreadable) => Line::Unreadable(unreadable, identity(raw).resource_version),
+        },
+        "DELETED" => Line::Deleted(identity(raw)),
+        "BOOKMARK" => bookmark(identity(raw)),
+        "ERROR" => Line::Error(serde_json::from_slice::<Status>(raw).unwrap_or_default().into_refusal()),
+        other => return Err(Refusal::Failing(format!("the watch sent an event of type {:?}", text::line(other)))),
+    })
+}
+
+fn bookmark(identity: Identity) -> Line {
+    let annotations = identity.annotations.unwrap_or_default();
+    Line::Bookmark {
+        resource_version: identity.resource_version,
+        initial_events_end: annotations.get("k8s.io/initial-events-end").is_some_and(|value| value == "true"),
+    }
+}
+
+fn unreadable(kind: &'static Kind, bytes: &[u8], problem: &str) -> Unreadable {
+    let identity = identity(bytes);
+    Unreadable { key: identity.key(kind), problem: text::line(problem), uid: identity.uid }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_controls::facts::workload::POD;
+
+    use super::*;
+
+    #[test]
+    fn each_type_of_line_is_told_apart() {
+        let read = |text: &str| line(&POD, text.as_bytes());
+        assert!(matches!(read(r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#), Ok(Line::Seen(_))));
+        assert!(matches!(
+            read(r#"{"type":"DELETED","object":{"metadata":{"name":"a","uid":"u"},"spec":7}}"#),
+            Ok(Line::Deleted(identity)) if identity.uid == "u"
+        ));
+        let end = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
+        assert!(
+            matches!(read(end), Ok(Line::Bookmark { resource_version, initial_events_end: true }) if resource_version == "7")
+        );
+        let expired =
+            r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#;
+        assert!(matches!(read(expired), Ok(Line::Error(Refusal::Expired(_)))));
+        assert!(read("{}").is_err() && read("\u{0}").is_err());
+    }
+
+    #[test]
+    fn an_object_of_the_wrong_form_is_named_with_its_problem() {
+        let bytes = br#"{"metadata":{"name":"web","namespace":"shop","uid":"u"},"spec":{"containers":7}}"#;
+        let Unreadable { key, uid, problem } = object(&POD, bytes).unwrap_err();
+        assert_eq!((key.name.as_str(), key.namespace.as_deref(), uid.as_str()), ("web", Some("shop"), "u"));
+        assert!(problem.contains("invalid type"), "{problem}");
+    }
+}

@@ -1,0 +1,203 @@
+//! What the aggregator has yet to hear, and what it has heard but not acknowledged. PURE.
+//!
+//! Failing statements are owed by name only: their locations are judged when they leave, and after a reconnect the digests
+//! decide which of them must be said again. What ends a failure (pass, gone, unknown) and coverage are in no digest: they are
+//! kept until they are acknowledged, and said again if they were not. Memory follows findings, however long a link is down.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use holdfast_controls::Control;
+use holdfast_model::{Coverage, Observation, Origin, Read, Report, Resource};
+use holdfast_proto::v1;
+
+/// What is owed about one subject.
+#[derive(Debug, Clone, Default)]
+pub struct Owed {
+    /// What was read for it last.
+    pub read: Read,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// By control id.
+    pub due: BTreeMap<&'static str, Due>,
+}
+
+/// One statement that is owed.
+#[derive(Debug, Clone)]
+pub enum Due {
+    /// It fails; where, is judged when it leaves.
+    Failing,
+    /// It failed and does no more: exactly this.
+    Ended(&'static Control, Observation),
+}
+
+/// What waits and what flies.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    owed: BTreeMap<Resource, Owed>,
+    resync: BTreeMap<Resource, BTreeSet<&'static str>>,
+    complete: Vec<u8>,
+    coverage: BTreeMap<String, Coverage>,
+    proposals: BTreeMap<(String, String), String>,
+    flying: BTreeMap<u64, Flight>,
+    sequence: u64,
+}
+
+/// What must be said again if this batch is not acknowledged.
+#[derive(Debug, Default)]
+pub struct Flight {
+    ended: Vec<(Resource, Owed)>,
+    coverage: Vec<Coverage>,
+    proposals: Vec<((String, String), String)>,
+}
+
+/// What one batch will hold.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// Its number in this session.
+    pub sequence: u64,
+    /// Reports.
+    pub reports: Vec<v1::Report>,
+    /// Coverage that changed.
+    pub coverage: Vec<v1::Coverage>,
+    /// What namespaces' labels ask for.
+    pub proposals: Vec<v1::ScopeProposal>,
+    /// Buckets of which everything has been said with this batch.
+    pub complete_buckets: Vec<u8>,
+}
+
+impl Outbox {
+    /// Owes what this report says. A later statement takes the place of an earlier one about the same control.
+    pub fn owe(&mut self, report: Report) {
+        let owed = self.owed.entry(report.resource).or_default();
+        (owed.read, owed.origin) = (report.read, report.origin);
+        for statement in report.statements {
+            let Some(control) = Control::find(statement.control.as_str()) else { continue };
+            let due = match statement.observation {
+                Observation::Fail { .. } => Due::Failing,
+                ended => Due::Ended(control, ended),
+            };
+            owed.due.insert(control.id, due);
+        }
+    }
+
+    /// Owes a coverage state.
+    pub fn cover(&mut self, coverage: Coverage) {
+        self.coverage.insert(coverage.subject.clone(), coverage);
+    }
+
+    /// Owes what a namespace's label asks for; an empty value when it is gone.
+    pub fn propose(&mut self, namespace: &str, label: &str, value: &str) {
+        self.proposals.insert((namespace.to_owned(), label.to_owned()), value.to_owned());
+    }
+
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.owed.is_empty()
+            && self.resync.is_empty()
+            && self.complete.is_empty()
+            && self.coverage.is_empty()
+            && self.proposals.is_empty()
+    }
+
+    /// Owes every failing statement of these buckets, as the ledger names them, and says when that is done.
+    pub fn resync(&mut self, buckets: Vec<u8>, failing: Vec<(Resource, Vec<&'static Control>)>) {
+        for (resource, controls) in failing {
+            self.resync.entry(resource).or_default().extend(controls.into_iter().map(|control| control.id));
+        }
+        self.complete = buckets;
+    }
+
+    /// The next subject of which something is owed.
+    pub fn take_next(&mut self) -> Option<(Resource, Owed)> {
+        if let Some((resource, controls)) = self.resync.pop_first() {
+            let mut owed = self.owed.remove(&resource).unwrap_or_default();
+            for control in controls {
+                owed.due.entry(control).or_insert(Due::Failing);
+            }
+            return Some((resource, owed));
+        }
+        self.owed.pop_first()
+    }
+
+    /// Starts a batch with everything that is small: coverage, proposals.
+    pub fn begin(&mut self) -> (Draft, Flight) {
+        let coverage: Vec<_> = std::mem::take(&mut self.coverage).into_values().collect();
+        let proposals: Vec<_> = std::mem::take(&mut self.proposals).into_iter().collect();
+        let draft = Draft {
+            coverage: coverage.iter().map(holdfast_proto::convert::coverage_to_wire).collect(),
+            proposals: proposals.iter().map(proposal_to_wire).collect(),
+            ..Draft::default()
+        };
+        (draft, Flight { coverage, proposals, ..Flight::default() })
+    }
+
+    /// Numbers a batch and notes what it carries; `None` when nothing came of it. `complete_buckets` goes with the batch
+    /// that empties the resync.
+    pub fn depart(&mut self, mut draft: Draft, flight: Flight) -> Option<Draft> {
+        if self.resync.is_empty() {
+            draft.complete_buckets = std::mem::take(&mut self.complete);
+        }
+        if draft.is_empty() {
+            return None;
+        }
+        self.sequence += 1;
+        draft.sequence = self.sequence;
+        self.flying.insert(self.sequence, flight);
+        Some(draft)
+    }
+
+    /// Everything up to this batch has been committed.
+    pub fn acknowledged(&mut self, sequence: u64) {
+        self.flying = self.flying.split_off(&sequence.saturating_add(1));
+    }
+
+    /// A new session: numbers start anew. What was not acknowledged is owed again, except failures, which the digests cover,
+    /// and what `fails` says has failed again since.
+    pub fn restart(&mut self, fails: impl Fn(&Resource, &str) -> bool) {
+        self.sequence = 0;
+        self.resync.clear();
+        self.complete.clear();
+        for flight in std::mem::take(&mut self.flying).into_values().rev() {
+            for (resource, flown) in flight.ended {
+                let owed = self.owed.entry(resource).or_insert_with(|| Owed { due: BTreeMap::new(), ..flown.clone() });
+                for (control, due) in flown.due {
+                    owed.due.entry(control).or_insert(due);
+                }
+            }
+            for coverage in flight.coverage {
+                self.coverage.entry(coverage.subject.clone()).or_insert(coverage);
+            }
+            for (key, value) in flight.proposals {
+                self.proposals.entry(key).or_insert(value);
+            }
+        }
+        self.owed.retain(|resource, owed| {
+            owed.due.retain(|control, due| matches!(due, Due::Ended(..)) && !fails(resource, control));
+            !owed.due.is_empty()
+        });
+    }
+}
+
+impl Draft {
+    fn is_empty(&self) -> bool {
+        self.reports.is_empty()
+            && self.coverage.is_empty()
+            && self.proposals.is_empty()
+            && self.complete_buckets.is_empty()
+    }
+}
+
+impl Flight {
+    /// Notes what this subject's reports carry that no digest covers.
+    pub fn carry(&mut self, resource: &Resource, owed: &Owed) {
+        let ended = owed.due.iter().filter(|(_, due)| matches!(due, Due::Ended(..)));
+        let due: BTreeMap<_, _> = ended.map(|(control, due)| (*control, due.clone())).collect();
+        if !due.is_empty() {
+            self.ended.push((resource.clone(), Owed { read: owed.read.clone(), origin: owed.origin.clone(), due }));
+        }
+    }
+}
+
+fn proposal_to_wire(((namespace, label), value): &((String, String), String)) -> v1::ScopeProposal {
+    v1::ScopeProposal { namespace: namespace.clone(), label: label.clone(), value: value.clone() }
+}

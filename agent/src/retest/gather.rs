@@ -1,0 +1,144 @@
+//! A small inventory for one order, from live reads alone: what the control needs is asked of pure data until nothing new is.
+
+use std::collections::{BTreeMap, HashSet};
+
+use holdfast_controls::inventory::{Answer, Dependency};
+use holdfast_controls::{Control, Inventory, Kind};
+use holdfast_model::{CoverageState, ObjectRead, RetestOrder};
+
+use super::read::{Outcome, Round};
+use crate::api::Refusal;
+
+/// More reads than any control needs: an end for a cluster that answers in circles.
+const MOST_READS: usize = 64;
+
+/// Everything that was read for one order, and what the control made of it.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// The subject itself.
+    pub(super) itself: Itself,
+    /// Reads that failed.
+    pub(super) troubles: Vec<Trouble>,
+    /// What the control says; `None` where it says nothing, or where nothing of the subject is there.
+    pub(super) answer: Option<Answer>,
+    /// Whether anything of the subject is there, its Pods included.
+    pub(super) present: bool,
+    /// The uid that the judgement is about.
+    pub(super) uid: String,
+    /// Everything that was read, in order.
+    pub(super) reads: Vec<ObjectRead>,
+    /// Uid and version of every object that was read.
+    pub(super) versions: Vec<(String, String)>,
+}
+
+/// What became of the subject's own object.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Itself {
+    /// The subject is no object of a kind that is read; its Pods name it.
+    #[default]
+    NoObject,
+    /// It is there.
+    Found,
+    /// It is proved absent.
+    Absent,
+    /// It could not be read.
+    Unclear,
+}
+
+/// A read that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The API server refused, or did not answer.
+    Refused(&'static Kind, Refusal),
+    /// What came could not be read, or more would have had to be.
+    Unreadable(String),
+}
+
+/// Reads what the control needs and asks it.
+pub(super) async fn gather(
+    round: &Round,
+    order: &RetestOrder,
+    control: &'static Control,
+    server_minor: Option<u32>,
+) -> Gathered {
+    let mut gathered = Gathered::default();
+    let mut inventory = Inventory::default();
+    server_minor.into_iter().for_each(|minor| inventory.set_server_minor(minor));
+    let mut coverage: BTreeMap<&'static Kind, CoverageState> = BTreeMap::new();
+    let mut asked = HashSet::new();
+    loop {
+        let needs = inventory.dependencies(&order.resource, control);
+        let Some(need) = needs.into_iter().find(|need| asked.insert(need.clone())) else { break };
+        if asked.len() > MOST_READS {
+            gathered.troubles.push(Trouble::Unreadable(format!("more than {MOST_READS} reads are needed")));
+            break;
+        }
+        let fetched = round.fetch(&need).await;
+        gathered.reads.extend(fetched.reads.iter().cloned());
+        let state = gathered.take(&mut inventory, order, &need, fetched.outcome.clone());
+        // A kind is seen only if every read of it succeeded.
+        let known = coverage.entry(need.kind()).or_insert(state);
+        if state != CoverageState::Seen {
+            *known = state;
+        }
+        inventory.set_coverage(need.kind(), *known);
+    }
+    gathered.judge(&inventory, order, control);
+    gathered
+}
+
+impl Gathered {
+    /// Puts what was read into the inventory, and says whether its kind can be seen.
+    fn take(
+        &mut self,
+        inventory: &mut Inventory,
+        order: &RetestOrder,
+        need: &Dependency,
+        outcome: Outcome,
+    ) -> CoverageState {
+        let (itself, state) = match outcome {
+            Outcome::Objects(objects) => {
+                for object in objects {
+                    self.versions.push((object.meta.uid.clone(), object.meta.resource_version.clone()));
+                    inventory.apply(object);
+                }
+                (Itself::Found, CoverageState::Seen)
+            }
+            Outcome::Absent => (Itself::Absent, CoverageState::Seen),
+            Outcome::Refused(refused) => {
+                let state = match refused {
+                    Refusal::Forbidden(_) => CoverageState::Forbidden,
+                    Refusal::NotServed(_) => CoverageState::Absent,
+                    _ => CoverageState::Failing,
+                };
+                self.troubles.push(Trouble::Refused(need.kind(), refused));
+                (Itself::Unclear, state)
+            }
+            Outcome::Unreadable(problem) => {
+                self.troubles.push(Trouble::Unreadable(problem));
+                (Itself::Unclear, CoverageState::Failing)
+            }
+        };
+        if is_subject(need, order) {
+            self.itself = itself;
+        }
+        state
+    }
+
+    fn judge(&mut self, inventory: &Inventory, order: &RetestOrder, control: &'static Control) {
+        let Some(judgement) = inventory.evaluate(&order.resource) else { return };
+        self.present = true;
+        self.uid = judgement.read.uid;
+        let outcome = judgement.outcomes.into_iter().find(|outcome| outcome.control.id == control.id);
+        self.answer = outcome.map(|outcome| outcome.answer);
+    }
+}
+
+fn is_subject(need: &Dependency, order: &RetestOrder) -> bool {
+    let resource = &order.resource;
+    matches!(need, Dependency::Object(key)
+        if key.name == resource.name
+            && key.namespace == resource.namespace
+            && key.kind.kind == resource.kind
+            && key.kind.group == resource.group)
+}

@@ -1,0 +1,184 @@
+//! Retests: an order comes in, the cluster is read anew, a signed testimony goes out.
+//!
+//! Nothing here asks the engine's cache. Orders that arrive together form a round and share their reads: every read of a
+//! round begins after all its nonces have arrived. What was read is told to the engine, which drops older watch events.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use holdfast_controls::Control;
+use holdfast_model::{
+    ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Testimony, Verdict, canonical,
+};
+use holdfast_proto::v1;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::api::{self, Api};
+use crate::clock;
+use crate::credential::AgentKey;
+use crate::engine::{Command, Handle};
+
+mod gather;
+mod read;
+mod verdict;
+
+use read::{Gate, Round};
+use verdict::Decision;
+
+/// Orders that may wait.
+pub const ORDERS: usize = 4096;
+/// Orders in one round.
+const ROUND: usize = 256;
+
+/// How much of the API server the retests may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Reads under way at once.
+    pub concurrent_reads: usize,
+    /// Reads started a second, on average.
+    pub reads_per_second: u32,
+    /// Rounds under way at once.
+    pub rounds: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrent_reads: 8, reads_per_second: 100, rounds: 4 }
+    }
+}
+
+/// What answers orders.
+pub struct Retester {
+    /// The API server.
+    pub api: Api,
+    /// Minor version of the API server.
+    pub server_minor: Option<u32>,
+    /// The cluster that this agent speaks for.
+    pub cluster: ClusterId,
+    /// What testimonies are signed with.
+    pub key: Arc<AgentKey>,
+    /// Who is told what was read.
+    pub engine: Handle,
+    /// How much may be asked of the API server.
+    pub limits: Limits,
+}
+
+/// Orders that are being answered: one that comes again meanwhile is not answered twice.
+type Running = Mutex<HashSet<RetestId>>;
+
+/// Answers orders until there are no more.
+pub async fn run(retester: Retester, mut orders: mpsc::Receiver<RetestOrder>, answers: mpsc::Sender<v1::RetestAnswer>) {
+    let rounds = Arc::new(Semaphore::new(retester.limits.rounds.max(1)));
+    let gate = Arc::new(Gate::new(retester.limits));
+    let (retester, running) = (Arc::new(retester), Arc::new(Running::default()));
+    let mut tasks = JoinSet::new();
+    let mut arrived = Vec::with_capacity(ROUND);
+    while orders.recv_many(&mut arrived, ROUND).await > 0 {
+        // The semaphore is never closed.
+        let Ok(permit) = rounds.clone().acquire_owned().await else { return };
+        let round: Vec<_> = arrived.drain(..).filter(|order| locked(&running).insert(order.retest)).collect();
+        let (retester, running) = (retester.clone(), running.clone());
+        let (gate, answers) = (gate.clone(), answers.clone());
+        tasks.spawn(async move {
+            answer_round(&retester, gate, round, &running, &answers).await;
+            drop(permit);
+        });
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+async fn answer_round(
+    retester: &Arc<Retester>,
+    gate: Arc<Gate>,
+    orders: Vec<RetestOrder>,
+    running: &Running,
+    answers: &mpsc::Sender<v1::RetestAnswer>,
+) {
+    let round = Arc::new(Round::new(retester.api.clone(), gate));
+    let mut ids: HashSet<_> = orders.iter().map(|order| order.retest).collect();
+    let mut tasks = JoinSet::new();
+    for order in orders {
+        let (retester, round) = (retester.clone(), round.clone());
+        tasks.spawn(async move { (order.retest, retester.answer(&round, &order).await) });
+    }
+    while let Some(done) = tasks.join_next().await {
+        let Ok((retest, answer)) = done else { continue };
+        ids.remove(&retest);
+        locked(running).remove(&retest);
+        if let Some(answer) = answer {
+            // Nobody to send it to: the aggregator orders again what was not answered.
+            let _gone = answers.send(answer).await;
+        }
+    }
+    locked(running).retain(|id| !ids.contains(id));
+}
+
+fn locked(running: &Running) -> MutexGuard<'_, HashSet<RetestId>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Retester {
+    /// Looks, judges, swears. `None` only if the key cannot sign, which is logged.
+    async fn answer(&self, round: &Round, order: &RetestOrder) -> Option<v1::RetestAnswer> {
+        let control = Control::find(order.control.as_str()).filter(|control| control.version == order.control_version);
+        let (decision, reads) = match control {
+            Some(control) => {
+                let mut gathered = gather::gather(round, order, control, self.server_minor).await;
+                let versions = std::mem::take(&mut gathered.versions);
+                // An engine that is gone has no watch events to drop.
+                let _gone = self.engine.tell(Command::Retested(versions)).await;
+                (verdict::decide(order, control, &gathered), gathered.reads)
+            }
+            None => (control_changed(order), Vec::new()),
+        };
+        let testimony = canonical::bytes(&self.testimony(order, decision, reads))
+            .expect("a testimony holds strings, integers and lists under string keys");
+        match self.key.sign(&testimony) {
+            Ok(signature) => Some(v1::RetestAnswer { testimony, signature }),
+            Err(error) => {
+                tracing::error!(error = %api::chain(&error), retest = %order.retest, "a testimony could not be signed");
+                None
+            }
+        }
+    }
+
+    fn testimony(&self, order: &RetestOrder, decision: Decision, reads: Vec<ObjectRead>) -> Testimony {
+        let (resource, control) = (order.resource.clone(), order.control.clone());
+        let key = FindingKey { cluster: self.cluster, resource: resource.clone(), control: control.clone() };
+        Testimony {
+            form: Testimony::FORM.to_owned(),
+            retest: order.retest,
+            nonce: order.nonce,
+            cluster: self.cluster,
+            finding: key.finding_id(),
+            resource,
+            uid: decision.uid,
+            control,
+            control_version: decision.control_version,
+            verdict: decision.verdict,
+            reason: decision.reason,
+            reach: Reach::Config,
+            methods: vec![Method::LiveRead],
+            locations: decision.locations,
+            reads,
+            read_at: clock::now(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+}
+
+fn control_changed(order: &RetestOrder) -> Decision {
+    let known = Control::find(order.control.as_str());
+    let reason = match known {
+        Some(control) => format!("this agent judges by version {} of the control", control.version),
+        None => "this agent does not know the control".to_owned(),
+    };
+    Decision {
+        verdict: Verdict::ControlChanged,
+        reason,
+        uid: order.uid.clone(),
+        control_version: known.map_or(0, |control| control.version),
+        locations: Vec::new(),
+    }
+}

@@ -1,0 +1,180 @@
+//! Live reads, each made once a round: the answer's bytes are hashed, its objects projected, its refusal kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holdfast_controls::inventory::{Dependency, ObjectKey};
+use holdfast_controls::{Kind, Object};
+use holdfast_model::ObjectRead;
+use sha2::{Digest, Sha256};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
+
+use super::Limits;
+use crate::api::{Answer, Api, Refusal, refusal};
+use crate::collect::split::{Items, ListMeta};
+use crate::collect::{decode, path};
+
+/// What a read came to.
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    /// These objects: one, or all of a list.
+    Objects(Vec<Object>),
+    /// The object is proved absent.
+    Absent,
+    /// The API server did not give it.
+    Refused(Refusal),
+    /// An object came that has not its kind's form.
+    Unreadable(String),
+}
+
+/// One dependency, read.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) outcome: Outcome,
+    pub(super) reads: Vec<ObjectRead>,
+}
+
+/// The reads of one round.
+pub(super) struct Round {
+    api: Api,
+    gate: Arc<Gate>,
+    fetched: Mutex<HashMap<Dependency, Arc<OnceCell<Arc<Fetched>>>>>,
+}
+
+/// Bounds how much is asked of the API server, over all rounds.
+pub(super) struct Gate {
+    permits: Semaphore,
+    next: Mutex<Instant>,
+    apart: Duration,
+    burst: u32,
+}
+
+impl Gate {
+    pub(super) fn new(limits: Limits) -> Self {
+        let rate = limits.reads_per_second.max(1);
+        Self {
+            permits: Semaphore::new(limits.concurrent_reads.max(1)),
+            next: Mutex::new(Instant::now()),
+            apart: Duration::from_secs(1) / rate,
+            burst: rate,
+        }
+    }
+
+    /// Waits for the next free place. What was not used in the last second may be used at once.
+    async fn pass(&self) -> Option<SemaphorePermit<'_>> {
+        sleep_until(self.place()).await;
+        self.permits.acquire().await.ok()
+    }
+
+    fn place(&self) -> Instant {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let place = (*next).max(now.checked_sub(self.apart * self.burst).unwrap_or(now));
+        *next = place + self.apart;
+        place
+    }
+}
+
+impl Round {
+    pub(super) fn new(api: Api, gate: Arc<Gate>) -> Self {
+        Self { api, gate, fetched: Mutex::default() }
+    }
+
+    /// Reads a dependency, or takes what another order of this round has read.
+    pub(super) async fn fetch(&self, dependency: &Dependency) -> Arc<Fetched> {
+        let cell = {
+            let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            fetched.entry(dependency.clone()).or_default().clone()
+        };
+        cell.get_or_init(|| async { Arc::new(self.read(dependency).await) }).await.clone()
+    }
+
+    async fn read(&self, dependency: &Dependency) -> Fetched {
+        match dependency {
+            Dependency::Object(key) => self.object(key).await,
+            Dependency::List { kind, namespace, selector, limit } => {
+                let selector = selector.as_deref();
+                let selector = selector.map(|selector| format!("&labelSelector={}", path::escaped(selector)));
+                let (collection, limit_or_page) =
+                    (path::collection(kind, namespace.as_deref()), limit.unwrap_or(path::PAGE));
+                let first = format!("{collection}?limit={limit_or_page}{}", selector.unwrap_or_default());
+                self.list(kind, &first, limit.is_some()).await
+            }
+        }
+    }
+
+    async fn object(&self, key: &ObjectKey) -> Fetched {
+        let path = path::object(key);
+        let answer = match self.ask(&path).await {
+            Ok(answer) => answer,
+            Err(refused) => return Fetched { outcome: Outcome::Refused(refused), reads: Vec::new() },
+        };
+        if !answer.status.is_success() {
+            let absent = answer.proves_absence_of(&key.name);
+            let outcome = if absent { Outcome::Absent } else { Outcome::Refused(refusal(&answer)) };
+            return Fetched { outcome, reads: vec![read_of(path, &answer, "", "")] };
+        }
+        let identity = decode::identity(&answer.body);
+        let outcome = match decode::object(key.kind, &answer.body) {
+            Ok(object) => Outcome::Objects(vec![*object]),
+            Err(unreadable) => Outcome::Unreadable(format!("{} {}: {}", key.kind, key.name, unreadable.problem)),
+        };
+        Fetched { outcome, reads: vec![read_of(path, &answer, &identity.uid, &identity.resource_version)] }
+    }
+
+    /// Every page of a list, or only its first.
+    async fn list(&self, kind: &'static Kind, first: &str, only_first: bool) -> Fetched {
+        let (mut reads, mut objects) = (Vec::new(), Vec::new());
+        let mut path = first.to_owned();
+        loop {
+            let answer = match self.ask(&path).await {
+                Ok(answer) => answer,
+                Err(refused) => return Fetched { outcome: Outcome::Refused(refused), reads },
+            };
+            match page(kind, &answer) {
+                Ok((found, meta)) => {
+                    reads.push(read_of(path, &answer, "", &meta.resource_version));
+                    objects.extend(found);
+                    let Some(next) = meta.next().filter(|_| !only_first) else {
+                        return Fetched { outcome: Outcome::Objects(objects), reads };
+                    };
+                    path = format!("{first}&continue={}", path::escaped(next));
+                }
+                Err(outcome) => {
+                    reads.push(read_of(path, &answer, "", ""));
+                    return Fetched { outcome, reads };
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, path: &str) -> Result<Answer, Refusal> {
+        let _place = self.gate.pass().await;
+        self.api.get(path).await
+    }
+}
+
+fn page(kind: &'static Kind, answer: &Answer) -> Result<(Vec<Object>, ListMeta), Outcome> {
+    if !answer.status.is_success() {
+        return Err(Outcome::Refused(refusal(answer)));
+    }
+    let (mut items, mut found) = (Items::default(), Vec::new());
+    let fed = items.feed(&answer.body, |item| found.push(decode::object(kind, item)));
+    let meta = fed.and_then(|()| items.finish()).map_err(Outcome::Refused)?;
+    let objects: Result<Vec<_>, _> = found.into_iter().map(|object| object.map(|object| *object)).collect();
+    let named =
+        |unreadable: crate::collect::Unreadable| format!("{kind} {}: {}", unreadable.key.name, unreadable.problem);
+    objects.map(|objects| (objects, meta)).map_err(|unreadable| Outcome::Unreadable(named(unreadable)))
+}
+
+fn read_of(path: String, answer: &Answer, uid: &str, resource_version: &str) -> ObjectRead {
+    ObjectRead {
+        path,
+        status: answer.status.as_u16(),
+        uid: uid.to_owned(),
+        resource_version: resource_version.to_owned(),
+        hash: Sha256::digest(&answer.body).to_vec(),
+    }
+}

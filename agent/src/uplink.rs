@@ -1,0 +1,312 @@
+//! The one stream to the aggregator: connect, agree, send what differs, acknowledge, connect again.
+//!
+//! It pulls batches from the engine and pushes orders to the retests; it knows neither controls nor Kubernetes. What a lost
+//! connection leaves open is decided by the digests and by what was not acknowledged, never by sending blindly again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use holdfast_controls::catalog;
+use holdfast_model::RetestOrder;
+use holdfast_proto::{PROTOCOL, convert, v1};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use v1::from_agent::Message as Up;
+use v1::to_agent::Message as Down;
+
+use crate::clock;
+use crate::credential::{AgentKey, Credential, CredentialError, Issued, StateDir};
+use crate::engine::{Command, Handle};
+use crate::enrol::{self, EnrolError};
+use crate::jitter;
+use crate::outbox::Draft;
+
+/// Batches that may be under way at once.
+const WINDOW: usize = 8;
+/// How often the agent says that it is there, when it has nothing else to say.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// How long the aggregator may take for its first answer.
+const WELCOME: Duration = Duration::from_secs(10);
+/// First and longest wait before connecting again.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// What the agent says of itself at every connection.
+#[derive(Debug, Clone)]
+pub struct Introduction {
+    /// The uid of the namespace kube-system.
+    pub fingerprint: String,
+    /// Version of the Kubernetes API server.
+    pub server_version: String,
+}
+
+/// How the link to the aggregator stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether a session is open.
+    pub connected: bool,
+    /// Why the last one ended, or could not begin.
+    pub last_error: Option<String>,
+}
+
+/// Everything that the uplink needs.
+pub struct Uplink {
+    /// The aggregator's address.
+    pub url: String,
+    /// Where the credential is kept.
+    pub state: StateDir,
+    /// The agent's key.
+    pub key: Arc<AgentKey>,
+    /// Who the agent is.
+    pub credential: Credential,
+    /// What it says of itself.
+    pub introduction: Introduction,
+    /// The engine.
+    pub engine: Handle,
+    /// Where orders go.
+    pub orders: mpsc::Sender<RetestOrder>,
+    /// Where answers come from.
+    pub answers: mpsc::Receiver<v1::RetestAnswer>,
+    /// How the link stands.
+    pub link: watch::Sender<Link>,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error(transparent)]
+    Connect(#[from] EnrolError),
+    #[error("the aggregator ended the stream: {0}")]
+    Ended(String),
+    #[error("the aggregator broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error(transparent)]
+    State(#[from] CredentialError),
+    #[error(transparent)]
+    Engine(#[from] crate::engine::Stopped),
+    #[error("a renewed certificate is put to use")]
+    Renewed,
+}
+
+impl From<tonic::Status> for SessionError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Ended(crate::text::line(&format!("{:?}: {}", status.code(), status.message())))
+    }
+}
+
+/// One open stream.
+struct Session {
+    up: mpsc::Sender<v1::FromAgent>,
+    down: Streaming<v1::ToAgent>,
+    epoch: u64,
+    flying: usize,
+    acknowledged: u64,
+    sent: u64,
+    pull: Option<oneshot::Receiver<Draft>>,
+    /// Whether the buckets must still be compared, once the first lists have ended.
+    disagrees: bool,
+}
+
+impl Uplink {
+    /// Connects, and connects again, until the engine is gone.
+    pub async fn run(mut self) {
+        let mut wait = reconnect();
+        loop {
+            let ended = self.session(&mut wait).await;
+            if matches!(ended, SessionError::Engine(_)) {
+                return;
+            }
+            let why = crate::api::chain(&ended);
+            if !matches!(ended, SessionError::Renewed) {
+                tracing::warn!(error = %why, "no connection to the aggregator");
+                self.link.send_replace(Link { connected: false, last_error: Some(why) });
+                sleep(wait.next().unwrap_or(RECONNECT.1)).await;
+            }
+        }
+    }
+
+    async fn session(&mut self, wait: &mut ExponentialBackoff) -> SessionError {
+        match self.open().await {
+            Ok((mut session, channel)) => {
+                *wait = reconnect();
+                self.link.send_replace(Link { connected: true, last_error: None });
+                match self.talk(&mut session, channel).await {
+                    Ok(never) => match never {},
+                    Err(ended) => ended,
+                }
+            }
+            Err(ended) => ended,
+        }
+    }
+
+    /// Connects with the newest certificate that works, and says hello.
+    async fn open(&mut self) -> Result<(Session, tonic::transport::Channel), SessionError> {
+        let mut refused = SessionError::Ended("no certificate".to_owned());
+        for issued in self.credential.certificates().cloned().collect::<Vec<_>>() {
+            match self.open_with(&issued).await {
+                Ok(opened) => {
+                    if self.credential.used(&issued) {
+                        self.state.keep(&self.credential)?;
+                        tracing::info!("the renewed certificate is in use");
+                    }
+                    return Ok(opened);
+                }
+                Err(error @ SessionError::Engine(_)) => return Err(error),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    async fn open_with(&self, issued: &Issued) -> Result<(Session, tonic::transport::Channel), SessionError> {
+        let channel = enrol::connect(&self.url, &self.key, &self.credential, issued).await?;
+        let root = self.engine.ask(Command::Open).await?.await.map_err(|_| crate::engine::Stopped)?.root;
+        let (up, outgoing) = mpsc::channel(WINDOW + 4);
+        send(&up, Up::Hello(self.hello(root))).await?;
+        let connecting = async {
+            let mut client = enrol::uplink_client(channel.clone());
+            let mut down = client.connect(ReceiverStream::new(outgoing)).await?.into_inner();
+            let first = down.message().await?;
+            Ok::<_, tonic::Status>((down, first))
+        };
+        let slow = |_| SessionError::Ended("no welcome".to_owned());
+        let (down, first) = tokio::time::timeout(WELCOME, connecting).await.map_err(slow)??;
+        let Some(v1::ToAgent { message: Some(Down::Welcome(welcome)) }) = first else {
+            return Err(SessionError::Protocol("the first message is no welcome"));
+        };
+        let (epoch, disagrees) = (welcome.epoch, !welcome.in_agreement);
+        let session = Session { up, down, epoch, flying: 0, acknowledged: 0, sent: 0, pull: None, disagrees };
+        Ok((session, channel))
+    }
+
+    fn hello(&self, root: Option<[u8; 32]>) -> v1::Hello {
+        v1::Hello {
+            protocol: PROTOCOL,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            fingerprint: self.introduction.fingerprint.clone(),
+            clock: clock::now(),
+            claimed_cluster: self.credential.cluster.to_string(),
+            root_digest: root.map(Vec::from).unwrap_or_default(),
+            server_version: self.introduction.server_version.clone(),
+            controls: catalog::all().map(|control| format!("{}@{}", control.id, control.version)).collect(),
+        }
+    }
+
+    /// Talks until something ends the session.
+    async fn talk(
+        &mut self,
+        session: &mut Session,
+        channel: tonic::transport::Channel,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut progress = self.engine.progress.clone();
+        let renew = sleep(self.until_renewal());
+        tokio::pin!(renew);
+        loop {
+            if session.disagrees && progress.borrow_and_update().synced {
+                session.disagrees = false;
+                let buckets = self.engine.ask(Command::Buckets).await?.await.map_err(|_| crate::engine::Stopped)?;
+                send(&session.up, Up::Buckets(buckets)).await?;
+            }
+            if session.flying < WINDOW && session.pull.is_none() {
+                session.pull = Some(self.engine.ask(Command::Pull).await?);
+            }
+            tokio::select! {
+                draft = pulled(&mut session.pull) => {
+                    session.pull = None;
+                    self.depart(session, draft.map_err(|_| crate::engine::Stopped)?).await?;
+                }
+                message = session.down.message() => {
+                    let message = message?.ok_or_else(|| SessionError::Ended("without a word".to_owned()))?;
+                    self.receive(session, message).await?;
+                }
+                Some(answer) = self.answers.recv() => send(&session.up, Up::RetestAnswer(answer)).await?,
+                changed = progress.changed(), if session.disagrees => {
+                    changed.map_err(|_| crate::engine::Stopped)?;
+                }
+                _ = heartbeat.tick() => send(&session.up, Up::Heartbeat(v1::Heartbeat { clock: clock::now() })).await?,
+                () = &mut renew => match self.renew(channel.clone()).await {
+                    Ok(()) => return Err(SessionError::Renewed),
+                    Err(SessionError::Connect(error)) => {
+                        tracing::warn!(error = %crate::api::chain(&error), "the certificate could not be renewed");
+                        renew.set(sleep(Duration::from_secs(60) + jitter::up_to(Duration::from_secs(60))));
+                    }
+                    Err(other) => return Err(other),
+                },
+            }
+        }
+    }
+
+    async fn depart(&self, session: &mut Session, draft: Draft) -> Result<(), SessionError> {
+        session.flying += 1;
+        session.sent = draft.sequence;
+        let batch = v1::Batch {
+            epoch: session.epoch,
+            sequence: draft.sequence,
+            reports: draft.reports,
+            coverage: draft.coverage,
+            scope_proposals: draft.proposals,
+            complete_buckets: draft.complete_buckets,
+        };
+        send(&session.up, Up::Batch(batch)).await
+    }
+
+    async fn receive(&self, session: &mut Session, message: v1::ToAgent) -> Result<(), SessionError> {
+        match message.message {
+            Some(Down::Ack(ack)) if ack.epoch == session.epoch => {
+                if ack.sequence > session.sent {
+                    return Err(SessionError::Protocol("an acknowledgement of what was not sent"));
+                }
+                let newly = ack.sequence.saturating_sub(session.acknowledged);
+                session.acknowledged = session.acknowledged.max(ack.sequence);
+                session.flying = session.flying.saturating_sub(usize::try_from(newly).unwrap_or(usize::MAX));
+                self.engine.tell(Command::Acknowledged(ack.sequence)).await?;
+            }
+            Some(Down::DifferingBuckets(buckets)) if !buckets.numbers.is_empty() => {
+                self.engine.tell(Command::Resync(buckets.numbers)).await?;
+            }
+            Some(Down::Retest(order)) => match convert::retest(order) {
+                // The aggregator asks again for what was not answered: a full queue loses nothing.
+                Ok(order) => drop(self.orders.try_send(order)),
+                Err(malformed) => tracing::warn!(%malformed, "a retest order was not understood"),
+            },
+            Some(Down::Welcome(_)) => return Err(SessionError::Protocol("a second welcome")),
+            // Answers to an earlier epoch, agreement, and what a newer aggregator may say.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn until_renewal(&self) -> Duration {
+        let left = u64::try_from(self.credential.renew_at() - clock::now()).unwrap_or(0);
+        Duration::from_millis(left) + jitter::up_to(Duration::from_millis(left / 10))
+    }
+
+    /// Keeps a renewed certificate beside the old one.
+    async fn renew(&mut self, channel: tonic::transport::Channel) -> Result<(), SessionError> {
+        let issued = enrol::renew(channel, &self.key, clock::now()).await?;
+        self.credential.next = Some(issued);
+        self.state.keep(&self.credential)?;
+        Ok(())
+    }
+}
+
+/// The draft that was asked for; never, if none was.
+async fn pulled(pull: &mut Option<oneshot::Receiver<Draft>>) -> Result<Draft, oneshot::error::RecvError> {
+    match pull {
+        Some(pull) => pull.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn send(up: &mpsc::Sender<v1::FromAgent>, message: Up) -> Result<(), SessionError> {
+    let sent = up.send(v1::FromAgent { message: Some(message) }).await;
+    sent.map_err(|_| SessionError::Ended("the stream is closed".to_owned()))
+}
+
+fn reconnect() -> ExponentialBackoff {
+    let (shortest, longest) = RECONNECT;
+    ExponentialBuilder::new().with_min_delay(shortest).with_max_delay(longest).without_max_times().with_jitter().build()
+}
