@@ -270,7 +270,8 @@ mod tests {
             resource_names: names.iter().map(|&text| text.into()).collect(),
             ..Rule::default()
         };
-        let cases: &[(&[&str], &[&str], &str, &str, &str, bool)] = &[
+        type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a str, &'a str, &'a str, bool);
+        let cases: &[Case] = &[
             (&["pods"], &[], "pods", "", "x", true),
             (&["pods"], &[], "pods", "log", "x", false),
             (&["pods/log"], &[], "pods", "log", "x", true),

@@ -1,4 +1,5 @@
 //! What the suites share. The suites themselves stand in `suites/`, one story or one oracle a file.
 
+pub mod generated_rbac;
 pub mod programs;
 pub mod tier;

@@ -3,6 +3,7 @@
 //! Two small indexes serve it: bindings by role and by subject, workloads by service account. The authorizer answers from the
 //! same ones. Everything else is a range of the objects themselves, which lie in order of kind, namespace and name.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -126,24 +127,23 @@ impl Inventory {
     /// The workloads whose service account this principal is or contains: whether anything is granted to it has changed.
     fn touch_accounts_of(&mut self, principal: &Principal) {
         let name = principal.name();
-        let every = |_: &Box<str>, _: &Box<str>| true;
         match principal {
             Principal::User(_) => {
                 let Some((namespace, name)) = account_of_user(name) else { return };
                 let workloads = self.links.accounts.get(&(namespace.into(), name.into())).cloned().unwrap_or_default();
                 self.touch_subjects_of(&workloads);
             }
-            Principal::Group(_) if name == ALL_ACCOUNTS || name == AUTHENTICATED => self.touch_accounts(every),
+            Principal::Group(_) if name == ALL_ACCOUNTS || name == AUTHENTICATED => self.touch_accounts(|_| true),
             Principal::Group(_) => {
-                if let Some(namespace) = name.strip_prefix("system:serviceaccounts:").map(str::to_owned) {
-                    self.touch_accounts(|in_namespace, _| **in_namespace == *namespace);
+                if let Some(namespace) = name.strip_prefix("system:serviceaccounts:") {
+                    self.touch_accounts(|of| of == namespace);
                 }
             }
         }
     }
 
-    fn touch_accounts(&mut self, wanted: impl Fn(&Box<str>, &Box<str>) -> bool) {
-        let found = self.links.accounts.iter().filter(|((namespace, name), _)| wanted(namespace, name));
+    fn touch_accounts(&mut self, in_namespace: impl Fn(&str) -> bool) {
+        let found = self.links.accounts.iter().filter(|((namespace, _), _)| in_namespace(namespace));
         let workloads: Keys = found.flat_map(|(_, keys)| keys.iter().cloned()).collect();
         self.touch_subjects_of(&workloads);
     }
@@ -261,10 +261,7 @@ impl Principal {
     }
 }
 
-fn take<K: Ord, Q: Ord + ?Sized>(index: &mut BTreeMap<K, Keys>, at: &Q, key: &ObjectKey)
-where
-    K: std::borrow::Borrow<Q>,
-{
+fn take<K: Ord + Borrow<Q>, Q: Ord + ?Sized>(index: &mut BTreeMap<K, Keys>, at: &Q, key: &ObjectKey) {
     if let Some(keys) = index.get_mut(at) {
         keys.remove(key);
         if keys.is_empty() {

@@ -8,8 +8,30 @@ use crate::catalog::View;
 use crate::facts::role_binding::Subject;
 use crate::facts::{Role, RoleBinding};
 
-/// Default roles with the controls that their default form fails, by name.
-const ROLES: &[(&str, &[&str])] = &[("cluster-admin", &["rbac.wildcard-resources", "rbac.wildcard-verbs"])];
+/// Default roles with the controls that their default form fails, by name. The Roles among them live in kube-system.
+const ROLES: &[(&str, &[&str])] = &[
+    ("cluster-admin", &["rbac.wildcard-resources", "rbac.wildcard-verbs"]),
+    (
+        "system:aggregate-to-edit",
+        &[
+            "rbac.impersonate-verb",
+            "rbac.pods-attach",
+            "rbac.pods-exec",
+            "rbac.secrets-readable",
+            "rbac.token-creation",
+        ],
+    ),
+    ("system:controller:bootstrap-signer", &["rbac.secrets-readable"]),
+    ("system:controller:clusterrole-aggregation-controller", &["rbac.escalate-verb"]),
+    ("system:controller:generic-garbage-collector", &["rbac.wildcard-resources"]),
+    ("system:controller:horizontal-pod-autoscaler", &["rbac.wildcard-resources"]),
+    ("system:controller:namespace-controller", &["rbac.wildcard-resources"]),
+    ("system:controller:resourcequota-controller", &["rbac.wildcard-resources"]),
+    ("system:controller:token-cleaner", &["rbac.secrets-readable"]),
+    ("system:kube-controller-manager", &["rbac.secrets-readable", "rbac.token-creation", "rbac.wildcard-resources"]),
+    ("system:kubelet-api-admin", &["rbac.wildcard-verbs"]),
+    ("system:node", &["rbac.secrets-readable", "rbac.token-creation"]),
+];
 
 /// Default bindings to broad subjects: name, which is also the role's, and groups.
 const BINDINGS: &[(&str, &[&str])] = &[
@@ -25,7 +47,8 @@ const CLUSTER_INFO: &str = "kubeadm:bootstrap-signer-clusterinfo";
 /// Whether the default form of this role fails this control.
 pub(super) fn has(control: &str, role: &View<Role>) -> bool {
     let known = || ROLES.iter().find(|(name, _)| *name == role.meta.name);
-    role.facts.bootstrap && known().is_some_and(|(_, controls)| controls.contains(&control))
+    let of_the_system = matches!(role.meta.namespace.as_deref(), None | Some("kube-system"));
+    role.facts.bootstrap && of_the_system && known().is_some_and(|(_, controls)| controls.contains(&control))
 }
 
 /// Whether the default form of this binding has this subject.
