@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use holdfast_controls::{Control, catalog};
 
 const PURE: &[&str] = &["holdfast-model", "holdfast-controls", "holdfast-record"];
 const IMPURE: &[&str] =
@@ -51,6 +52,36 @@ fn every_room_says_what_it_is() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     ensure!(readme.lines().count() <= 120, "README.md is longer than 120 lines");
     Ok(())
+}
+
+/// The page of controls is the catalog, printed: `UPDATE_EXPECT=1` prints it anew.
+#[test]
+fn the_page_of_controls_is_the_catalog() {
+    let mut page = String::from(
+        "# Controls\n\nGenerated from the catalog in `controls/src/catalog`; `holdfast controls` shows the same.\n",
+    );
+    for archetype in catalog::CONTROLS {
+        for control in *archetype {
+            page.push_str(&section(control));
+        }
+    }
+    expect_test::expect_file!["../../docs/controls.md"].assert_eq(&page);
+}
+
+fn section(control: &Control) -> String {
+    let methods: Vec<_> = control.methods.iter().map(|method| method.word()).collect();
+    format!(
+        "\n## {}\n\n{}. Severity **{}**, version {}; proved by {}; deletion {}{}.\n\n{}\n\n**Fix.** {}\n",
+        control.id,
+        control.title,
+        control.severity,
+        control.version,
+        methods.join(", "),
+        control.on_deletion,
+        if control.fix.is_some() { "; with a ready fix" } else { "" },
+        control.description,
+        control.remediation,
+    )
 }
 
 fn cargo(args: &[&str]) -> Result<String> {
