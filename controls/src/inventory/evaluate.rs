@@ -92,10 +92,10 @@ impl Inventory {
     fn ask(&self, control: &'static Control, subject: &Subject) -> Option<Outcome> {
         let mut fails = self.judge(control, subject)?;
         fails.sort();
-        let answer = match self.unseen(control.reads) {
+        let answer = match self.unseen(self.needed(control, subject)) {
             Some(reason) => Answer::Unknown(reason),
             None if !fails.is_empty() => Answer::Fail(fails),
-            None => self.unseen(implied_reads(control, subject)).map_or(Answer::Pass, Answer::Unknown),
+            None => self.unseen(implied_reads(control, subject).iter().copied()).map_or(Answer::Pass, Answer::Unknown),
         };
         Some(Outcome { control, answer })
     }
@@ -150,9 +150,15 @@ impl Inventory {
         View { meta: &object.meta, facts, around: self }
     }
 
+    /// The kinds that a control reads for this subject: of the kinds of roles, only the one that a binding references.
+    fn needed(&self, control: &Control, subject: &Subject) -> impl Iterator<Item = &'static Kind> {
+        let role = subject.itself.and_then(|object| self.role_of(object)).map(|key| key.kind);
+        control.reads.iter().copied().filter(move |kind| kind.family != Family::Role || Some(*kind) == role)
+    }
+
     /// The first of these kinds that can't be seen, as a reason.
-    fn unseen(&self, kinds: &[&'static Kind]) -> Option<String> {
-        let kind = kinds.iter().find(|kind| self.coverage(kind) != Some(CoverageState::Seen))?;
+    fn unseen(&self, mut kinds: impl Iterator<Item = &'static Kind>) -> Option<String> {
+        let kind = kinds.find(|kind| self.coverage(kind) != Some(CoverageState::Seen))?;
         let state = self.coverage(kind).map_or("not looked at", CoverageState::word);
         Some(format!("{}: {state}", kind.subject()))
     }

@@ -18,6 +18,8 @@ mod dependencies;
 mod evaluate;
 mod links;
 mod ownership;
+#[cfg(test)]
+mod tests;
 
 pub use dependencies::Dependency;
 pub use evaluate::{Answer, Judgement, Outcome};
