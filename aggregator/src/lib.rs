@@ -1,5 +1,6 @@
 //! The aggregator: one record of every problem in the fleet, and what is done about each.
 
+pub mod activity;
 pub mod api;
 pub mod authority;
 pub mod certificate;

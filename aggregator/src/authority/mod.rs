@@ -7,6 +7,7 @@
 
 mod files;
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -122,7 +123,13 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_der(&root.der, root.key).map_err(making("the root"))?;
         let until = |life: UnixMillis| facts.not_after.min(now + life);
         Ok(Self {
-            signing: open_signing(&folder.join("signing.pem"), &issuer, name, now, until(SIGNING_LIFE))?,
+            signing: open_signing(
+                &folder.join("signing.pem"),
+                &issuer,
+                name,
+                now,
+                facts.not_before..until(SIGNING_LIFE),
+            )?,
             server: make_server(&issuer, &settings.server_names, now, until(SERVER_LIFE))?,
             agent_life: UnixMillis::try_from(settings.agent_life.as_millis()).unwrap_or(UnixMillis::MAX / 2),
             root_until: facts.not_after,
@@ -210,17 +217,19 @@ fn open_signing(
     issuer: &Issuer<'_, KeyPair>,
     name: SpiffeName,
     now: UnixMillis,
-    until: UnixMillis,
+    life: Range<UnixMillis>,
 ) -> Result<Credential, AuthorityError> {
     if let Some(text) = files::read(path)? {
         let found = parse_credential("signing.pem", &text)?;
         let facts = facts_of("signing.pem", &found.der)?;
-        let lasts = facts.is_valid_at(now) && facts.is_valid_at(until.min(now + SIGNING_LIFE / 3));
+        let lasts = facts.is_valid_at(now) && facts.is_valid_at(life.end.min(now + SIGNING_LIFE / 3));
         if facts.name == name && lasts {
             return Ok(found);
         }
     }
-    let mut params = leaf(&name.to_string(), now, until)?;
+    let mut params = leaf(&name.to_string(), now, life.end)?;
+    // From the root's first day: what was recorded before a long stop is countersigned after it.
+    set_life(&mut params, life);
     params.subject_alt_names = vec![uri(&name)?];
     let made = make(params, issuer, "the signer")?;
     files::replace(path, &credential_text(&made))?;
@@ -257,10 +266,7 @@ fn leaf(common_name: &str, now: UnixMillis, until: UnixMillis) -> Result<Certifi
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    let epoch = rcgen::date_time_ymd(1970, 1, 1);
-    let moment = |at: UnixMillis| epoch + Duration::from_millis(u64::try_from(at).unwrap_or(0));
-    params.not_before = moment(now - BACKDATED);
-    params.not_after = moment(until);
+    set_life(&mut params, now - BACKDATED..until);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     // Positive and of full length: the top bits are 01.
@@ -268,6 +274,12 @@ fn leaf(common_name: &str, now: UnixMillis, until: UnixMillis) -> Result<Certifi
     serial[0] = serial[0] & 0x3f | 0x40;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     Ok(params)
+}
+
+fn set_life(params: &mut CertificateParams, life: Range<UnixMillis>) {
+    let moment = |at| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_millis(u64::try_from(at).unwrap_or(0));
+    params.not_before = moment(life.start);
+    params.not_after = moment(life.end);
 }
 
 fn uri(name: &SpiffeName) -> Result<SanType, AuthorityError> {

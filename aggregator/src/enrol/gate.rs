@@ -1,11 +1,19 @@
-//! Lets streams of agents in, and ends them the moment their cluster is revoked.
+//! Lets streams of agents in, and ends them the moment their cluster is revoked, or before their certificate expires: what
+//! an agent signs must be recorded while its certificate is valid, or no receipt of it could be checked.
+
+use std::time::Duration;
 
 use holdfast_model::ClusterId;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::{EnrolError, Enrolments};
+use crate::certificate::CertificateFacts;
 use crate::identity::{self, ClusterIdentity};
+
+/// A stream ends this long before its certificate; of a very short life, after nine tenths.
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// An agent that was let in.
 #[derive(Debug)]
@@ -14,13 +22,23 @@ pub struct Admitted {
     pub identity: ClusterIdentity,
     /// The certificate that it showed, DER: kept beside what it signs.
     pub certificate: Vec<u8>,
+    ends: Instant,
     revocations: broadcast::Receiver<ClusterId>,
 }
 
 impl Admitted {
-    /// Waits until the agent must be cut off: select on it beside the stream. A listener that fell behind is cut off too;
-    /// an agent in good standing reconnects and is let in again.
-    pub async fn revoked(&mut self) -> Status {
+    /// Waits until the agent must be cut off: select on it beside the stream. An agent in good standing reconnects, with
+    /// the certificate that it has renewed by then, and is let in again.
+    pub async fn ended(&mut self) -> Status {
+        let ends = self.ends;
+        tokio::select! {
+            status = self.revoked() => status,
+            () = tokio::time::sleep_until(ends) => Status::unauthenticated("the certificate is about to expire: connect with a renewed one"),
+        }
+    }
+
+    /// A listener that fell behind is cut off too.
+    async fn revoked(&mut self) -> Status {
         loop {
             match self.revocations.recv().await {
                 Ok(cluster) if cluster != self.identity.cluster => {}
@@ -49,7 +67,13 @@ impl Enrolments {
         // Listens before it looks, so that no revocation falls between the two.
         let revocations = self.revoked.subscribe();
         self.check(&identity).await?;
-        Ok(Admitted { identity, certificate, revocations })
+        Ok(Admitted { ends: Instant::now() + self.left(&certificate), identity, certificate, revocations })
+    }
+
+    fn left(&self, certificate: &[u8]) -> Duration {
+        let until = CertificateFacts::parse(certificate).map_or(0, |facts| facts.not_after);
+        let left = Duration::from_millis(u64::try_from(until - self.now()).unwrap_or(0));
+        left - MARGIN.min(left / 10)
     }
 
     async fn check(&self, identity: &ClusterIdentity) -> Result<(), Status> {

@@ -248,14 +248,28 @@ async fn a_revoked_cluster_is_out_at_once_its_live_streams_too() {
     let mut live = here.members.admit_identity(identity, certificate.certificate.clone()).await.unwrap();
 
     here.members.revoke_cluster(other.cluster, operator()).await.unwrap();
-    assert!(tokio::time::timeout(Duration::from_millis(50), live.revoked()).await.is_err());
+    assert!(tokio::time::timeout(Duration::from_millis(50), live.ended()).await.is_err());
     assert!(here.members.revoke_cluster(added.cluster, operator()).await.unwrap());
-    let ended = tokio::time::timeout(Duration::from_secs(5), live.revoked()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), live.ended()).await.unwrap();
     assert_eq!(ended.code(), Code::PermissionDenied);
     assert!(refused(here.renew((&certificate, &key), &key).await).contains("was revoked"));
     assert!(refused(here.enrol(&added.token, &key, "uid-1").await).contains("was revoked"));
     let token = here.members.add_token(added.cluster, TokenTerms::default(), operator()).await;
     assert!(matches!(token, Err(EnrolError::ClusterRevoked(_))));
+}
+
+#[tokio::test]
+async fn a_stream_ends_before_its_certificate_does() {
+    let here = installation().await;
+    let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
+    let certificate = here.enrol(&added.token, &key(), "uid-1").await.unwrap().certificate;
+    let facts = crate::certificate::CertificateFacts::parse(&certificate).unwrap();
+    let identity =
+        crate::identity::ClusterIdentity { cluster: added.cluster, serial: facts.serial, key_hash: facts.key_hash };
+    here.time.store(facts.not_after - 100, Ordering::SeqCst);
+    let mut live = here.members.admit_identity(identity, certificate).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), live.ended()).await.unwrap();
+    assert_eq!(ended.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]

@@ -18,6 +18,25 @@ pub enum Actor {
     Holdfast(String),
 }
 
+/// The state of the log at a moment. Its canonical bytes are what the aggregator signs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// `holdfast.head.v1`.
+    pub form: String,
+    /// Number of entries.
+    pub size: u64,
+    /// RFC 6962 root hash over them.
+    #[serde(with = "crate::canonical::hex_bytes")]
+    pub root: Vec<u8>,
+    /// When it was signed.
+    pub at: UnixMillis,
+}
+
+impl Head {
+    /// The name and version of this form.
+    pub const FORM: &str = "holdfast.head.v1";
+}
+
 /// An event as it is hashed into the log. Its canonical bytes are the leaf's data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {

@@ -17,7 +17,7 @@ pub mod resource;
 pub mod retest;
 pub mod statement;
 
-pub use activity::{Activity, Actor};
+pub use activity::{Activity, Actor, Head};
 pub use control::{Archetype, ControlId, Method, OnDeletion, Reach, Severity};
 pub use coverage::{Coverage, CoverageState};
 pub use finding::{FindingKey, RetiredReason, Status};
