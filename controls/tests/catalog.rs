@@ -1,7 +1,7 @@
 //! The catalog as a whole: the files, the ids and the list say the same, and no control is half described.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use holdfast_controls::catalog::{self, CONTROLS, Fix};
 use holdfast_controls::pod_security::CHECKS;
@@ -10,22 +10,23 @@ use holdfast_model::Method;
 /// The ids that each file of an archetype's folder declares, by `folder/file` without the ending.
 fn declared() -> BTreeMap<String, Vec<String>> {
     let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/catalog");
-    let mut declared = BTreeMap::new();
-    for folder in std::fs::read_dir(catalog).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
-        for file in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = format!("{}/{}", folder.file_name().unwrap().display(), file.file_stem().unwrap().display());
-            let ids = ids_in(&file);
-            if !ids.is_empty() {
-                declared.insert(name, ids);
-            }
-        }
-    }
-    declared
+    let files = entries(&catalog).into_iter().filter(|path| path.is_dir()).flat_map(|folder| entries(&folder));
+    let named = files.map(|file| {
+        let path = file.with_extension("");
+        let name = path.strip_prefix(&catalog).expect("it was found below the catalog");
+        (name.display().to_string(), ids_in(&file))
+    });
+    named.filter(|(_, ids)| !ids.is_empty()).collect()
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the sources are there");
+    entries.map(|entry| entry.expect("the sources can be read").path()).collect()
 }
 
 #[allow(clippy::disallowed_methods, reason = "the test compares the list with the source files")]
 fn ids_in(file: &Path) -> Vec<String> {
-    let source = std::fs::read_to_string(file).unwrap();
+    let source = std::fs::read_to_string(file).expect("the sources can be read");
     let starts = ["id: \"", "const ID: &str = \""];
     let lines = source.lines().filter_map(|line| starts.iter().find_map(|start| line.trim().strip_prefix(start)));
     lines.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()

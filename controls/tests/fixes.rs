@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_controls::catalog::{self, Judge};
+use holdfast_controls::facts::workload;
 use holdfast_controls::fix::{apply, patch};
 use holdfast_controls::inventory::{Answer, Inventory};
 use holdfast_controls::{Kind, project};
@@ -118,23 +119,20 @@ fn pod() -> BoxedStrategy<Value> {
 }
 
 /// The pod in one of the places where a pod stands.
-fn workload() -> impl Strategy<Value = (&'static Kind, Value)> {
+fn any_workload() -> impl Strategy<Value = (&'static Kind, Value)> {
     (0..3, pod()).prop_map(|(place, mut pod)| match place {
         0 => {
             pod["metadata"]["name"] = json!("it");
             pod["metadata"]["namespace"] = json!("shop");
-            (Kind::find("", "Pod").unwrap(), pod)
+            (&workload::POD, pod)
         }
         1 => {
             let it = json!({"metadata": {"name": "it", "namespace": "shop"}, "spec": {"template": pod}});
-            (Kind::find("apps", "Deployment").unwrap(), it)
+            (&workload::DEPLOYMENT, it)
         }
         _ => {
             let spec = json!({"jobTemplate": {"spec": {"template": pod}}});
-            (
-                Kind::find("batch", "CronJob").unwrap(),
-                json!({"metadata": {"name": "it", "namespace": "shop"}, "spec": spec}),
-            )
+            (&workload::CRON_JOB, json!({"metadata": {"name": "it", "namespace": "shop"}, "spec": spec}))
         }
     })
 }
@@ -158,7 +156,7 @@ fn a_fix_makes_its_control_pass_and_no_other_fail() {
     let tried = RefCell::new(BTreeSet::new());
     let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    let result = runner.run(&workload(), |(kind, object)| {
+    let result = runner.run(&any_workload(), |(kind, object)| {
         let before = judge(kind, &object);
         for (id, answer) in &before {
             let control = catalog::Control::find(id).expect("the catalog judged by it");
