@@ -4,7 +4,9 @@
 //! types that the API gives them, and nothing else: what is not read here never leaves the API server's answer. An object
 //! that does not have the API's form is an error that names the field; the caller reports it and goes on.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use holdfast_model::{Origin, Resource};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -34,8 +36,8 @@ pub use service::Service;
 pub use service_account::ServiceAccount;
 pub use workload::Workload;
 
-/// A kind that Holdfast reads, as the API server names it.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A kind that Holdfast reads, as the API server names it. Group and kind are its identity, as there is one version of each.
+#[derive(Debug)]
 pub struct Kind {
     /// API group; empty for the core group.
     pub group: &'static str,
@@ -93,6 +95,36 @@ pub const KINDS: &[&Kind] = &[
     &workload::REPLICATION_CONTROLLER,
     &workload::POD,
 ];
+
+/// By identity; the same constant in one place is not compared letter by letter, as every look into an inventory compares.
+impl Ord for Kind {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if std::ptr::eq(self, other) {
+            return Ordering::Equal;
+        }
+        self.group.cmp(other.group).then_with(|| self.kind.cmp(other.kind))
+    }
+}
+
+impl PartialOrd for Kind {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Kind {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other) || (self.kind == other.kind && self.group == other.group)
+    }
+}
+
+impl Eq for Kind {}
+
+impl Hash for Kind {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.group, self.kind).hash(state);
+    }
+}
 
 impl Kind {
     /// The kind with this group and kind, in any served version.
