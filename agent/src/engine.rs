@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_controls::facts::Facts;
+use holdfast_controls::facts::namespace::SCOPE_LABEL;
 use holdfast_controls::inventory::{Answer, Judgement, ObjectKey};
 use holdfast_controls::{Inventory, KINDS, Kind, Object};
 use holdfast_model::{ClusterId, Coverage, CoverageState, Report, Resource, UnixMillis};
@@ -232,7 +234,18 @@ impl Engine {
         if !self.deleted.is_empty() {
             self.deleted.remove(&object.resource());
         }
+        self.propose(&object);
         self.inventory.apply(*object);
+    }
+
+    /// Hands on what a namespace's label asks for, when it changes.
+    fn propose(&mut self, object: &Object) {
+        let Facts::Namespace(now) = &object.facts else { return };
+        let known = self.inventory.namespace(&object.meta.name).and_then(|namespace| namespace.scope.as_deref());
+        if known != now.scope.as_deref() {
+            let value = now.scope.as_deref().map(clip).unwrap_or_default();
+            self.outbox.propose(&object.meta.name, SCOPE_LABEL, &value);
+        }
     }
 
     fn deleted(&mut self, key: &ObjectKey, uid: String, now: UnixMillis) {

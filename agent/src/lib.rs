@@ -114,7 +114,7 @@ async fn start(config: AgentConfig, status: watch::Sender<AgentStatus>, stop: Ca
     let facts = patiently("the cluster", tell, || cluster::facts(&api)).await?;
     let state = StateDir::open(&config.state_dir)?;
     let key = Arc::new(state.key()?);
-    let credential = patiently("the aggregator", tell, || credential(&config, &state, &key, &facts)).await?;
+    let credential = credential(&config, &state, &key, &facts, tell).await?;
     tracing::info!(agent = config.name, cluster.id = %credential.cluster, "enrolled");
 
     let stop = stop.child_token();
@@ -163,21 +163,29 @@ async fn credential(
     state: &StateDir,
     key: &AgentKey,
     facts: &ClusterFacts,
+    tell: impl Fn(&str),
 ) -> Result<Credential> {
-    let kept = state.credential()?;
-    if let Some(kept) = kept.filter(|kept| kept.certificates().any(|issued| issued.not_after > clock::now())) {
+    let good = |kept: &Credential| kept.certificates().any(|issued| issued.not_after > clock::now());
+    if let Some(kept) = state.credential()?.filter(good) {
         return Ok(kept);
     }
     let token = config.join_token.as_ref().context(
         "this agent has no certificate, or only one that has expired: give it a join token (`holdfast cluster token`)",
     )?;
-    let credential = enrol::enrol(&config.aggregator, token, key, &facts.fingerprint).await?;
+    let credential = patiently("the aggregator", tell, || async {
+        Ok(enrol::enrol(&config.aggregator, token, key, &facts.fingerprint).await?)
+    })
+    .await?;
     state.keep(&credential)?;
     Ok(credential)
 }
 
 /// Tries until it works, telling why it does not yet. A cluster or an aggregator that is down comes back.
-async fn patiently<T>(what: &str, tell: impl Fn(&str), attempt: impl AsyncFn() -> Result<T>) -> Result<T> {
+async fn patiently<T, F: Future<Output = Result<T>>>(
+    what: &str,
+    tell: impl Fn(&str),
+    mut attempt: impl FnMut() -> F,
+) -> Result<T> {
     let waits = ExponentialBuilder::new()
         .with_min_delay(Duration::from_millis(200))
         .with_max_delay(Duration::from_secs(5))

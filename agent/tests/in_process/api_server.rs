@@ -1,0 +1,220 @@
+//! An API server of a few hundred lines: lists in pages, watches, WatchList, refusals, a history that can be forgotten.
+//!
+//! It knows what the agent's collectors must survive and nothing else; the suites run the same agent against a real one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::Response;
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+/// Objects by resource in the plural, then by namespace and name.
+type Objects = BTreeMap<String, BTreeMap<(String, String), Value>>;
+
+struct World {
+    objects: Objects,
+    version: u64,
+    forbidden: BTreeSet<String>,
+    absent: BTreeSet<String>,
+    watch_list: bool,
+    history_gone: bool,
+    requests: Vec<String>,
+}
+
+pub struct ApiServer {
+    world: Arc<Mutex<World>>,
+    events: broadcast::Sender<(String, String)>,
+    pub client: kube::Client,
+}
+
+#[derive(Clone)]
+struct Shared {
+    world: Arc<Mutex<World>>,
+    events: broadcast::Sender<(String, String)>,
+}
+
+impl ApiServer {
+    pub async fn start(watch_list: bool) -> Self {
+        let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let world = Arc::new(Mutex::new(World {
+            objects: Objects::new(),
+            version: 100,
+            forbidden: BTreeSet::new(),
+            absent: BTreeSet::new(),
+            watch_list,
+            history_gone: false,
+            requests: Vec::new(),
+        }));
+        let events = broadcast::channel(1024).0;
+        let shared = Shared { world: world.clone(), events: events.clone() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer).with_state(shared)).await });
+        let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+        let server = Self { world, events, client };
+        server.put("namespaces", json!({"metadata": {"name": "kube-system", "uid": "fingerprint"}}));
+        server
+    }
+
+    /// Creates or changes an object, as a user would.
+    pub fn put(&self, plural: &str, mut object: Value) {
+        let line = {
+            let mut world = self.world.lock().unwrap();
+            world.version += 1;
+            object["metadata"]["resourceVersion"] = json!(world.version.to_string());
+            let key = key_of(&object);
+            let old = world.objects.entry(plural.to_owned()).or_default().insert(key, object.clone());
+            json!({"type": if old.is_some() { "MODIFIED" } else { "ADDED" }, "object": object})
+        };
+        let _nobody_watches = self.events.send((plural.to_owned(), format!("{line}\n")));
+    }
+
+    /// Deletes an object, and tells the watches.
+    pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        let object = self.vanish(plural, namespace, name);
+        let _nobody_watches =
+            self.events.send((plural.to_owned(), format!("{}\n", json!({"type": "DELETED", "object": object}))));
+    }
+
+    /// Deletes an object that no watch hears of.
+    pub fn vanish(&self, plural: &str, namespace: &str, name: &str) -> Value {
+        let mut world = self.world.lock().unwrap();
+        world.version += 1;
+        let key = (namespace.to_owned(), name.to_owned());
+        world.objects.get_mut(plural).unwrap().remove(&key).unwrap()
+    }
+
+    /// Takes the right to a resource away, or gives it back. Open watches end.
+    pub fn forbid(&self, plural: &str, forbidden: bool) {
+        let mut world = self.world.lock().unwrap();
+        if forbidden {
+            world.forbidden.insert(plural.to_owned())
+        } else {
+            world.forbidden.remove(plural)
+        };
+        drop(world);
+        self.cut(plural);
+    }
+
+    /// Stops serving a resource.
+    pub fn withdraw(&self, plural: &str) {
+        self.world.lock().unwrap().absent.insert(plural.to_owned());
+        self.cut(plural);
+    }
+
+    /// Ends the watches of a resource; with a history that is gone, they cannot go on where they were.
+    pub fn cut(&self, plural: &str) {
+        let _nobody_watches = self.events.send((plural.to_owned(), String::new()));
+    }
+
+    pub fn forget_history(&self, gone: bool) {
+        self.world.lock().unwrap().history_gone = gone;
+    }
+
+    /// The requests so far that contain this text.
+    pub fn requests(&self, text: &str) -> Vec<String> {
+        self.world.lock().unwrap().requests.iter().filter(|path| path.contains(text)).cloned().collect()
+    }
+}
+
+fn key_of(object: &Value) -> (String, String) {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    (text("namespace"), text("name"))
+}
+
+async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
+    let query: BTreeMap<_, _> =
+        uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
+    let mut world = shared.world.lock().unwrap();
+    world.requests.push(uri.to_string());
+    if uri.path() == "/version" {
+        return whole(200, &json!({"gitVersion": "v1.34.4", "major": "1", "minor": "34"}));
+    }
+    let mut path: Vec<&str> = uri.path().split('/').skip(if uri.path().starts_with("/apis") { 4 } else { 3 }).collect();
+    let namespace = if path.len() > 2 { path.drain(..2).nth(1) } else { None };
+    let (plural, name) = (path[0], path.get(1).copied());
+    if world.absent.contains(plural) {
+        return Response::builder().status(404).body(Body::from("404 page not found\n")).unwrap();
+    }
+    if world.forbidden.contains(plural) {
+        let message = format!("{plural} is forbidden: User \"agent\" cannot do that");
+        return whole(403, &status(403, "Forbidden", &message, None));
+    }
+    if let Some(name) = name {
+        let key = (namespace.unwrap_or_default().to_owned(), name.to_owned());
+        return match world.objects.get(plural).and_then(|objects| objects.get(&key)) {
+            Some(object) => whole(200, object),
+            None => whole(404, &status(404, "NotFound", &format!("{plural} {name:?} not found"), Some(name))),
+        };
+    }
+    if query.contains_key("watch") {
+        return watch(&shared, &world, plural, &query);
+    }
+    list(&world, plural, namespace, &query)
+}
+
+fn list(world: &World, plural: &str, namespace: Option<&str>, query: &BTreeMap<&str, &str>) -> Response {
+    let none = BTreeMap::new();
+    let objects = world.objects.get(plural).unwrap_or(&none);
+    let inside = objects.iter().filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace));
+    let start: usize = query.get("continue").map_or(0, |start| start.parse().unwrap());
+    // Pages of two, whatever is asked for: the limit is a wish.
+    let all: Vec<_> = inside.map(|(_, object)| object).collect();
+    let end = if query.get("limit") == Some(&"0") { all.len() } else { (start + 2).min(all.len()) };
+    let next = if end < all.len() { end.to_string() } else { String::new() };
+    let meta = json!({"resourceVersion": world.version.to_string(), "continue": next});
+    whole(200, &json!({"kind": "List", "metadata": meta, "items": all[start..end]}))
+}
+
+fn watch(shared: &Shared, world: &World, plural: &str, query: &BTreeMap<&str, &str>) -> Response {
+    let initial = query.contains_key("sendInitialEvents");
+    if initial && !world.watch_list {
+        return whole(422, &status(422, "Invalid", "sendInitialEvents is forbidden", None));
+    }
+    let mut begin = String::new();
+    if initial {
+        for object in world.objects.get(plural).into_iter().flat_map(BTreeMap::values) {
+            begin.push_str(&format!("{}\n", json!({"type": "ADDED", "object": object})));
+        }
+        let annotations = json!({"k8s.io/initial-events-end": "true"});
+        let meta = json!({"resourceVersion": world.version.to_string(), "annotations": annotations});
+        begin.push_str(&format!("{}\n", json!({"type": "BOOKMARK", "object": {"metadata": meta}})));
+    } else if world.history_gone {
+        begin = format!(
+            "{}\n",
+            json!({"type": "ERROR", "object": status(410, "Expired", "too old resource version", None)})
+        );
+        return Response::new(Body::from(begin));
+    } else {
+        let from: u64 = query["resourceVersion"].parse().unwrap();
+        for object in world.objects.get(plural).into_iter().flat_map(BTreeMap::values) {
+            if object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() > from {
+                begin.push_str(&format!("{}\n", json!({"type": "MODIFIED", "object": object})));
+            }
+        }
+    }
+    let wanted = plural.to_owned();
+    let live = BroadcastStream::new(shared.events.subscribe())
+        .filter_map(move |event| {
+            let line = event.ok().filter(|(plural, _)| *plural == wanted).map(|(_, line)| line);
+            async move { line }
+        })
+        .take_while(|line| futures::future::ready(!line.is_empty()));
+    let lines = futures::stream::iter([begin]).chain(live).map(Ok::<_, std::convert::Infallible>);
+    Response::new(Body::from_stream(lines))
+}
+
+fn whole(code: u16, body: &Value) -> Response {
+    Response::builder().status(StatusCode::from_u16(code).unwrap()).body(Body::from(body.to_string())).unwrap()
+}
+
+fn status(code: u16, reason: &str, message: &str, name: Option<&str>) -> Value {
+    json!({"kind": "Status", "code": code, "reason": reason, "message": message, "details": {"name": name}})
+}

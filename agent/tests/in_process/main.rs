@@ -1,0 +1,299 @@
+//! The whole agent in one process, between an API server and an aggregator that do as they are told.
+
+mod aggregator;
+mod api_server;
+
+use std::time::{Duration, Instant};
+
+use aggregator::{Aggregator, CLUSTER, Record};
+use api_server::ApiServer;
+use holdfast_agent::collect::Pace;
+use holdfast_agent::{AgentConfig, AgentStatus, KubeSource};
+use holdfast_model::{CoverageState, Observation, Resource, Verdict};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const PRIVILEGED: &str = "workload.privileged";
+
+struct World {
+    api: ApiServer,
+    aggregator: Aggregator,
+    state: TempDir,
+    stop: CancellationToken,
+    status: watch::Receiver<AgentStatus>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl World {
+    /// An agent in a cluster that holds these Deployments.
+    async fn with(watch_list: bool, deployments: &[Value]) -> Self {
+        let api = ApiServer::start(watch_list).await;
+        deployments.iter().for_each(|deployment| api.put("deployments", deployment.clone()));
+        let mut world = Self {
+            api,
+            aggregator: Aggregator::start().await,
+            state: tempfile::tempdir().unwrap(),
+            stop: CancellationToken::new(),
+            status: watch::channel(AgentStatus::default()).1,
+        };
+        world.start_agent();
+        world
+    }
+
+    fn start_agent(&mut self) {
+        self.stop.cancel();
+        self.stop = CancellationToken::new();
+        let fast = Duration::from_millis(20);
+        let source = KubeSource::Client(self.api.client.clone());
+        let config = AgentConfig {
+            join_token: Some(self.aggregator.token.clone()),
+            pace: Pace { retry: (fast, fast), refused: fast, watch_list: true, ..Pace::default() },
+            ..AgentConfig::new(source, &self.aggregator.url, self.state.path())
+        };
+        let (tell, status) = holdfast_agent::status();
+        self.status = status;
+        let stop = self.stop.clone();
+        tokio::spawn(async move { holdfast_agent::run(config, tell, stop).await.unwrap() });
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&Record) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition(&self.aggregator.record.lock().unwrap()) {
+            assert!(Instant::now() < deadline, "not within 20 s: {what}; {:?}", self.status.borrow().clone());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn until_synced(&self) {
+        let mut status = self.status.clone();
+        let synced = status.wait_for(|status| status.progress.synced && status.link.connected);
+        tokio::time::timeout(Duration::from_secs(20), synced).await.unwrap().unwrap();
+    }
+
+    async fn verdict(&self, number: u8, resource: &Resource) -> holdfast_model::Testimony {
+        self.aggregator.order(number, resource, PRIVILEGED).await;
+        let of = |record: &Record| record.testimonies.iter().find(|t| t.retest.as_bytes()[0] == number).cloned();
+        self.until("a testimony", |record| of(record).is_some()).await;
+        of(&self.aggregator.record.lock().unwrap()).unwrap()
+    }
+}
+
+fn deployment(name: &str, privileged: bool) -> Value {
+    let container = json!({"name": "app", "image": "app:1", "securityContext": {"privileged": privileged}});
+    json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}")},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}},
+        },
+    })
+}
+
+fn web() -> Resource {
+    Resource::namespaced("apps", "Deployment", "shop", "web")
+}
+
+fn fails(record: &Record, resource: &Resource) -> bool {
+    record.failing.contains_key(&(resource.clone(), PRIVILEGED.to_owned()))
+}
+
+fn ended(record: &Record, resource: &Resource) -> Vec<Observation> {
+    let of = |(r, control, _): &&(Resource, String, Observation)| r == resource && control == PRIVILEGED;
+    record.ended.iter().filter(of).map(|(_, _, observation)| observation.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_privileged_deployment_is_reported_fixed_and_proved_by_a_live_read() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    let testimony = world.verdict(1, &web()).await;
+    assert_eq!(testimony.verdict, Verdict::StillFailing);
+    assert_eq!(testimony.locations[0].path, "spec.template.spec.containers[0].securityContext.privileged");
+    world.until_synced().await;
+
+    world.api.put("deployments", deployment("web", false));
+    world.until("the pass", |record| ended(record, &web()) == [Observation::Pass]).await;
+    let testimony = world.verdict(2, &web()).await;
+    assert_eq!((testimony.verdict, testimony.cluster, testimony.uid.as_str()), (Verdict::Fixed, CLUSTER, "uid-web"));
+    assert_eq!(testimony.reads[0].path, "/apis/apps/v1/namespaces/shop/deployments/web");
+    assert!(testimony.reads.iter().any(|read| read.path.starts_with("/api/v1/namespaces/shop/pods?")), "{testimony:?}");
+}
+
+#[tokio::test]
+async fn without_watch_list_everything_arrives_in_pages() {
+    let many: Vec<_> = (0..7).map(|i| deployment(&format!("web{i}"), true)).collect();
+    let world = World::with(false, &many).await;
+    world
+        .until("seven findings", |record| {
+            record.failing.keys().filter(|(_, control)| control == PRIVILEGED).count() == 7
+        })
+        .await;
+    assert!(!world.api.requests("/deployments?limit=500&continue=").is_empty());
+}
+
+#[tokio::test]
+async fn a_right_that_is_lost_is_told_in_the_servers_words_and_closes_nothing() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.api.forbid("deployments", true);
+    let state = |record: &Record| record.coverage.get("deployments.apps").map(|c| (c.state, c.reason.clone()));
+    world
+        .until("the loss", |record| {
+            state(record)
+                .is_some_and(|(state, reason)| state == CoverageState::Forbidden && reason.contains("cannot do that"))
+        })
+        .await;
+    assert_eq!(world.verdict(1, &web()).await.verdict, Verdict::Inconclusive);
+
+    world.api.vanish("deployments", "shop", "web");
+    world.api.forbid("deployments", false);
+    world.until("proof of the deletion", |record| ended(record, &web()).contains(&Observation::Gone)).await;
+    assert!(!world.api.requests("/namespaces/shop/deployments/web").is_empty());
+    assert!(!ended(&world.aggregator.record.lock().unwrap(), &web()).contains(&Observation::Pass));
+}
+
+#[tokio::test]
+async fn an_api_that_is_no_longer_served_is_absent_and_proves_nothing() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.api.withdraw("deployments");
+    world
+        .until("the loss", |record| {
+            record.coverage.get("deployments.apps").is_some_and(|coverage| coverage.state == CoverageState::Absent)
+        })
+        .await;
+    assert_eq!(world.verdict(1, &web()).await.verdict, Verdict::Inconclusive);
+    assert!(!ended(&world.aggregator.record.lock().unwrap(), &web()).contains(&Observation::Gone));
+}
+
+#[tokio::test]
+async fn what_vanished_while_the_history_was_gone_is_proved_absent_by_name() {
+    let world = World::with(true, &[deployment("web", true), deployment("shop", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.api.forget_history(true);
+    world.api.vanish("deployments", "shop", "web");
+    world.api.cut("deployments");
+    world.until("the deletion", |record| ended(record, &web()) == [Observation::Gone]).await;
+    assert_eq!(world.verdict(1, &web()).await.verdict, Verdict::WorkloadDeleted);
+    assert!(fails(&world.aggregator.record.lock().unwrap(), &Resource { name: "shop".into(), ..web() }));
+}
+
+#[tokio::test]
+async fn a_deletion_is_gone_and_a_new_object_of_the_name_is_the_present_subject() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.api.delete("deployments", "shop", "web");
+    world.until("the deletion", |record| ended(record, &web()) == [Observation::Gone]).await;
+    let mut again = deployment("web", true);
+    again["metadata"]["uid"] = json!("another");
+    world.api.put("deployments", again);
+    world.until("the finding again", |record| fails(record, &web())).await;
+    assert_eq!(world.verdict(1, &web()).await.uid, "another");
+}
+
+#[tokio::test]
+async fn after_a_lost_stream_agreement_sends_nothing_again() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.until("all kinds seen", |record| record.coverage.values().all(|c| c.state == CoverageState::Seen)).await;
+    let batches = world.aggregator.record.lock().unwrap().batches;
+    world.aggregator.hang_up();
+    world.until("a second hello", |record| record.hellos.len() == 2).await;
+    world.verdict(1, &web()).await;
+    let record = world.aggregator.record.lock().unwrap();
+    assert_eq!((record.batches, record.hellos[1].root_digest.len()), (batches, 32));
+}
+
+#[tokio::test]
+async fn a_pass_that_was_never_acknowledged_is_said_again() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.aggregator.acknowledge.store(false, std::sync::atomic::Ordering::SeqCst);
+    world.api.put("deployments", deployment("web", false));
+    assert_eq!(world.verdict(1, &web()).await.verdict, Verdict::Fixed);
+    world.aggregator.hang_up();
+    world.aggregator.acknowledge.store(true, std::sync::atomic::Ordering::SeqCst);
+    world.until("the pass", |record| ended(record, &web()) == [Observation::Pass]).await;
+}
+
+#[tokio::test]
+async fn a_record_that_lost_a_finding_gets_its_bucket_again() {
+    let world = World::with(true, &[deployment("web", true), deployment("api", true)]).await;
+    world.until("both findings", |record| fails(record, &web()) && record.failing.len() >= 2).await;
+    world.until_synced().await;
+    world.aggregator.record.lock().unwrap().failing.remove(&(web(), PRIVILEGED.to_owned()));
+    world.aggregator.hang_up();
+    world
+        .until("the finding again, its bucket complete", |record| fails(record, &web()) && !record.complete.is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn a_restarted_agent_is_the_same_cluster_without_enrolling_again() {
+    let mut world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.start_agent();
+    world.until("a second hello", |record| record.hellos.len() >= 2).await;
+    world.until_synced().await;
+    assert_eq!(world.aggregator.record.lock().unwrap().enrolled, 1);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_before_it_ends_and_the_new_one_is_put_to_use() {
+    let mut world = World::with(true, &[]).await;
+    world.until_synced().await;
+    world.stop.cancel();
+    world.state = tempfile::tempdir().unwrap();
+    world.aggregator.life.store(3_000, std::sync::atomic::Ordering::SeqCst);
+    world.start_agent();
+    world.until("a renewal and a stream with it", |record| record.renewed >= 1 && record.hellos.len() >= 3).await;
+    world
+        .until("the old certificate's end", |_| {
+            let kept = std::fs::read_to_string(world.state.path().join("credential.json")).unwrap();
+            serde_json::from_str::<Value>(&kept).unwrap()["next"].is_null()
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_named_and_holds_back_a_pass_beside_it() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    let mut broken = deployment("broken", false);
+    broken["spec"] = json!("no object");
+    world.api.put("deployments", broken);
+    let named = |record: &Record| record.coverage.contains_key("deployments.apps shop/broken");
+    world.until("the unreadable object by name", named).await;
+    world.api.put("deployments", deployment("web", false));
+    assert_eq!(world.verdict(1, &web()).await.verdict, Verdict::Fixed);
+    assert_eq!(ended(&world.aggregator.record.lock().unwrap(), &web()), []);
+    world.api.put("deployments", deployment("broken", false));
+    world.until("the pass", |record| ended(record, &web()) == [Observation::Pass]).await;
+}
+
+#[tokio::test]
+async fn what_a_namespaces_label_asks_for_is_handed_on() {
+    let world = World::with(true, &[]).await;
+    world.until_synced().await;
+    let shop = |labels: Value| json!({"metadata": {"name": "shop", "uid": "s", "labels": labels}});
+    world.api.put("namespaces", shop(json!({"holdfast.dev/scope": "out"})));
+    world
+        .until("the proposal", |record| record.proposals.iter().any(|p| p.namespace == "shop" && p.value == "out"))
+        .await;
+    world.api.put("namespaces", shop(json!({})));
+    world.until("its end", |record| record.proposals.iter().any(|p| p.namespace == "shop" && p.value.is_empty())).await;
+}
