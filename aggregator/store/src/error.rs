@@ -41,6 +41,9 @@ pub enum StoreError {
         /// How many it changed.
         found: u64,
     },
+    /// Another statement of the same transaction failed.
+    #[error("the transaction was given up")]
+    Aborted(#[source] std::sync::Arc<StoreError>),
     /// A value cannot be written.
     #[error("{operation}: the value has no stored form")]
     Form {

@@ -10,7 +10,7 @@ use crate::sql::{Fields, Sql, chunks};
 use crate::{Store, Tx};
 
 /// Names an entry: time, a counter, the start of the leaf. Ids of one process grow, so they order its events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId([u8; 16]);
 
 impl EventId {

@@ -132,6 +132,14 @@ impl Store {
         sql.all(&mut *self.reader().await?, read).await
     }
 
+    /// When the next retest of a cluster is due.
+    pub async fn next_retest_due(&self, cluster: ClusterId) -> Result<Option<UnixMillis>> {
+        let text =
+            "SELECT due_at FROM retest WHERE cluster = $1 AND state IN ('waiting', 'sent') ORDER BY due_at LIMIT 1";
+        let sql = Sql::new("next retest due", text).bind(cluster);
+        sql.optional(&mut *self.reader().await?, |row| row.int("due_at")).await
+    }
+
     /// How many retests of a cluster are out and may still be answered in time.
     pub async fn retests_out(&self, cluster: ClusterId, now: UnixMillis) -> Result<u64> {
         let text = "SELECT COUNT(*) AS sent FROM retest WHERE cluster = $1 AND due_at > $2 AND state = 'sent'";
@@ -180,5 +188,25 @@ impl Tx {
             sql.run(self.connection()).await?;
         }
         Ok(())
+    }
+
+    /// Ends retests that are no longer wanted; one that was answered stays answered.
+    pub async fn end_retests(&mut self, cluster: ClusterId, ids: &[RetestId]) -> Result<()> {
+        for chunk in chunks(ids) {
+            let mut sql = Sql::new("end retests", "UPDATE retest SET state = 'ended' WHERE cluster = ");
+            sql.place(cluster).push(" AND state IN ('waiting', 'sent') AND id IN (");
+            for (i, &id) in chunk.iter().enumerate() {
+                sql.push(if i == 0 { "" } else { ", " }).place(id);
+            }
+            sql.push(")");
+            sql.run(self.connection()).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts what was sent on a stream that is gone back to waiting: its answer may have been lost with the stream.
+    pub async fn requeue_retests(&mut self, cluster: ClusterId, now: UnixMillis) -> Result<u64> {
+        let text = "UPDATE retest SET state = 'waiting', due_at = $1 WHERE cluster = $2 AND state = 'sent'";
+        Sql::new("requeue retests", text).bind(now).bind(cluster).run(self.connection()).await
     }
 }

@@ -151,14 +151,30 @@ fn control_changed(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decisi
 }
 
 /// No answer, or none that settles it: asked again later, listed as unverified meanwhile.
-fn again(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
-    let testimony = answer.testimony;
-    if change.finding.status == Status::Resolved {
-        change.finding.unverified = Some(testimony.reason.clone());
+fn again(change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
+    let verdict = answer.testimony.verdict.word();
+    ask_again(change, answer.attempts, &answer.testimony.reason, verdict)
+}
+
+/// No answer by the deadline.
+pub(super) fn missing(
+    change: Change<'_>,
+    retest: holdfast_model::RetestId,
+    attempts: u32,
+) -> Result<Option<Decision>, Refused> {
+    if change.finding.retest != Some(retest) {
+        return Err(Refused::NotOutstanding);
     }
-    let due_at = change.context.now + backoff(answer.attempts);
+    Ok(ask_again(change, attempts, "the agent did not answer in time", "none"))
+}
+
+fn ask_again(mut change: Change<'_>, attempts: u32, reason: &str, verdict: &str) -> Option<Decision> {
+    if change.finding.status == Status::Resolved {
+        change.finding.unverified = Some(reason.to_owned());
+    }
+    let due_at = change.context.now + backoff(attempts);
     change.retest = RetestChange::Again { due_at };
-    let detail = json!({ "verdict": testimony.verdict.word(), "attempts": answer.attempts, "due_at": due_at });
-    change.event("retest-unsettled", testimony.reason.clone(), detail);
+    let detail = json!({ "verdict": verdict, "attempts": attempts, "due_at": due_at });
+    change.event("retest-unsettled", reason, detail);
     change.done()
 }

@@ -45,6 +45,13 @@ pub enum Command<'a> {
     NotRepeated,
     /// The agent answers a retest.
     Answer(Answer<'a>),
+    /// The agent did not answer this retest by its deadline.
+    NoAnswer {
+        /// The retest.
+        retest: RetestId,
+        /// How often it was asked.
+        attempts: u32,
+    },
     /// Its owner starts to work on it.
     Start,
     /// Its owner says that it is fixed.
@@ -155,6 +162,7 @@ pub fn decide(
     match command {
         Command::Observe(_) | Command::NotRepeated => Ok(observe::not_repeated(change)),
         Command::Answer(answer) => answer::decide(change, &answer),
+        Command::NoAnswer { retest, attempts } => answer::missing(change, retest, attempts),
         Command::Start => act::start(change),
         Command::Claim { note } => act::claim(change, note),
         Command::WithdrawClaim => act::withdraw_claim(change),

@@ -1,0 +1,123 @@
+//! The door of the agents: the `Uplink` service. A stream is let in by its certificate and turned away by what it does.
+//!
+//! It checks and converts what comes, hands it to the writer, and acknowledges after the commit. It decides nothing about
+//! findings. The cluster of every message is the certificate's.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use futures::future::BoxFuture;
+use holdfast_model::ClusterId;
+use holdfast_proto::limits::MESSAGE_BYTES;
+use holdfast_proto::v1;
+use holdfast_proto::v1::uplink_server::{Uplink, UplinkServer};
+use holdfast_store::Store;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::edge::SharedEdge;
+use crate::enrol::Enrolments;
+use crate::sessions::Sessions;
+use crate::writer::{WriteError, Writer};
+
+mod check;
+mod session;
+#[cfg(test)]
+mod tests;
+
+/// Messages to an agent that may wait before whoever sends them has to.
+const OUTBOUND: usize = 64;
+
+/// The agent behind a stream, as its certificate names it.
+pub struct Peer {
+    /// The cluster whose agent this is.
+    pub cluster: ClusterId,
+    /// Its certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Becomes ready, with the reason, when the agent must be cut off.
+    pub cut_off: BoxFuture<'static, Status>,
+}
+
+/// Says who a peer is and whether it may come in: the room of enrolment does.
+pub trait Identify: Send + Sync + 'static {
+    /// The identity behind a stream that is being opened, from its client certificate; an error if there is none that
+    /// counts.
+    fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>>;
+}
+
+impl Identify for Enrolments {
+    fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>> {
+        Box::pin(async move {
+            let mut admitted = self.admit(request).await?;
+            let (cluster, certificate) = (admitted.identity.cluster, admitted.certificate.clone());
+            Ok(Peer { cluster, certificate, cut_off: Box::pin(async move { admitted.revoked().await }) })
+        })
+    }
+}
+
+/// Checks what agents sign.
+pub trait Witness: Send + Sync + 'static {
+    /// Whether the key of this certificate signed these bytes; if not, why.
+    fn check(&self, testimony: &[u8], signature: &[u8], certificate: &[u8]) -> Result<(), String>;
+}
+
+/// What every stream shares. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    /// For reads.
+    pub store: Store,
+    /// For changes.
+    pub writer: Writer,
+    /// Who is connected.
+    pub sessions: Sessions,
+    /// Clock and randomness.
+    pub edge: SharedEdge,
+    /// Who comes in.
+    pub identify: Arc<dyn Identify>,
+    /// Whose signature counts.
+    pub witness: Arc<dyn Witness>,
+}
+
+impl Intake {
+    /// The service, with the limits of the protocol.
+    pub fn service(self) -> UplinkServer<Self> {
+        UplinkServer::new(self).max_decoding_message_size(MESSAGE_BYTES).max_encoding_message_size(MESSAGE_BYTES)
+    }
+}
+
+#[tonic::async_trait]
+impl Uplink for Intake {
+    type ConnectStream = Pin<Box<dyn Stream<Item = Result<v1::ToAgent, Status>> + Send>>;
+
+    async fn connect(
+        &self,
+        request: Request<Streaming<v1::FromAgent>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
+        let peer = self.identify.identify(&request).await?;
+        let (outbound, messages) = mpsc::channel(OUTBOUND);
+        let intake = self.clone();
+        tokio::spawn(async move {
+            let cluster = peer.cluster;
+            if let Err(status) = session::run(&intake, peer, request.into_inner(), &outbound).await {
+                tracing::info!(cluster.id = %cluster, code = ?status.code(), reason = status.message(), "stream ended");
+                // The agent may be gone already, which is no news.
+                let _ = outbound.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+    }
+}
+
+/// The one place where a job's failure becomes a gRPC code.
+fn status(error: &WriteError) -> Status {
+    let text = error.to_string();
+    match error {
+        WriteError::Store(_) | WriteError::Stopped => Status::unavailable(text),
+        WriteError::NoCluster => Status::unauthenticated(text),
+        WriteError::StaleEpoch { .. } | WriteError::Hole { .. } => Status::aborted(text),
+        WriteError::FingerprintHeld { .. } | WriteError::FingerprintChanged => Status::permission_denied(text),
+        WriteError::Refused(_) => Status::failed_precondition(text),
+    }
+}

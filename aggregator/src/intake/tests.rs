@@ -1,0 +1,510 @@
+//! Streams over channels, against a real SQLite file: the story of a finding, and what must not happen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use holdfast_model::digest::{LedgerDigest, statement_hash};
+use holdfast_model::{
+    ClusterId, ControlId, FindingId, FindingKey, Location, Method, Observation, Reach, Report, Resource, RetestOrder,
+    Statement, Status as State, Testimony, Verdict, canonical,
+};
+use holdfast_proto::{convert, v1};
+use holdfast_store::{Cluster, EventFilter, Store};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, Streaming};
+
+use super::{Identify, Intake, Peer, Witness, session};
+use crate::edge::Edge;
+use crate::live::Live;
+use crate::sessions::Sessions;
+use crate::writer::{Action, Writer};
+
+const CONTROL: ControlId = ControlId::known("workload.privileged");
+
+struct FixedEdge {
+    now: AtomicI64,
+    drawn: AtomicU64,
+}
+
+impl Edge for FixedEdge {
+    fn now(&self) -> i64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn draw(&self) -> Option<[u8; 16]> {
+        Some((u128::from(self.drawn.fetch_add(1, Ordering::Relaxed)) + 1).to_be_bytes())
+    }
+}
+
+/// Streams in these tests start past the door.
+struct Nobody;
+
+impl Identify for Nobody {
+    fn identify<'a>(&'a self, _: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>> {
+        Box::pin(async { Err(Status::unauthenticated("not in this test")) })
+    }
+}
+
+/// Takes the certificate itself for a signature.
+struct Plain;
+
+impl Witness for Plain {
+    fn check(&self, _: &[u8], signature: &[u8], certificate: &[u8]) -> Result<(), String> {
+        if signature == certificate { Ok(()) } else { Err("not signed by this key".into()) }
+    }
+}
+
+struct House {
+    intake: Intake,
+    edge: Arc<FixedEdge>,
+    _folder: tempfile::TempDir,
+}
+
+fn cluster(number: u8) -> ClusterId {
+    ClusterId::from_bytes([number; 16])
+}
+
+impl House {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite:{}", folder.path().join("record.db").display())).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        for number in [1, 2] {
+            tx.add_cluster(&Cluster::new(cluster(number), &format!("cluster-{number}"), 0)).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let edge = Arc::new(FixedEdge { now: AtomicI64::new(1_790_000_000_000), drawn: AtomicU64::new(0) });
+        let sessions = Sessions::default();
+        let (writer, _) = Writer::start(store.clone(), edge.clone(), Live::default(), sessions.clone());
+        let intake = Intake {
+            store,
+            writer,
+            sessions,
+            edge: edge.clone(),
+            identify: Arc::new(Nobody),
+            witness: Arc::new(Plain),
+        };
+        Self { intake, edge, _folder: folder }
+    }
+
+    async fn agent(&self, number: u8) -> Agent {
+        self.agent_with(number, LedgerDigest::default()).await
+    }
+
+    async fn agent_with(&self, number: u8, ledger: LedgerDigest) -> Agent {
+        let mut agent = self.stream(number);
+        agent.say(v1::from_agent::Message::Hello(hello(number, &ledger))).await;
+        let v1::to_agent::Message::Welcome(welcome) = agent.hear().await else { panic!("no Welcome") };
+        (agent.epoch, agent.in_agreement) = (welcome.epoch, welcome.in_agreement);
+        agent
+    }
+
+    fn stream(&self, number: u8) -> Agent {
+        let (to, inbound) = mpsc::channel(64);
+        let (outbound, from) = mpsc::channel(64);
+        let intake = self.intake.clone();
+        let peer =
+            Peer { cluster: cluster(number), certificate: vec![number], cut_off: Box::pin(std::future::pending()) };
+        let task =
+            tokio::spawn(async move { session::run(&intake, peer, ReceiverStream::new(inbound), &outbound).await });
+        Agent { number, to, from, task, epoch: 0, sequence: 0, in_agreement: false }
+    }
+
+    async fn status(&self, finding: FindingId) -> State {
+        self.intake.store.finding(finding).await.unwrap().expect("the finding is on record").status
+    }
+
+    async fn becomes(&self, finding: FindingId, wanted: State) {
+        let reached = async {
+            while self.status(finding).await != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(10), reached).await.is_err() {
+            panic!("{:?} instead of {wanted:?}", self.status(finding).await);
+        }
+    }
+
+    async fn events(&self, finding: Option<FindingId>) -> Vec<String> {
+        let filter = EventFilter { finding, ..EventFilter::default() };
+        let events = self.intake.store.events(&filter, 100).await.unwrap();
+        events.into_iter().rev().map(|event| event.activity.unwrap().event).collect()
+    }
+}
+
+struct Agent {
+    number: u8,
+    to: mpsc::Sender<Result<v1::FromAgent, Status>>,
+    from: mpsc::Receiver<Result<v1::ToAgent, Status>>,
+    task: JoinHandle<Result<(), Status>>,
+    epoch: u64,
+    sequence: u64,
+    in_agreement: bool,
+}
+
+impl Agent {
+    async fn say(&mut self, message: v1::from_agent::Message) {
+        let _ = self.to.send(Ok(v1::FromAgent { message: Some(message) })).await;
+    }
+
+    async fn hear(&mut self) -> v1::to_agent::Message {
+        let heard = tokio::time::timeout(Duration::from_secs(10), self.from.recv()).await;
+        heard.expect("a message in time").expect("an open stream").unwrap().message.unwrap()
+    }
+
+    fn batch(&mut self, reports: &[Report]) -> v1::Batch {
+        self.sequence += 1;
+        let reports = reports.iter().map(convert::report_to_wire).collect();
+        v1::Batch { epoch: self.epoch, sequence: self.sequence, reports, ..v1::Batch::default() }
+    }
+
+    async fn state(&mut self, name: &str, observation: Observation) {
+        let batch = self.batch(&[report(name, observation)]);
+        self.say(v1::from_agent::Message::Batch(batch)).await;
+        self.acknowledged().await;
+    }
+
+    async fn acknowledged(&mut self) {
+        let v1::to_agent::Message::Ack(ack) = self.hear().await else { panic!("no Ack") };
+        assert_eq!((ack.epoch, ack.sequence), (self.epoch, self.sequence));
+    }
+
+    async fn order(&mut self) -> RetestOrder {
+        let v1::to_agent::Message::Retest(order) = self.hear().await else { panic!("no Retest") };
+        convert::retest(order).unwrap()
+    }
+
+    fn testimony(&self, order: &RetestOrder, verdict: Verdict) -> Testimony {
+        let key = key(self.number, &order.resource.name);
+        Testimony {
+            form: Testimony::FORM.into(),
+            retest: order.retest,
+            nonce: order.nonce,
+            cluster: cluster(self.number),
+            finding: key.finding_id(),
+            resource: order.resource.clone(),
+            uid: "u".into(),
+            control: order.control.clone(),
+            control_version: order.control_version,
+            verdict,
+            reason: format!("it is {verdict}"),
+            reach: Reach::Config,
+            methods: vec![Method::LiveRead],
+            locations: Vec::new(),
+            reads: Vec::new(),
+            read_at: 1,
+            agent_version: "0".into(),
+        }
+    }
+
+    async fn swear(&mut self, testimony: &Testimony) {
+        let answer = v1::RetestAnswer { testimony: canonical::bytes(testimony).unwrap(), signature: vec![self.number] };
+        self.say(v1::from_agent::Message::RetestAnswer(answer)).await;
+    }
+
+    async fn answer(&mut self, order: &RetestOrder, verdict: Verdict) {
+        self.swear(&self.testimony(order, verdict)).await;
+    }
+
+    async fn refusal(self) -> Status {
+        drop(self.to);
+        self.task.await.unwrap().unwrap_err()
+    }
+}
+
+fn hello(number: u8, ledger: &LedgerDigest) -> v1::Hello {
+    v1::Hello {
+        protocol: holdfast_proto::PROTOCOL,
+        fingerprint: format!("kube-system-{number}"),
+        root_digest: ledger.root().to_vec(),
+        ..v1::Hello::default()
+    }
+}
+
+fn key(number: u8, name: &str) -> FindingKey {
+    let resource = Resource::namespaced("apps", "Deployment", "shop", name);
+    FindingKey { cluster: cluster(number), resource, control: CONTROL }
+}
+
+fn failing() -> Observation {
+    let location = Location::field("spec.template.spec.containers[0].securityContext.privileged", "true");
+    Observation::Fail { severity: holdfast_model::Severity::Critical, locations: vec![location] }
+}
+
+fn report(name: &str, observation: Observation) -> Report {
+    Report {
+        resource: key(1, name).resource,
+        read: holdfast_model::Read { uid: "u".into(), resource_version: "1".into(), hash: Vec::new() },
+        origin: Default::default(),
+        statements: vec![Statement { control: CONTROL, control_version: 1, observation }],
+    }
+}
+
+#[tokio::test]
+async fn a_fix_is_seen_retested_and_verified_with_a_receipt() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let id = key(1, "web").finding_id();
+    agent.state("web", failing()).await;
+    assert_eq!(house.status(id).await, State::Open);
+
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    assert_eq!(house.status(id).await, State::Resolved);
+    agent.answer(&order, Verdict::Fixed).await;
+    house.becomes(id, State::Verified).await;
+
+    let receipt = house.intake.store.receipt(order.retest).await.unwrap().expect("a receipt");
+    let event = house.intake.store.event(receipt.event).await.unwrap().unwrap();
+    assert_eq!(event.activity.unwrap().event, "finding-verified");
+    assert_eq!(house.events(Some(id)).await, ["finding-opened", "finding-resolved", "finding-verified"]);
+
+    agent.state("web", failing()).await;
+    let again = house.intake.store.finding(id).await.unwrap().unwrap();
+    assert_eq!((again.status, again.reopened), (State::Open, 1));
+}
+
+#[tokio::test]
+async fn a_deleted_workload_is_retired_never_verified() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let id = key(1, "web").finding_id();
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Gone).await;
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::WorkloadDeleted).await;
+    house.becomes(id, State::Retired).await;
+}
+
+#[tokio::test]
+async fn a_claim_is_refuted_by_the_live_object() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let id = key(1, "web").finding_id();
+    agent.state("web", failing()).await;
+    let user = holdfast_model::Actor::User("u1".into());
+    house.intake.writer.act(user, cluster(1), id, Action::Claim(String::new())).await.unwrap();
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::StillFailing).await;
+    house.becomes(id, State::Open).await;
+    assert_eq!(house.events(Some(id)).await, ["finding-opened", "finding-resolved", "claim-refuted"]);
+}
+
+#[tokio::test]
+async fn an_offline_agent_finds_its_retest_when_it_returns() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    drop(agent);
+    let user = holdfast_model::Actor::User("u1".into());
+    house.intake.writer.act(user, cluster(1), id, Action::Claim("done".into())).await.unwrap();
+
+    let mut agent = house.agent(1).await;
+    let lost = agent.order().await;
+    drop(agent);
+    let mut agent = house.agent(1).await;
+    let order = agent.order().await;
+    assert_eq!((order.retest, order.nonce == lost.nonce), (lost.retest, false));
+    agent.answer(&lost, Verdict::Fixed).await;
+    agent.answer(&order, Verdict::Fixed).await;
+    house.becomes(id, State::Verified).await;
+}
+
+#[tokio::test]
+async fn a_batch_sent_twice_is_applied_once_and_acknowledged_twice() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let batch = agent.batch(&[report("web", failing())]);
+    for _ in 0..2 {
+        agent.say(v1::from_agent::Message::Batch(batch.clone())).await;
+        agent.acknowledged().await;
+    }
+    assert_eq!(house.events(Some(key(1, "web").finding_id())).await, ["finding-opened"]);
+}
+
+#[tokio::test]
+async fn a_batch_lost_before_its_acknowledgement_is_sent_again_and_found_unchanged() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let batch = agent.batch(&[report("web", failing())]);
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    drop(agent);
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    assert_eq!(house.events(Some(key(1, "web").finding_id())).await, ["finding-opened"]);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_replaced_writes_nothing_more() {
+    let house = House::new().await;
+    let mut old = house.agent(1).await;
+    let late = old.batch(&[report("web", failing())]);
+    let mut new = house.agent(1).await;
+    old.say(v1::from_agent::Message::Batch(late.clone())).await;
+    assert_eq!(old.refusal().await.code(), Code::Aborted);
+    new.say(v1::from_agent::Message::Batch(late)).await;
+    let refusal = new.refusal().await;
+    assert!(refusal.message().contains("epoch 1 is over"), "{refusal}");
+    assert!(house.intake.store.finding(key(1, "web").finding_id()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_batch_after_a_hole_is_refused() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.sequence = 1;
+    let batch = agent.batch(&[report("web", failing())]);
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    assert!(agent.refusal().await.message().contains("batch 2 came where 1 was due"));
+}
+
+#[tokio::test]
+async fn a_forged_cluster_is_refused_and_logged() {
+    let house = House::new().await;
+    let mut agent = house.stream(1);
+    let claim = v1::Hello { claimed_cluster: cluster(2).to_string(), ..hello(1, &LedgerDigest::default()) };
+    agent.say(v1::from_agent::Message::Hello(claim)).await;
+    assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
+    assert_eq!(house.events(None).await, ["cluster-claim-refused"]);
+}
+
+#[tokio::test]
+async fn a_fingerprint_of_another_cluster_is_refused_with_the_choice() {
+    let house = House::new().await;
+    let _holder = house.agent(1).await;
+    let mut clone = house.stream(2);
+    clone.say(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
+    let refusal = clone.refusal().await;
+    assert_eq!(refusal.code(), Code::PermissionDenied);
+    assert!(refusal.message().contains("revoke that entry"), "{refusal}");
+    assert!(house.events(None).await.contains(&"fingerprint-held".to_owned()));
+}
+
+#[tokio::test]
+async fn a_testimony_of_another_cluster_key_or_nonce_proves_nothing() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+
+    let mut replayed = agent.testimony(&order, Verdict::Fixed);
+    replayed.nonce = holdfast_model::Nonce::from_bytes([9; 16]);
+    agent.swear(&replayed).await;
+    let mut foreign = agent.testimony(&order, Verdict::Fixed);
+    foreign.cluster = cluster(2);
+    agent.swear(&foreign).await;
+    assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
+    assert_eq!(house.status(id).await, State::Resolved);
+    assert!(house.events(None).await.contains(&"testimony-refused".to_owned()));
+
+    let mut agent = house.agent(1).await;
+    let order = agent.order().await;
+    let testimony = canonical::bytes(&agent.testimony(&order, Verdict::Fixed)).unwrap();
+    agent.say(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { testimony, signature: vec![7] })).await;
+    assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
+    assert_eq!(house.status(id).await, State::Resolved);
+}
+
+#[tokio::test]
+async fn what_a_restarted_agent_no_longer_repeats_is_retested_never_closed() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("api", failing()).await;
+    drop(agent);
+
+    let (web, api) = (key(1, "web").finding_id(), key(1, "api").finding_id());
+    let hash = |id| {
+        let Observation::Fail { locations, .. } = failing() else { unreachable!() };
+        statement_hash(id, 1, &locations)
+    };
+    let mut ledger = LedgerDigest::default();
+    ledger.toggle(api, hash(api));
+    let mut agent = house.agent_with(1, ledger.clone()).await;
+    assert!(!agent.in_agreement);
+    let digests = ledger.buckets().iter().map(|bucket| bucket.to_vec()).collect();
+    let buckets = v1::Buckets { digests, root_digest: ledger.root().to_vec() };
+    agent.say(v1::from_agent::Message::Buckets(buckets)).await;
+    let v1::to_agent::Message::DifferingBuckets(differing) = agent.hear().await else { panic!("no buckets") };
+    assert_eq!(differing.numbers, [web.as_bytes()[0]]);
+
+    let mut batch = agent.batch(&[]);
+    batch.complete_buckets = differing.numbers;
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.acknowledged().await;
+    let order = agent.order().await;
+    assert_eq!(order.resource.name, "web");
+    assert_eq!(house.status(web).await, State::Open);
+    agent.answer(&order, Verdict::StillFailing).await;
+    drop(agent);
+
+    assert!(house.agent_with(1, ledger).await.in_agreement);
+    assert_eq!((house.status(web).await, house.status(api).await), (State::Open, State::Open));
+}
+
+#[tokio::test]
+async fn an_answer_that_settles_nothing_is_asked_for_again_after_a_pause() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::Unreachable).await;
+    let asked_again = async {
+        while house.intake.store.retest(order.retest).await.unwrap().unwrap().verdict.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), asked_again).await.unwrap();
+    let finding = house.intake.store.finding(id).await.unwrap().unwrap();
+    assert_eq!((finding.status, finding.unverified.as_deref()), (State::Resolved, Some("it is unreachable")));
+
+    house.edge.now.fetch_add(5_000, Ordering::Relaxed);
+    house.intake.sessions.wake(cluster(1));
+    let again = agent.order().await;
+    assert_eq!(again.retest, order.retest);
+    assert_ne!(again.nonce, order.nonce);
+    agent.answer(&again, Verdict::Fixed).await;
+    house.becomes(id, State::Verified).await;
+}
+
+#[tokio::test]
+async fn a_namespace_out_of_scope_retires_and_its_return_retests() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    let owner = holdfast_model::Actor::User("platform".into());
+    house.intake.writer.set_scope(owner.clone(), cluster(1), vec!["shop".into()]).await.unwrap();
+    assert_eq!(house.status(id).await, State::Retired);
+    agent.state("api", failing()).await;
+    assert_eq!(house.status(key(1, "api").finding_id()).await, State::Retired);
+
+    house.intake.writer.set_scope(owner, cluster(1), Vec::new()).await.unwrap();
+    let first = agent.order().await;
+    agent.answer(&first, Verdict::StillFailing).await;
+    house.becomes(key(1, &first.resource.name).finding_id(), State::Open).await;
+}
+
+#[tokio::test]
+async fn a_revoked_cluster_loses_its_stream_and_is_not_let_in_again() {
+    let house = House::new().await;
+    let agent = house.agent(1).await;
+    let mut tx = house.intake.store.begin().await.unwrap();
+    assert!(tx.revoke_cluster(cluster(1), 1).await.unwrap());
+    tx.commit().await.unwrap();
+    house.intake.sessions.end(cluster(1));
+    assert_eq!(agent.refusal().await.code(), Code::Aborted);
+
+    let mut back = house.stream(1);
+    back.say(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
+    assert_eq!(back.refusal().await.code(), Code::Unauthenticated);
+}
