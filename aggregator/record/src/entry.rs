@@ -2,7 +2,8 @@
 //! and the data). Made once, at the decision; store, sequencer and verifier only carry it.
 
 use holdfast_model::{Activity, canonical};
-use sha2::{Digest, Sha256};
+
+use crate::merkle::leaf_hash;
 
 /// An event, ready for the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +24,4 @@ impl Entry {
         let body = String::from_utf8(bytes).map_err(serde::de::Error::custom)?;
         Ok(Self { activity, body, leaf })
     }
-}
-
-/// The leaf hash of these bytes.
-pub fn leaf_hash(bytes: &[u8]) -> [u8; 32] {
-    Sha256::new().chain_update([0]).chain_update(bytes).finalize().into()
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::{ClusterId, FindingKey, Observation, Testimony, canonical};
+use holdfast_model::{ClusterId, FindingKey, Observation};
 use holdfast_proto::limits::{LOCATIONS, STRING_BYTES};
 use holdfast_proto::{Malformed, convert, v1};
 use holdfast_store::{Connected, ScopeProposal};
 use tonic::Status;
 
-use super::Witness;
+use crate::receipts;
 use crate::writer::{Batch, SignedTestimony, Stated};
 
 /// The most controls that an agent may name.
@@ -78,21 +78,10 @@ pub(super) fn fails(stated: &Stated) -> bool {
     matches!(stated.statement.observation, Observation::Fail { .. })
 }
 
-/// A retest's answer: signed by this certificate's key, in the one form that is signed, within the limits.
-pub(super) fn testimony(
-    wire: v1::RetestAnswer,
-    certificate: &[u8],
-    witness: &dyn Witness,
-) -> Result<SignedTestimony, String> {
-    witness.check(&wire.testimony, &wire.signature, certificate)?;
-    let testimony: Testimony =
-        serde_json::from_slice(&wire.testimony).map_err(|error| format!("it is no testimony: {error}"))?;
-    if testimony.form != Testimony::FORM {
-        return Err(format!("its form is not {}", Testimony::FORM));
-    }
-    if canonical::bytes(&testimony).ok().as_deref() != Some(wire.testimony.as_slice()) {
-        return Err("it is not in the canonical form, or says more than this version knows".to_owned());
-    }
+/// A retest's answer: signed by this certificate's key about its own cluster, within the limits of the protocol.
+pub(super) fn testimony(wire: v1::RetestAnswer, certificate: &[u8]) -> Result<SignedTestimony, String> {
+    let testimony = receipts::check_testimony(&wire.testimony, &wire.signature, certificate)
+        .map_err(|problem| problem.to_string())?;
     let within = testimony.reason.len() <= STRING_BYTES
         && testimony.locations.len() <= LOCATIONS
         && testimony.reads.len() <= READS;

@@ -57,12 +57,6 @@ impl Identify for Enrolments {
     }
 }
 
-/// Checks what agents sign.
-pub trait Witness: Send + Sync + 'static {
-    /// Whether the key of this certificate signed these bytes; if not, why.
-    fn check(&self, testimony: &[u8], signature: &[u8], certificate: &[u8]) -> Result<(), String>;
-}
-
 /// What every stream shares. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
@@ -76,8 +70,6 @@ pub struct Intake {
     pub edge: SharedEdge,
     /// Who comes in.
     pub identify: Arc<dyn Identify>,
-    /// Whose signature counts.
-    pub witness: Arc<dyn Witness>,
 }
 
 impl Intake {

@@ -187,7 +187,7 @@ impl Talk<'_> {
     }
 
     async fn answer(&mut self, wire: v1::RetestAnswer) -> Result<(), Status> {
-        let answer = match check::testimony(wire, self.certificate, self.intake.witness.as_ref()) {
+        let answer = match check::testimony(wire, self.certificate) {
             Ok(answer) => answer,
             Err(problem) => return self.refuse_testimony(&problem).await,
         };

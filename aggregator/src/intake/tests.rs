@@ -12,12 +12,15 @@ use holdfast_model::{
 };
 use holdfast_proto::{convert, v1};
 use holdfast_store::{Cluster, EventFilter, Store};
+use rcgen::{CertificateParams, KeyPair, SigningKey};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
-use super::{Identify, Intake, Peer, Witness, session};
+use super::{Identify, Intake, Peer, session};
+use crate::authority::{Authority, AuthoritySettings};
+use crate::certificate::SigningRequest;
 use crate::edge::Edge;
 use crate::live::Live;
 use crate::sessions::Sessions;
@@ -49,20 +52,14 @@ impl Identify for Nobody {
     }
 }
 
-/// Takes the certificate itself for a signature.
-struct Plain;
-
-impl Witness for Plain {
-    fn check(&self, _: &[u8], signature: &[u8], certificate: &[u8]) -> Result<(), String> {
-        if signature == certificate { Ok(()) } else { Err("not signed by this key".into()) }
-    }
-}
-
 struct House {
     intake: Intake,
     edge: Arc<FixedEdge>,
+    authority: Authority,
     _folder: tempfile::TempDir,
 }
+
+const NOW: i64 = 1_790_000_000_000;
 
 fn cluster(number: u8) -> ClusterId {
     ClusterId::from_bytes([number; 16])
@@ -77,18 +74,12 @@ impl House {
             tx.add_cluster(&Cluster::new(cluster(number), &format!("cluster-{number}"), 0)).await.unwrap();
         }
         tx.commit().await.unwrap();
-        let edge = Arc::new(FixedEdge { now: AtomicI64::new(1_790_000_000_000), drawn: AtomicU64::new(0) });
+        let edge = Arc::new(FixedEdge { now: AtomicI64::new(NOW), drawn: AtomicU64::new(0) });
         let sessions = Sessions::default();
         let (writer, _) = Writer::start(store.clone(), edge.clone(), Live::default(), sessions.clone());
-        let intake = Intake {
-            store,
-            writer,
-            sessions,
-            edge: edge.clone(),
-            identify: Arc::new(Nobody),
-            witness: Arc::new(Plain),
-        };
-        Self { intake, edge, _folder: folder }
+        let intake = Intake { store, writer, sessions, edge: edge.clone(), identify: Arc::new(Nobody) };
+        let authority = Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap();
+        Self { intake, edge, authority, _folder: folder }
     }
 
     async fn agent(&self, number: u8) -> Agent {
@@ -107,11 +98,14 @@ impl House {
         let (to, inbound) = mpsc::channel(64);
         let (outbound, from) = mpsc::channel(64);
         let intake = self.intake.clone();
-        let peer =
-            Peer { cluster: cluster(number), certificate: vec![number], cut_off: Box::pin(std::future::pending()) };
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key).unwrap();
+        let request = SigningRequest::parse(request.der()).unwrap();
+        let certificate = self.authority.issue(cluster(number), &request, NOW).unwrap().der;
+        let peer = Peer { cluster: cluster(number), certificate, cut_off: Box::pin(std::future::pending()) };
         let task =
             tokio::spawn(async move { session::run(&intake, peer, ReceiverStream::new(inbound), &outbound).await });
-        Agent { number, to, from, task, epoch: 0, sequence: 0, in_agreement: false }
+        Agent { number, key, to, from, task, epoch: 0, sequence: 0, in_agreement: false }
     }
 
     async fn status(&self, finding: FindingId) -> State {
@@ -125,7 +119,8 @@ impl House {
             }
         };
         if tokio::time::timeout(Duration::from_secs(10), reached).await.is_err() {
-            panic!("{:?} instead of {wanted:?}", self.status(finding).await);
+            let events = self.intake.store.events(&EventFilter::default(), 5).await.unwrap();
+            panic!("{:?} instead of {wanted:?}: {events:#?}", self.status(finding).await);
         }
     }
 
@@ -138,6 +133,7 @@ impl House {
 
 struct Agent {
     number: u8,
+    key: KeyPair,
     to: mpsc::Sender<Result<v1::FromAgent, Status>>,
     from: mpsc::Receiver<Result<v1::ToAgent, Status>>,
     task: JoinHandle<Result<(), Status>>,
@@ -202,7 +198,9 @@ impl Agent {
     }
 
     async fn swear(&mut self, testimony: &Testimony) {
-        let answer = v1::RetestAnswer { testimony: canonical::bytes(testimony).unwrap(), signature: vec![self.number] };
+        let testimony = canonical::bytes(testimony).unwrap();
+        let signature = self.key.sign(&testimony).unwrap();
+        let answer = v1::RetestAnswer { testimony, signature };
         self.say(v1::from_agent::Message::RetestAnswer(answer)).await;
     }
 
