@@ -52,7 +52,7 @@ impl Identify for Enrolments {
         Box::pin(async move {
             let mut admitted = self.admit(request).await?;
             let (cluster, certificate) = (admitted.identity.cluster, admitted.certificate.clone());
-            Ok(Peer { cluster, certificate, cut_off: Box::pin(async move { admitted.revoked().await }) })
+            Ok(Peer { cluster, certificate, cut_off: Box::pin(async move { admitted.ended().await }) })
         })
     }
 }
