@@ -84,6 +84,19 @@ pub fn patch(control: &Control, places: &[Location]) -> Option<JsonPatch> {
     (!operations.is_empty()).then_some(JsonPatch(operations))
 }
 
+/// The objects that make a control pass where something is missing, as YAML; `None` where its fix is another one. The
+/// subject's name may hold anything: it stands there as a JSON string, which YAML reads as it is.
+pub fn manifest(control: &Control, resource: &Resource) -> Option<String> {
+    let Some(Fix::Create(template)) = control.fix else { return None };
+    let name = serde_json::to_string(&resource.name).ok()?;
+    Some(template.replace("{namespace}", &name))
+}
+
+/// The `kubectl` line that creates the objects of a [`manifest`], for a POSIX shell.
+pub fn kubectl_create(manifest: &str) -> String {
+    format!("kubectl create -f - <<'EOF'\n{}\nEOF", manifest.trim_end())
+}
+
 /// What a fix does at one place: the value to set there, or `None` to remove what is there.
 fn edit(fix: &Fix, path: Vec<Step>) -> Option<(Vec<Step>, Option<Value>)> {
     match fix {
@@ -101,6 +114,12 @@ fn edit(fix: &Fix, path: Vec<Step>) -> Option<(Vec<Step>, Option<Value>)> {
             ends_with(&path, &pattern).then_some((path, None))
         }
         Fix::FirstOf(fixes) => fixes.iter().find_map(|fix| edit(fix, path.clone())),
+        Fix::Label { key, to } => {
+            let is_label = ends_with(&path, &["metadata", "labels", key]);
+            let value = if is_label { Value::from(*to) } else { serde_json::json!({*key: to}) };
+            (is_label || ends_with(&path, &["metadata", "labels"])).then_some((path, Some(value)))
+        }
+        Fix::Create(_) => None,
     }
 }
 
@@ -316,5 +335,14 @@ mod tests {
     fn a_plain_name_needs_no_quotes() {
         let patch = JsonPatch(vec![Operation::Remove { path: "/spec/hostPID".into() }]);
         expect_test::expect![[r#"kubectl patch --namespace=shop --type=json '--patch=[{"op":"remove","path":"/spec/hostPID"}]' -- pod web"#]].assert_eq(&kubectl_line(&Resource::namespaced("", "Pod", "shop", "web"), &patch));
+    }
+
+    #[test]
+    fn a_hostile_name_stays_inside_the_manifest() {
+        let control = Control::find("network.default-deny-ingress").unwrap();
+        let name = "x\nEOF\nrm -rf /\n---\nkind: Pod";
+        let manifest = manifest(control, &Resource::cluster_scoped("", "Namespace", name)).unwrap();
+        assert!(manifest.contains(r#"namespace: "x\nEOF\nrm -rf /\n---\nkind: Pod""#), "{manifest}");
+        assert_eq!(kubectl_create(&manifest).matches("\nEOF").count(), 1);
     }
 }

@@ -92,6 +92,8 @@ fn assert_is_well_formed(fix: &Fix, id: &str) {
         }
         Fix::Remove(pattern) => assert!(!pattern.is_empty() && !pattern.starts_with('['), "{id}: {pattern}"),
         Fix::FirstOf(fixes) => fixes.iter().for_each(|fix| assert_is_well_formed(fix, id)),
+        Fix::Label { key, to } => assert!(key.contains('/') && !to.is_empty(), "{id}: {key}"),
+        Fix::Create(template) => assert!(template.contains("namespace: {namespace}"), "{id}: {template}"),
     }
 }
 

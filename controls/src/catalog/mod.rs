@@ -97,6 +97,16 @@ pub enum Fix {
     Remove(&'static str),
     /// For each place, the first of these that fits it.
     FirstOf(&'static [Fix]),
+    /// Set a label of the resource. The place is the label, or `metadata.labels` where there are none.
+    Label {
+        /// Its key.
+        key: &'static str,
+        /// Its value.
+        to: &'static str,
+    },
+    /// Create these objects, YAML documents with `{namespace}` where the subject's name goes: for a Namespace that lacks
+    /// something.
+    Create(&'static str),
 }
 
 impl Judge {

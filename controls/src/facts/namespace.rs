@@ -33,6 +33,8 @@ pub struct Namespace {
     pub audit: PodSecurity,
     /// `pod-security.kubernetes.io/warn` and its version.
     pub warn: PodSecurity,
+    /// Whether there are labels at all.
+    pub labelled: bool,
     /// `holdfast.dev/scope`, as written.
     pub scope: Option<Box<str>>,
 }
@@ -60,7 +62,12 @@ pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts
         level: label(&format!("pod-security.kubernetes.io/{mode}")),
         version: label(&format!("pod-security.kubernetes.io/{mode}-version")),
     };
-    let facts =
-        Namespace { enforce: mode("enforce"), audit: mode("audit"), warn: mode("warn"), scope: label(SCOPE_LABEL) };
+    let facts = Namespace {
+        enforce: mode("enforce"),
+        audit: mode("audit"),
+        warn: mode("warn"),
+        labelled: !metadata.labels.is_empty(),
+        scope: label(SCOPE_LABEL),
+    };
     Ok((metadata.into_meta(), Facts::Namespace(facts)))
 }

@@ -95,9 +95,16 @@ fn calibration(from: model::Severity, moved: &record::Calibration) -> Calibratio
     }
 }
 
-/// The patch for the places where it fails, as long as it fails.
+/// The patch for the places where it fails, or what has to be created, as long as it fails.
 fn fix(control: &Control, finding: &record::Finding) -> Option<Fix> {
-    let patch = finding.status.is_active().then(|| fix::patch(control, &finding.locations)).flatten()?;
+    if !finding.status.is_active() {
+        return None;
+    }
+    if let Some(manifest) = fix::manifest(control, &finding.key.resource) {
+        let kubectl = fix::kubectl_create(&manifest);
+        return Some(Fix { json_patch: None, manifest: Some(manifest), kubectl, warning: warning(&finding.origin) });
+    }
+    let patch = fix::patch(control, &finding.locations)?;
     Some(Fix {
         kubectl: fix::kubectl_line(&finding.key.resource, &patch),
         json_patch: serde_json::to_value(patch).ok(),

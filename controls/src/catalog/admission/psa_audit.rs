@@ -4,10 +4,11 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use super::label;
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::Namespace;
 
-const FIELD: &str = "metadata.labels[\"pod-security.kubernetes.io/audit\"]";
+const LABEL: &str = "pod-security.kubernetes.io/audit";
 
 pub(super) const CONTROL: Control = Control {
     id: "admission.psa-audit",
@@ -21,13 +22,13 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Namespace(judge),
-    fix: None,
+    fix: Some(Fix::Label { key: LABEL, to: "restricted" }),
 };
 
 fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
     let level = namespace.facts.audit.level.as_deref();
     if !matches!(level, Some("baseline" | "restricted")) {
-        fails.push(Location::field(FIELD, level.unwrap_or_default()));
+        fails.push(label(namespace, LABEL, level.unwrap_or_default()));
     }
 }
 
@@ -36,7 +37,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::scene::{fires, is_fixed, silent};
 
     #[test]
     fn no_label_and_a_word_that_is_no_level_both_fail() {
@@ -62,5 +63,15 @@ mod tests {
             &CONTROL,
             "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/audit: baseline}}}",
         );
+    }
+
+    #[test]
+    fn its_patch_makes_it_pass() {
+        for labels in ["{}", "{a: b}"] {
+            is_fixed(
+                &CONTROL,
+                &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}"),
+            );
+        }
     }
 }

@@ -4,10 +4,11 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use super::label;
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::Namespace;
 
-const FIELD: &str = "metadata.labels[\"pod-security.kubernetes.io/enforce\"]";
+const LABEL: &str = "pod-security.kubernetes.io/enforce";
 
 pub(super) const CONTROL: Control = Control {
     id: "admission.psa-enforce",
@@ -22,13 +23,13 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Namespace(judge),
-    fix: None,
+    fix: Some(Fix::Label { key: LABEL, to: "baseline" }),
 };
 
 fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
     let level = namespace.facts.enforce.level.as_deref();
     if matches!(level, None | Some("privileged")) {
-        fails.push(Location::field(FIELD, level.unwrap_or_default()));
+        fails.push(label(namespace, LABEL, level.unwrap_or_default()));
     }
 }
 
@@ -37,7 +38,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, not_asked, silent};
+    use crate::catalog::scene::{fires, is_fixed, not_asked, silent};
 
     #[test]
     fn no_label_and_privileged_both_fail() {
@@ -45,7 +46,7 @@ mod tests {
             &CONTROL,
             "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {}}}",
             expect![[r#"
-                Namespace shop: metadata.labels["pod-security.kubernetes.io/enforce"] = 
+                Namespace shop: metadata.labels = 
             "#]],
         );
         fires(
@@ -72,5 +73,15 @@ mod tests {
     #[test]
     fn the_systems_own_namespaces_are_not_asked() {
         not_asked(&CONTROL, "{apiVersion: v1, kind: Namespace, metadata: {name: kube-system, labels: {}}}");
+    }
+
+    #[test]
+    fn its_patch_makes_it_pass() {
+        for labels in ["{}", "{a: b}", "{pod-security.kubernetes.io/enforce: privileged}"] {
+            is_fixed(
+                &CONTROL,
+                &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}"),
+            );
+        }
     }
 }

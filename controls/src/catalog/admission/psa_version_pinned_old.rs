@@ -4,10 +4,11 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use super::label;
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::Namespace;
 
-const FIELD: &str = "metadata.labels[\"pod-security.kubernetes.io/enforce-version\"]";
+const LABEL: &str = "pod-security.kubernetes.io/enforce-version";
 
 pub(super) const CONTROL: Control = Control {
     id: "admission.psa-version-pinned-old",
@@ -22,7 +23,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Namespace(judge),
-    fix: None,
+    fix: Some(Fix::Label { key: LABEL, to: "latest" }),
 };
 
 /// The minors that Kubernetes maintains beside the newest, and one for the upgrade.
@@ -33,7 +34,7 @@ fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
     let enforces = !matches!(enforce.level.as_deref(), None | Some("privileged"));
     let Some(version) = enforce.version.as_deref().filter(|_| enforces) else { return };
     if minor(version).is_some_and(|minor| minor + MAINTAINED < namespace.around.server_minor()) {
-        fails.push(Location::field(FIELD, version));
+        fails.push(label(namespace, LABEL, version));
     }
 }
 
@@ -49,7 +50,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::scene::{fires, is_fixed, silent};
 
     #[test]
     fn a_pin_far_behind_the_server_fails() {
@@ -93,5 +94,17 @@ mod tests {
         let judgement = old.evaluate(&subject).unwrap();
         let outcome = judgement.outcomes.iter().find(|outcome| outcome.control.id == CONTROL.id).unwrap();
         assert_eq!(outcome.answer, crate::inventory::Answer::Pass);
+    }
+
+    #[test]
+    fn its_patch_makes_it_pass() {
+        for labels in
+            ["{pod-security.kubernetes.io/enforce: baseline, pod-security.kubernetes.io/enforce-version: v1.24}"]
+        {
+            is_fixed(
+                &CONTROL,
+                &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}"),
+            );
+        }
     }
 }

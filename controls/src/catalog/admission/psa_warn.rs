@@ -3,10 +3,11 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use super::label;
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::Namespace;
 
-const FIELD: &str = "metadata.labels[\"pod-security.kubernetes.io/warn\"]";
+const LABEL: &str = "pod-security.kubernetes.io/warn";
 
 pub(super) const CONTROL: Control = Control {
     id: "admission.psa-warn",
@@ -20,13 +21,13 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Namespace(judge),
-    fix: None,
+    fix: Some(Fix::Label { key: LABEL, to: "restricted" }),
 };
 
 fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
     let (warn, enforce) = (namespace.facts.warn.level.as_deref(), namespace.facts.enforce.level.as_deref());
     if !matches!(warn.or(enforce), Some("baseline" | "restricted")) {
-        fails.push(Location::field(FIELD, warn.unwrap_or_default()));
+        fails.push(label(namespace, LABEL, warn.unwrap_or_default()));
     }
 }
 
@@ -35,7 +36,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::scene::{fires, is_fixed, silent};
 
     #[test]
     fn no_label_and_privileged_both_fail() {
@@ -65,5 +66,15 @@ mod tests {
             &CONTROL,
             "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: baseline}}}",
         );
+    }
+
+    #[test]
+    fn its_patch_makes_it_pass() {
+        for labels in ["{}", "{pod-security.kubernetes.io/warn: privileged}"] {
+            is_fixed(
+                &CONTROL,
+                &format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: shop, labels: {labels}}}}}"),
+            );
+        }
     }
 }

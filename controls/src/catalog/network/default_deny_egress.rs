@@ -4,7 +4,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::Namespace;
 
 pub(super) const CONTROL: Control = Control {
@@ -21,8 +21,38 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: super::WORKLOADS_AND_POLICIES,
     judge: Judge::Namespace(judge),
-    fix: None,
+    fix: Some(Fix::Create(POLICY)),
 };
+
+/// Denies everything but the lookup of names, without which little works.
+const POLICY: &str = "\
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: default-deny-egress
+  namespace: {namespace}
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: allow-dns
+  namespace: {namespace}
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress:
+    - to:
+        - namespaceSelector:
+            matchLabels: {kubernetes.io/metadata.name: kube-system}
+          podSelector:
+            matchLabels: {k8s-app: kube-dns}
+      ports:
+        - {protocol: UDP, port: 53}
+        - {protocol: TCP, port: 53}
+";
 
 fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
     let name = &namespace.meta.name;
@@ -80,6 +110,15 @@ mod tests {
     fn a_namespace_without_workloads_holds_and_the_systems_are_not_asked() {
         silent(&CONTROL, "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {}}}");
         not_asked(&CONTROL, "{apiVersion: v1, kind: Namespace, metadata: {name: kube-system, labels: {}}}");
+    }
+
+    #[test]
+    fn its_own_policy_makes_it_pass() {
+        let namespace = holdfast_model::Resource::cluster_scoped("", "Namespace", "shop");
+        let policy = crate::fix::manifest(&CONTROL, &namespace).unwrap();
+        let cluster = "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---\n\
+                       {apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}}";
+        silent(&CONTROL, &format!("{cluster}\n---\n{policy}"));
     }
 
     fn with_policy(spec: &str) -> String {

@@ -4,7 +4,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::bound::{ROLES, find, is_user};
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -19,7 +19,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: ROLES,
     judge: Judge::Binding(judge),
-    fix: None,
+    fix: Some(Fix::Remove("subjects[]")),
 };
 
 fn judge(binding: &View<RoleBinding>, fails: &mut Vec<Location>) {
@@ -31,7 +31,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::scene::{fires, is_fixed, silent};
 
     #[test]
     fn the_subject_is_named_with_its_role() {
@@ -70,6 +70,16 @@ mod tests {
             expect![[r#"
                 RoleBinding kube-public/kubeadm:bootstrap-signer-clusterinfo: subjects[0] = User system:anonymous gets Role info
             "#]],
+        );
+    }
+
+    #[test]
+    fn its_patch_leaves_the_other_subjects() {
+        is_fixed(
+            &CONTROL,
+            "{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {name: b},
+               roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: User, name: 'system:anonymous'},
+               {kind: User, name: ann}, {kind: User, name: 'system:anonymous'}]}",
         );
     }
 }

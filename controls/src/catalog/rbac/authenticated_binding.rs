@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::bound::{ROLES, find, is_all_powerful, is_group};
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -20,7 +20,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: ROLES,
     judge: Judge::Binding(judge),
-    fix: None,
+    fix: Some(Fix::Remove("subjects[]")),
 };
 
 fn judge(binding: &View<RoleBinding>, fails: &mut Vec<Location>) {

@@ -5,7 +5,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::pod::PodSpec;
 use crate::facts::{Kind, role_binding, service_account};
 
@@ -22,7 +22,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: READS,
     judge: Judge::Workload(judge),
-    fix: None,
+    fix: Some(Fix::Set { field: "automountServiceAccountToken", to: "false" }),
 };
 
 const READS: &[&Kind] =
@@ -44,7 +44,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::scene::{fires, is_fixed, silent};
 
     const POD: &str =
         "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {serviceAccountName: web}}";
@@ -105,5 +105,10 @@ mod tests {
             Pod shop/p: spec.automountServiceAccountToken = 
         "#]],
         );
+    }
+
+    #[test]
+    fn its_patch_makes_it_pass() {
+        is_fixed(&CONTROL, POD);
     }
 }

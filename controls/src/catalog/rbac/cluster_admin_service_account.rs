@@ -6,7 +6,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::bound::{ROLES, find, is_all_powerful, is_default_account};
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -21,7 +21,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: ROLES,
     judge: Judge::Binding(judge),
-    fix: None,
+    fix: Some(Fix::Remove("subjects[]")),
 };
 
 fn judge(binding: &View<RoleBinding>, fails: &mut Vec<Location>) {
