@@ -237,3 +237,114 @@ pub(crate) fn fit(locations: &[Location]) -> Vec<Location> {
     fitting.sort();
     fitting
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_controls::inventory::Outcome;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLUSTER: ClusterId = ClusterId::from_bytes([1; 16]);
+
+    fn subject(number: u8) -> Arc<Resource> {
+        Arc::new(Resource::namespaced("apps", "Deployment", "shop", &format!("web{number}")))
+    }
+
+    /// The answers of the first controls of the catalog, one letter each: `f` or `F` fails, at different places, `p`
+    /// passes, `u` is unknown, anything else is no answer.
+    fn judgement(number: u8, answers: &str) -> Judgement {
+        let fail = |value: &str| Answer::Fail(vec![Location::field("spec", value)]);
+        let outcomes = answers.chars().zip(holdfast_controls::catalog::all()).filter_map(|(letter, control)| {
+            let answer = match letter {
+                'f' => fail("a"),
+                'F' => fail("b"),
+                'p' => Answer::Pass,
+                'u' => Answer::Unknown("unseen".to_owned()),
+                _ => return None,
+            };
+            Some(Outcome { control, answer })
+        });
+        let read = Read { uid: format!("uid{number}"), ..Read::default() };
+        let (resource, outcomes) = (Resource::clone(&subject(number)), outcomes.collect());
+        Judgement { resource, read, origin: Origin::default(), outcomes }
+    }
+
+    fn said(report: Option<Report>) -> String {
+        let letter = |statement: Statement| match statement.observation {
+            Observation::Fail { .. } => 'f',
+            Observation::Pass => 'p',
+            Observation::Gone => 'g',
+            Observation::Unknown { .. } => 'u',
+            Observation::Withdrawn => 'w',
+        };
+        report.into_iter().flat_map(|report| report.statements).map(letter).collect()
+    }
+
+    #[test]
+    fn only_what_differs_is_said() {
+        let mut ledger = Ledger::new(CLUSTER);
+        let mut hear = |answers: &str| said(ledger.diff(&subject(0), &judgement(0, answers), Speak::Freely));
+        let story =
+            [("fpu", "f"), ("fpu", ""), ("Fpf", "ff"), ("Fpu", "u"), ("ppu", "p"), ("ppp", ""), ("f", "f"), ("", "u")];
+        for (answers, expected) in story {
+            assert_eq!(hear(answers), expected, "{answers}");
+        }
+    }
+
+    #[test]
+    fn a_pass_waits_until_everything_was_seen_and_is_said_then() {
+        let mut ledger = Ledger::new(CLUSTER);
+        ledger.diff(&subject(0), &judgement(0, "f"), Speak::FailuresOnly);
+        assert_eq!(said(ledger.diff(&subject(0), &judgement(0, "p"), Speak::FailuresOnly)), "");
+        assert_eq!(ledger.failing(), 1);
+        assert_eq!(said(ledger.diff(&subject(0), &judgement(0, "p"), Speak::Freely)), "p");
+    }
+
+    #[test]
+    fn what_is_gone_is_said_with_the_uid_that_it_had() {
+        let mut ledger = Ledger::new(CLUSTER);
+        ledger.diff(&subject(0), &judgement(0, "ff"), Speak::Freely);
+        let report = ledger.gone(&subject(0)).unwrap();
+        assert_eq!((report.read.uid.as_str(), said(Some(report.clone())).as_str()), ("uid0", "gg"));
+        assert_eq!((ledger.gone(&subject(0)), ledger.failing()), (None, 0));
+        assert_eq!(*ledger.digest(), LedgerDigest::default());
+    }
+
+    #[test]
+    fn a_thousand_places_become_a_bounded_statement_that_counts_the_rest() {
+        let many: Vec<_> = (0..1000).map(|i| Location::field(format!("spec.x[{i}]"), "v")).collect();
+        let fitting = fit(&many);
+        assert_eq!(fitting.len(), limits::LOCATIONS);
+        assert_eq!(fitting[0].value, "and 745 more places");
+        let large: Vec<_> = (0..100).map(|_| Location::field("x", "v".repeat(10_000))).collect();
+        let bytes: usize = fit(&large).iter().map(|location| location.path.len() + location.value.len()).sum();
+        assert!(bytes <= LOCATION_BYTES + 100, "{bytes}");
+    }
+
+    proptest! {
+        #[test]
+        fn however_it_came_there_the_digest_is_that_of_what_fails(
+            steps in prop::collection::vec((0u8..4, "[fFpu-]{0,5}", any::<bool>()), 0..40),
+        ) {
+            let mut ledger = Ledger::new(CLUSTER);
+            for (number, answers, freely) in &steps {
+                let speak = if *freely { Speak::Freely } else { Speak::FailuresOnly };
+                ledger.diff(&subject(*number), &judgement(*number, answers), speak);
+                let replayed = ledger.diff(&subject(*number), &judgement(*number, answers), speak);
+                prop_assert_eq!(replayed, None);
+            }
+            let all: Vec<u8> = (0..=u8::MAX).collect();
+            let failing = ledger.failing_in(&all);
+            prop_assert_eq!(failing.iter().map(|(_, controls)| controls.len()).sum::<usize>(), ledger.failing());
+            let mut rebuilt = LedgerDigest::default();
+            for (resource, subject) in &ledger.subjects {
+                for entry in &subject.entries {
+                    let (resource, control) = (Resource::clone(resource), entry.control.control_id());
+                    rebuilt.toggle(FindingKey { cluster: CLUSTER, resource, control }.finding_id(), entry.hash);
+                }
+            }
+            prop_assert_eq!(&rebuilt, ledger.digest());
+        }
+    }
+}

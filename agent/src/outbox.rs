@@ -201,3 +201,98 @@ impl Flight {
 fn proposal_to_wire(((namespace, label), value): &((String, String), String)) -> v1::ScopeProposal {
     v1::ScopeProposal { namespace: namespace.clone(), label: label.clone(), value: value.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_controls::catalog;
+    use holdfast_model::CoverageState;
+
+    use super::*;
+
+    fn web() -> Resource {
+        Resource::namespaced("apps", "Deployment", "shop", "web")
+    }
+
+    fn control() -> &'static Control {
+        catalog::all().next().unwrap()
+    }
+
+    fn report(observation: Observation) -> Report {
+        let statements = vec![crate::ledger::statement(control(), observation)];
+        Report { resource: web(), read: Read::default(), origin: Origin::default(), statements }
+    }
+
+    fn fail() -> Observation {
+        Observation::Fail { severity: control().severity, locations: Vec::new() }
+    }
+
+    /// Sends everything that is owed as one batch.
+    fn send(outbox: &mut Outbox) -> (Vec<Due>, Option<Draft>) {
+        let (mut draft, mut flight) = outbox.begin();
+        let mut due = Vec::new();
+        while let Some((resource, owed)) = outbox.take_next() {
+            flight.carry(&resource, &owed);
+            due.extend(owed.due.into_values());
+            draft.reports.push(v1::Report::default());
+        }
+        (due, outbox.depart(draft, flight))
+    }
+
+    #[test]
+    fn what_ended_is_kept_until_it_is_acknowledged() {
+        let mut outbox = Outbox::default();
+        outbox.owe(report(Observation::Pass));
+        assert_eq!(send(&mut outbox).1.unwrap().sequence, 1);
+        outbox.restart(|_, _| false);
+        let (due, draft) = send(&mut outbox);
+        assert!(matches!(due[..], [Due::Ended(_, Observation::Pass)]));
+        assert_eq!(draft.unwrap().sequence, 1);
+        outbox.acknowledged(1);
+        outbox.restart(|_, _| false);
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_failure_is_left_to_the_digests_and_overtakes_what_ended_before() {
+        let mut outbox = Outbox::default();
+        outbox.owe(report(fail()));
+        outbox.restart(|_, _| true);
+        assert!(outbox.is_empty());
+        outbox.owe(report(Observation::Pass));
+        send(&mut outbox);
+        outbox.restart(|_, _| true);
+        assert!(outbox.is_empty(), "it fails again: an old pass must not follow");
+    }
+
+    #[test]
+    fn the_later_of_two_unsent_statements_is_said() {
+        let mut outbox = Outbox::default();
+        outbox.owe(report(Observation::Pass));
+        send(&mut outbox);
+        outbox.owe(report(Observation::Gone));
+        outbox.restart(|_, _| false);
+        assert!(matches!(send(&mut outbox).0[..], [Due::Ended(_, Observation::Gone)]));
+    }
+
+    #[test]
+    fn buckets_are_complete_with_the_batch_that_empties_them_even_an_empty_one() {
+        let mut outbox = Outbox::default();
+        outbox.resync(vec![7], vec![(web(), vec![control()])]);
+        assert_eq!(send(&mut outbox).1.unwrap().complete_buckets, [7]);
+        outbox.resync(vec![8], Vec::new());
+        assert_eq!(send(&mut outbox).1.unwrap().complete_buckets, [8]);
+        assert!(send(&mut outbox).1.is_none());
+    }
+
+    #[test]
+    fn only_the_last_coverage_of_a_subject_is_said_and_said_again_if_it_was_lost() {
+        let mut outbox = Outbox::default();
+        for state in [CoverageState::Starting, CoverageState::Seen] {
+            outbox.cover(Coverage { subject: "pods".into(), state, reason: String::new(), since: 0 });
+        }
+        let states = |draft: Option<Draft>| draft.unwrap().coverage.into_iter().map(|c| c.state).collect::<Vec<_>>();
+        assert_eq!(states(send(&mut outbox).1), ["seen"]);
+        outbox.restart(|_, _| false);
+        assert_eq!(states(send(&mut outbox).1), ["seen"]);
+    }
+}

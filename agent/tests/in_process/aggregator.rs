@@ -21,6 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 use v1::from_agent::Message as Up;
 use v1::to_agent::Message as Down;
 
+type Downstream = mpsc::Sender<Result<v1::ToAgent, Status>>;
+
 pub const CLUSTER: ClusterId = ClusterId::from_bytes([7; 16]);
 /// How long an enrolled certificate lives.
 const LIFE_MILLIS: i64 = 3_600_000;
@@ -47,7 +49,7 @@ pub struct Aggregator {
     pub token: JoinToken,
     pub acknowledge: Arc<AtomicBool>,
     pub life: Arc<AtomicU64>,
-    orders: Arc<Mutex<Option<mpsc::Sender<Result<v1::ToAgent, Status>>>>>,
+    orders: Arc<Mutex<Option<Downstream>>>,
     hang_up: Arc<Mutex<CancellationToken>>,
 }
 
@@ -56,7 +58,7 @@ struct Service {
     record: Arc<Mutex<Record>>,
     acknowledge: Arc<AtomicBool>,
     life: Arc<AtomicU64>,
-    orders: Arc<Mutex<Option<mpsc::Sender<Result<v1::ToAgent, Status>>>>>,
+    orders: Arc<Mutex<Option<Downstream>>>,
     hang_up: Arc<Mutex<CancellationToken>>,
     root: Arc<CertifiedIssuer<'static, KeyPair>>,
 }
@@ -215,7 +217,7 @@ impl v1::uplink_server::Uplink for Service {
 }
 
 impl Service {
-    async fn serve(&self, mut up: Streaming<v1::FromAgent>, send: mpsc::Sender<Result<v1::ToAgent, Status>>) {
+    async fn serve(&self, mut up: Streaming<v1::FromAgent>, send: Downstream) {
         let mut epoch = 0;
         while let Ok(Some(message)) = up.message().await {
             let answer = match message.message.unwrap() {
