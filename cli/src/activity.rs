@@ -1,20 +1,26 @@
-//! `holdfast activity`: who or what did what, when and why.
+//! `holdfast activity`: who or what did what, when and why; and the check that nobody changed it since.
 
 use std::process::ExitCode;
 
 use holdfast_aggregator::api::view::{Activity, Entry, Time};
-use holdfast_model::FindingId;
+use holdfast_model::{FindingId, RootFingerprint};
 
 use crate::cluster;
 use crate::context::Context;
 use crate::render::{Column, ListOutput};
+
+mod verify;
 
 /// Read the activity log
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   holdfast activity --since 2h
-  holdfast activity --finding f_35mw3p4zrcwtdj2ksuxvj4pu6q")]
+  holdfast activity --finding f_35mw3p4zrcwtdj2ksuxvj4pu6q
+  holdfast activity --verify --root 3f1c…    # every entry, hashed again, against the signed head
+
+Without --root, --verify asks the server for the root's fingerprint and says so: that finds a damaged log, but not a
+server that lies.")]
 pub struct Args {
     /// From this time on: 30m, 2h, 7d, or 2026-11-22T14:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = Since::parse)]
@@ -28,6 +34,12 @@ pub struct Args {
     /// At most this many entries, newest first
     #[arg(long, value_name = "ROWS", default_value_t = 100)]
     limit: usize,
+    /// Fetch the whole log and check it: exit code 1 if an entry was changed, moved or lost
+    #[arg(long, conflicts_with_all = ["since", "cluster", "finding", "limit"])]
+    verify: bool,
+    /// SHA-256 of the installation's root certificate, 64 hexadecimal characters
+    #[arg(long, value_name = "FINGERPRINT", requires = "verify")]
+    root: Option<RootFingerprint>,
     #[command(flatten)]
     output: ListOutput,
 }
@@ -36,6 +48,9 @@ impl Args {
     /// Fetches and prints.
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let client = context.client()?;
+        if self.verify {
+            return verify::run(&client, self.root, self.output.format).await;
+        }
         let cluster = match &self.cluster {
             Some(text) => Some(cluster::find(&client, text).await?.to_string()),
             None => None,

@@ -9,7 +9,7 @@ use holdfast_model::FindingId;
 use crate::context::Context;
 use crate::render::RecordOutput;
 use crate::render::escape::{self, line};
-use crate::render::paint::{heading, word};
+use crate::render::paint::{Tone, heading, tinted, word};
 
 /// One finding: reason, evidence, fix, retests, history
 #[derive(Debug, clap::Args)]
@@ -118,7 +118,7 @@ fn fix(finding: &Finding) -> String {
     let mut out = format!("{}\n  {}\n", heading("Fix"), line(&finding.remediation));
     let Some(fix) = &finding.fix else { return out };
     if let Some(warning) = &fix.warning {
-        out.push_str(&format!("  {}: {}\n", word("medium").replace("medium", "careful"), line(warning)));
+        out.push_str(&format!("  {}: {}\n", tinted("careful", Tone::Warn), line(warning)));
     }
     if let Some(manifest) = &fix.manifest {
         out.push_str(&indented(&escape::block(manifest)));

@@ -1,22 +1,35 @@
 //! `holdfast receipt`: the signed evidence of a verdict, fetched and checked.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use holdfast_aggregator::api::view::Finding;
-use holdfast_model::{FindingId, Receipt, RetestId};
+use holdfast_aggregator::api::view::{Finding, Time};
+use holdfast_aggregator::receipts::{self, Verified};
+use holdfast_model::{FindingId, Receipt, RetestId, RootFingerprint, Testimony, Verdict};
+use serde::Serialize;
 
 use crate::api::Client;
 use crate::context::Context;
-use crate::render::{remark, write};
+use crate::render::escape::line;
+use crate::render::paint::{Tone, tinted, word};
+use crate::render::{RecordOutput, remark, write};
+
+/// The largest file that is taken for a receipt.
+const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Receipts: the signed evidence of a verdict
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  holdfast receipt get f_35mw3p4zrcwtdj2ksuxvj4pu6q -o receipt.json")]
+  holdfast receipt get f_35mw3p4zrcwtdj2ksuxvj4pu6q -o receipt.json
+  holdfast receipt verify receipt.json --root 3f1c…          # needs no server and no network
+
+The root's fingerprint is printed by `holdfast up`. Keep it where the one who checks trusts it: whoever asks the server
+for it trusts the server.")]
 pub struct Args {
     #[command(subcommand)]
     action: Action,
@@ -32,6 +45,16 @@ enum Action {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Check a receipt offline: exit code 0 if it holds and the verdict is `fixed`, 1 if not
+    Verify {
+        /// The receipt
+        file: PathBuf,
+        /// SHA-256 of the installation's root certificate, 64 hexadecimal characters
+        #[arg(long, value_name = "FINGERPRINT")]
+        root: RootFingerprint,
+        #[command(flatten)]
+        output: RecordOutput,
+    },
 }
 
 impl Args {
@@ -39,6 +62,7 @@ impl Args {
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self.action {
             Action::Get { id, output } => get(&context.client()?, &id, output.as_deref()).await,
+            Action::Verify { file, root, output } => verify(&file, &root, &output),
         }
     }
 }
@@ -55,6 +79,79 @@ async fn get(client: &Client, id: &str, output: Option<&Path>) -> anyhow::Result
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn verify(file: &Path, root: &RootFingerprint, output: &RecordOutput) -> anyhow::Result<ExitCode> {
+    let receipt = read(file)?;
+    let answer = match receipts::verify(&receipt, root) {
+        Ok(verified) => Answer { holds: true, problem: None, proved: Some(verified.into()) },
+        Err(problem) => Answer { holds: false, problem: Some(problem.to_string()), proved: None },
+    };
+    output.print(&answer, text)?;
+    let fixed = answer.proved.is_some_and(|proved| proved.testimony.verdict == Verdict::Fixed);
+    Ok(ExitCode::from(u8::from(!fixed)))
+}
+
+/// A receipt is a few kilobytes, and what is much larger is none.
+fn read(file: &Path) -> anyhow::Result<Receipt> {
+    let mut bytes = Vec::new();
+    let opened = File::open(file).with_context(|| format!("{} can't be opened", file.display()))?;
+    opened
+        .take(MAX_RECEIPT_BYTES)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("{} is unreadable", file.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("{} is no receipt", file.display()))
+}
+
+/// What a check comes to.
+#[derive(Debug, Serialize)]
+struct Answer {
+    holds: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proved: Option<Proved>,
+}
+
+#[derive(Debug, Serialize)]
+struct Proved {
+    testimony: Testimony,
+    recorded_at: Time,
+    log_index: u64,
+    installation: String,
+}
+
+impl From<Verified> for Proved {
+    fn from(verified: Verified) -> Self {
+        let Verified { testimony, countersigned, trust_domain } = verified;
+        let (recorded_at, log_index) = (Time(countersigned.recorded_at), countersigned.log_index);
+        Self { testimony, recorded_at, log_index, installation: trust_domain }
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    let Some(proved) = &answer.proved else {
+        let problem = answer.problem.as_deref().unwrap_or_default();
+        return format!("{}: {}\n", tinted("The receipt does not hold", Tone::Bad), line(problem));
+    };
+    let of = &proved.testimony;
+    let mut out = format!("The receipt holds. {} (reach {})\n\n", word(of.verdict.word()), of.reach);
+    let mut field = |name: &str, value: String| out.push_str(&format!("  {name:<14}{}\n", line(&value)));
+    field("finding", of.finding.to_string());
+    field("resource", of.resource.to_string());
+    field("uid", of.uid.clone());
+    field("control", format!("{} version {}", of.control, of.control_version));
+    field("because", of.reason.clone());
+    field("cluster", of.cluster.to_string());
+    field("read at", format!("{} by the agent's clock", Time(of.read_at)));
+    field("recorded at", format!("{}, entry {} of the activity log", proved.recorded_at, proved.log_index));
+    field("installation", proved.installation.clone());
+    out.push_str("\n  Everything that was read:\n");
+    for read in &of.reads {
+        let version = line(&read.resource_version);
+        out.push_str(&format!("    {} {} resourceVersion {version}\n", read.status, line(&read.path)));
+    }
+    out
 }
 
 /// The retest that was named, or the latest of the named finding that left a receipt.

@@ -13,11 +13,17 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::extract::{Params, limit, text};
 use super::problem::{ApiError, ApiResult, Problem};
-use super::view::{Activity, Entry, Head, Leaf, Page, Time};
+use super::view::{Activity, ConsistencyProof, Entry, Head, InclusionProof, Leaf, Page, Time};
+use crate::activity;
 
 /// What a token may read of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(leaves)).routes(routes!(head))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(leaves))
+        .routes(routes!(head))
+        .routes(routes!(inclusion))
+        .routes(routes!(consistency))
 }
 
 /// Which entries, from where on.
@@ -95,7 +101,58 @@ async fn head(State(state): State<AppState>) -> ApiResult<Json<Head>> {
         signed: head.signed,
         signature: HEXLOWER.encode(&head.signature),
         certificate: HEXLOWER.encode(&head.certificate),
+        root_certificate: HEXLOWER.encode(state.authority.root()),
     }))
+}
+
+/// Which entry, in the log of which size.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct InclusionQuery {
+    /// The entry's place in the log.
+    index: u64,
+    /// The size of the log, as a signed head gives it.
+    size: u64,
+}
+
+/// Proof that an entry is in the log of this size.
+#[utoipa::path(get, path = "/activity/inclusion", tag = "activity", params(InclusionQuery),
+    responses((status = OK, body = InclusionProof), (status = NOT_FOUND, body = Problem)))]
+async fn inclusion(
+    State(state): State<AppState>,
+    Params(InclusionQuery { index, size }): Params<InclusionQuery>,
+) -> ApiResult<Json<InclusionProof>> {
+    let path = activity::inclusion(&state.store, index, size).await?;
+    let path = path.ok_or_else(|| ApiError::not_found("entry", format!("{index} in a log of {size}")))?;
+    Ok(Json(InclusionProof { index, size, hashes: hex(&path) }))
+}
+
+/// Which two sizes of the log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ConsistencyQuery {
+    /// The shorter log's size.
+    first: u64,
+    /// The longer log's size.
+    second: u64,
+}
+
+/// Proof that the longer log continues the shorter one.
+#[utoipa::path(get, path = "/activity/consistency", tag = "activity", params(ConsistencyQuery),
+    responses((status = OK, body = ConsistencyProof), (status = NOT_FOUND, body = Problem)))]
+async fn consistency(
+    State(state): State<AppState>,
+    Params(ConsistencyQuery { first, second }): Params<ConsistencyQuery>,
+) -> ApiResult<Json<ConsistencyProof>> {
+    let path = activity::consistency(&state.store, first, second).await?;
+    let path = path.ok_or_else(|| ApiError::not_found("proof", format!("from {first} to {second} entries")))?;
+    Ok(Json(ConsistencyProof { first, second, hashes: hex(&path) }))
+}
+
+fn hex(path: &[[u8; 32]]) -> Vec<String> {
+    path.iter().map(|hash| HEXLOWER.encode(hash)).collect()
 }
 
 fn invalid(error: impl std::fmt::Display) -> ApiError {

@@ -1,5 +1,7 @@
 //! `/clusters`: who belongs to the fleet, how to join, what can be seen, what is left out.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -9,12 +11,11 @@ use utoipa_axum::routes;
 
 use super::extract::{Body, Id};
 use super::problem::{ApiError, ApiResult, Problem};
+use super::view::cluster::NewScope;
 use super::view::{Cluster, Coverage, JoinToken, NewCluster, Page, Scope, ScopeProposal, Time};
 use super::{AppState, Caller};
 use crate::enrol::{NewToken, TokenTerms};
 
-/// An agent speaks every few seconds; after this long without a word it is shown as offline.
-const HEARD_WITHIN_MILLIS: i64 = 60_000;
 /// The most namespaces that a scope may leave out.
 const MAX_EXCLUDED: usize = 5000;
 
@@ -25,22 +26,25 @@ pub fn reading() -> OpenApiRouter<AppState> {
 
 /// What runs clusters.
 pub fn operating() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(add)).routes(routes!(new_token)).routes(routes!(revoke))
+    OpenApiRouter::new()
+        .routes(routes!(add))
+        .routes(routes!(new_token))
+        .routes(routes!(revoke))
+        .routes(routes!(set_scope))
 }
 
 /// Every cluster, by name.
 #[utoipa::path(get, path = "/clusters", tag = "clusters", responses((status = OK, body = Page<Cluster>)))]
 async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Cluster>>> {
-    let now = state.now();
     let clusters = state.store.clusters().await?;
-    Ok(Json(Page::whole(clusters.into_iter().map(|cluster| view(cluster, now)).collect())))
+    Ok(Json(Page::whole(clusters.into_iter().map(|cluster| view(&state, cluster)).collect())))
 }
 
 /// One cluster.
 #[utoipa::path(get, path = "/clusters/{id}", tag = "clusters", params(("id" = String, Path, description = "Cluster id")),
     responses((status = OK, body = Cluster), (status = NOT_FOUND, body = Problem)))]
 async fn get(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiResult<Json<Cluster>> {
-    Ok(Json(view(known(&state, id).await?, state.now())))
+    Ok(Json(view(&state, known(&state, id).await?)))
 }
 
 /// What can and cannot be seen of a cluster.
@@ -64,13 +68,48 @@ async fn coverage(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiRe
     responses((status = OK, body = Scope), (status = NOT_FOUND, body = Problem)))]
 async fn scope(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiResult<Json<Scope>> {
     known(&state, id).await?;
+    Ok(Json(present_scope(&state, id).await?))
+}
+
+/// Sets which namespaces are left out. Their findings retire as out of scope, or are looked at again.
+#[utoipa::path(put, path = "/clusters/{id}/scope", tag = "clusters", request_body = NewScope,
+    params(("id" = String, Path, description = "Cluster id")),
+    responses((status = OK, body = Scope), (status = BAD_REQUEST, body = Problem), (status = NOT_FOUND, body = Problem)))]
+async fn set_scope(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id<ClusterId>,
+    Body(new): Body<NewScope>,
+) -> ApiResult<Json<Scope>> {
+    known(&state, id).await?;
+    state.writer.set_scope(caller.actor(), id, namespaces(new)?).await?;
+    Ok(Json(present_scope(&state, id).await?))
+}
+
+/// Each name once, in order, and of the form that Kubernetes gives to namespaces (RFC 1123 label).
+fn namespaces(new: NewScope) -> ApiResult<Vec<String>> {
+    let fits = |name: &String| {
+        let of_form = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        (1..=63).contains(&name.len()) && of_form
+    };
+    if new.excluded_namespaces.len() > MAX_EXCLUDED {
+        return Err(ApiError::invalid(format!("a scope leaves out at most {MAX_EXCLUDED} namespaces")));
+    }
+    if let Some(odd) = new.excluded_namespaces.iter().find(|name| !fits(name)) {
+        let shown: String = odd.chars().take(64).flat_map(char::escape_default).collect();
+        return Err(ApiError::invalid(format!("\"{shown}\" is no name of a namespace")));
+    }
+    Ok(BTreeSet::from_iter(new.excluded_namespaces).into_iter().collect())
+}
+
+async fn present_scope(state: &AppState, id: ClusterId) -> ApiResult<Scope> {
     let proposals = state.store.scope_proposals(id).await?.into_iter().map(|proposal| ScopeProposal {
         namespace: proposal.namespace,
         proposal: format!("{}={}", proposal.label, proposal.value),
         since: Time(proposal.since),
     });
     let proposals = proposals.collect();
-    Ok(Json(Scope { excluded_namespaces: state.store.excluded_namespaces(id).await?, proposals }))
+    Ok(Scope { excluded_namespaces: state.store.excluded_namespaces(id).await?, proposals })
 }
 
 /// Adds a cluster and makes the join token of its agent.
@@ -109,7 +148,7 @@ async fn revoke(
     Id(id): Id<ClusterId>,
 ) -> ApiResult<Json<Cluster>> {
     state.enrolments.revoke_cluster(id, caller.actor()).await?;
-    Ok(Json(view(known(&state, id).await?, state.now())))
+    Ok(Json(view(&state, known(&state, id).await?)))
 }
 
 fn join_token(made: NewToken, cluster: String) -> JoinToken {
@@ -121,15 +160,10 @@ async fn known(state: &AppState, id: ClusterId) -> ApiResult<holdfast_store::Clu
     state.store.cluster(id).await?.ok_or_else(|| ApiError::not_found("cluster", id))
 }
 
-/// Whether an agent was heard lately. The record is asked, not this process: another replica may hold the stream.
-pub fn is_connected(cluster: &holdfast_store::Cluster, now: i64) -> bool {
-    cluster.revoked_at.is_none() && cluster.last_seen_at.is_some_and(|at| now - at < HEARD_WITHIN_MILLIS)
-}
-
-fn view(cluster: holdfast_store::Cluster, now: i64) -> Cluster {
+fn view(state: &AppState, cluster: holdfast_store::Cluster) -> Cluster {
     Cluster {
         id: cluster.id,
-        connected: is_connected(&cluster, now),
+        connected: state.sessions.is_connected(cluster.id),
         name: cluster.name,
         fingerprint: cluster.fingerprint,
         server_version: cluster.server_version,

@@ -16,7 +16,10 @@ use super::extract::{Id, Params, limit, text, words};
 use super::problem::{ApiError, ApiResult, Problem};
 use super::view::{Finding, FindingRow, Page};
 
+mod act;
 mod show;
+
+pub use act::working;
 
 /// How many retests and events the whole record shows.
 const MAX_SHOWN: u32 = 200;

@@ -6,10 +6,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::{Router, routing};
-use holdfast_store::Store;
 
 use super::AppState;
-use super::cluster::is_connected;
 use super::problem::ApiResult;
 
 /// The route; the router guards it.
@@ -18,11 +16,11 @@ pub fn reading() -> Router<AppState> {
 }
 
 async fn get(State(state): State<AppState>) -> ApiResult<impl IntoResponse> {
-    let text = render(&state.store, state.now()).await?;
+    let text = render(&state).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
-async fn render(store: &Store, now: i64) -> Result<String, holdfast_store::StoreError> {
+async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, holdfast_store::StoreError> {
     let mut page = Page::default();
     page.gauge("holdfast_build_info", "The running version.");
     page.sample("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -34,7 +32,7 @@ async fn render(store: &Store, now: i64) -> Result<String, holdfast_store::Store
     let clusters = store.clusters().await?;
     page.gauge("holdfast_clusters", "Clusters by the state of their agent.");
     let revoked = clusters.iter().filter(|cluster| cluster.revoked_at.is_some()).count();
-    let connected = clusters.iter().filter(|cluster| is_connected(cluster, now)).count();
+    let connected = clusters.iter().filter(|cluster| sessions.is_connected(cluster.id)).count();
     let states = [("connected", connected), ("offline", clusters.len() - revoked - connected), ("revoked", revoked)];
     for (state, clusters) in states {
         page.sample("holdfast_clusters", &[("state", state)], clusters as u64);

@@ -3,8 +3,10 @@
 
 use aws_lc_rs::rand;
 use data_encoding::BASE32_NOPAD;
-use holdfast_model::UnixMillis;
-use holdfast_store::{ApiToken, Store, StoreError};
+use holdfast_model::{Activity, Actor, UnixMillis};
+use holdfast_record::Entry;
+use holdfast_store::{ApiToken, Store, StoreError, Tx};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::role::Role;
@@ -22,6 +24,9 @@ pub enum MintError {
     /// Not stored.
     #[error("storing the API token failed")]
     Store(#[from] StoreError),
+    /// Not logged.
+    #[error("the event has no canonical form")]
+    Event(#[from] serde_json::Error),
 }
 
 /// A token that was just made, whole.
@@ -40,8 +45,8 @@ impl std::fmt::Debug for Minted {
     }
 }
 
-/// Makes a token and stores its hash.
-pub async fn mint(store: &Store, name: &str, role: Role, now: UnixMillis) -> Result<Minted, MintError> {
+/// Makes a token and stores its hash; the activity log says who made it for whom.
+pub async fn mint(store: &Store, name: &str, role: Role, by: Actor, now: UnixMillis) -> Result<Minted, MintError> {
     let (id, secret) = (draw::<16>()?, draw::<32>()?);
     let id = format!("{PREFIX}{}", base32(&id));
     let stored = ApiToken {
@@ -56,8 +61,35 @@ pub async fn mint(store: &Store, name: &str, role: Role, now: UnixMillis) -> Res
     };
     let mut tx = store.begin().await?;
     tx.add_api_token(&stored).await?;
+    note(&mut tx, now, by, "api-token-made", &stored).await?;
     tx.commit().await?;
     Ok(Minted { stored, text: format!("{id}.{}", base32(&secret)) })
+}
+
+/// Revokes a token. None if there is none with this id; revoking it again changes nothing.
+pub async fn revoke(store: &Store, id: &str, by: Actor, now: UnixMillis) -> Result<Option<ApiToken>, MintError> {
+    let mut tx = store.begin().await?;
+    let changed = tx.revoke_api_token(id, now).await?;
+    let Some(token) = store.api_token(id).await? else { return Ok(None) };
+    if changed {
+        note(&mut tx, now, by, "api-token-revoked", &token).await?;
+    }
+    tx.commit().await?;
+    Ok(store.api_token(id).await?)
+}
+
+async fn note(tx: &mut Tx, at: UnixMillis, actor: Actor, event: &str, token: &ApiToken) -> Result<(), MintError> {
+    let activity = Activity {
+        at,
+        actor,
+        event: event.to_owned(),
+        cluster: None,
+        finding: None,
+        cause: "access to the API was changed".to_owned(),
+        detail: json!({ "token": token.id, "name": token.name, "role": token.role }),
+    };
+    tx.add_events(&[Entry::of(activity)?]).await?;
+    Ok(())
 }
 
 /// The stored token that this text proves, if it is in force.

@@ -18,6 +18,8 @@ use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::enrol::Enrolments;
 use crate::live::Live;
+use crate::sessions::Sessions;
+use crate::writer::Writer;
 use role::Access;
 
 mod activity;
@@ -53,6 +55,10 @@ pub struct AppState {
     pub store: Store,
     /// Names the installation and signs.
     pub authority: Arc<Authority>,
+    /// Changes findings and scopes.
+    pub writer: Writer,
+    /// Who is connected.
+    pub sessions: Sessions,
     /// Adds and revokes members.
     pub enrolments: Enrolments,
     /// What just changed.
@@ -92,6 +98,11 @@ fn reading() -> OpenApiRouter<AppState> {
         .merge(version::reading())
 }
 
+/// What moves findings.
+fn working() -> OpenApiRouter<AppState> {
+    finding::working()
+}
+
 /// What runs clusters.
 fn operating() -> OpenApiRouter<AppState> {
     cluster::operating()
@@ -109,6 +120,7 @@ pub fn router(state: AppState) -> Router {
     };
     let api = OpenApiRouter::new()
         .merge(guarded(reading(), Access::Read))
+        .merge(guarded(working(), Access::Work))
         .merge(guarded(operating(), Access::Operate))
         .merge(guarded(administering(), Access::Administer));
     let (api, _) = OpenApiRouter::new().nest("/api/v1", api).split_for_parts();
@@ -122,7 +134,7 @@ pub fn router(state: AppState) -> Router {
 
 /// The API's own description, as `aggregator/openapi.json` has it.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let groups = OpenApiRouter::new().merge(reading()).merge(operating()).merge(administering());
+    let groups = OpenApiRouter::new().merge(reading()).merge(working()).merge(operating()).merge(administering());
     let mut document = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", groups).into_openapi();
     let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().security_schemes.insert("token".to_owned(), scheme.into());

@@ -6,11 +6,15 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use holdfast_record::Refused;
 use holdfast_store::StoreError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::mint::MintError;
+use crate::activity::ActivityError;
 use crate::enrol::EnrolError;
+use crate::writer::WriteError;
 
 /// A refusal, as the client reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -151,5 +155,29 @@ impl From<EnrolError> for ApiError {
             | EnrolError::FingerprintTaken(_) => Self::conflict(error.to_string()),
             EnrolError::Store(_) | EnrolError::Authority(_) | EnrolError::Event(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> Self {
+        match &error {
+            WriteError::Refused(Refused::Unknown) => Self::not_found("finding", "with this id"),
+            WriteError::NoCluster => Self::not_found("cluster", "with this id that is a member"),
+            WriteError::Refused(_) => Self::conflict(error.to_string()),
+            WriteError::Stopped => Self::unavailable("the aggregator is shutting down; ask again in a moment"),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<MintError> for ApiError {
+    fn from(error: MintError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl From<ActivityError> for ApiError {
+    fn from(error: ActivityError) -> Self {
+        Self::internal(&error)
     }
 }

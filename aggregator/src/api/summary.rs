@@ -10,7 +10,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::cluster::is_connected;
 use super::problem::ApiResult;
 use super::view::{ClusterCounts, Count, Summary};
 
@@ -23,11 +22,10 @@ pub fn reading() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/summary", tag = "summary", responses((status = OK, body = Summary)))]
 async fn get(State(state): State<AppState>) -> ApiResult<Json<Summary>> {
     let counts = state.store.counts().await?;
-    let now = state.now();
     let of = |cluster: ClusterId| counts.iter().filter(move |count| count.cluster == cluster).map(view).collect();
     let clusters = state.store.clusters().await?.into_iter().map(|cluster| ClusterCounts {
         cluster_id: cluster.id,
-        connected: is_connected(&cluster, now),
+        connected: state.sessions.is_connected(cluster.id),
         counts: of(cluster.id),
         cluster: cluster.name,
     });

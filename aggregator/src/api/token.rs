@@ -1,8 +1,8 @@
 //! `/tokens`: API tokens, made and revoked. A secret is answered once and never again.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -10,7 +10,7 @@ use super::extract::{Body, Id, text};
 use super::problem::{ApiError, ApiResult};
 use super::view::token::{NewToken, Token, TokenSecret};
 use super::view::{Page, Time};
-use super::{AppState, mint};
+use super::{AppState, Caller, mint};
 
 /// The routes of this noun.
 pub fn administering() -> OpenApiRouter<AppState> {
@@ -27,10 +27,13 @@ async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Token>>> {
 /// Makes a token.
 #[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = NewToken,
     responses((status = CREATED, body = TokenSecret), (status = BAD_REQUEST, body = super::problem::Problem)))]
-async fn add(State(state): State<AppState>, Body(new): Body<NewToken>) -> ApiResult<(StatusCode, Json<TokenSecret>)> {
+async fn add(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Body(new): Body<NewToken>,
+) -> ApiResult<(StatusCode, Json<TokenSecret>)> {
     let name = text("name", Some(new.name))?.ok_or_else(|| ApiError::invalid("a token needs a name"))?;
-    let minted = mint::mint(&state.store, &name, new.role, state.now()).await;
-    let minted = minted.map_err(|error| ApiError::internal(&error))?;
+    let minted = mint::mint(&state.store, &name, new.role, caller.actor(), state.now()).await?;
     Ok((StatusCode::CREATED, Json(TokenSecret { token: minted.text, stored: minted.stored.into() })))
 }
 
@@ -38,12 +41,13 @@ async fn add(State(state): State<AppState>, Body(new): Body<NewToken>) -> ApiRes
 #[utoipa::path(post, path = "/tokens/{id}/revoke", tag = "tokens",
     params(("id" = String, Path, description = "Token id, `hf_api_…`")),
     responses((status = OK, body = Token), (status = NOT_FOUND, body = super::problem::Problem)))]
-async fn revoke(State(state): State<AppState>, Id(id): Id<String>) -> ApiResult<Json<Token>> {
-    let mut tx = state.store.begin().await?;
-    tx.revoke_api_token(&id, state.now()).await?;
-    tx.commit().await?;
-    let token = state.store.api_token(&id).await?.ok_or_else(|| ApiError::not_found("API token", &id))?;
-    Ok(Json(token.into()))
+async fn revoke(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id<String>,
+) -> ApiResult<Json<Token>> {
+    let revoked = mint::revoke(&state.store, &id, caller.actor(), state.now()).await?;
+    Ok(Json(revoked.ok_or_else(|| ApiError::not_found("API token", &id))?.into()))
 }
 
 impl From<holdfast_store::ApiToken> for Token {

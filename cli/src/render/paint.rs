@@ -46,9 +46,14 @@ impl Tone {
     }
 }
 
-/// A word in its tone's colour.
+/// A word in the colour of its tone.
 pub fn word(text: &str) -> String {
-    let code = match Tone::of(text) {
+    tinted(text, Tone::of(text))
+}
+
+/// A text in the colour of a tone.
+pub fn tinted(text: &str, tone: Tone) -> String {
+    let code = match tone {
         Tone::Good => "32",
         Tone::Warn => "33",
         Tone::Bad => "31",

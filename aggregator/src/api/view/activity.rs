@@ -73,6 +73,8 @@ pub struct Head {
     pub signature: String,
     /// The signer's certificate, DER in hexadecimal.
     pub certificate: String,
+    /// The root certificate, DER in hexadecimal. Trust it only if it has the fingerprint that you keep.
+    pub root_certificate: String,
 }
 
 /// Proof that an entry is in the log.

@@ -1,0 +1,26 @@
+//! Clusters: added, revoked, scoped.
+
+use super::*;
+
+#[tokio::test]
+async fn a_cluster_is_added_once_and_its_token_is_shown_once() {
+    let harness = Harness::start().await;
+    let new = json!({ "name": "prod-eu" });
+    let (status, made) = harness.send(Method::POST, "/api/v1/clusters", &harness.admin, new.clone()).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert!(made["token"].as_str().unwrap().parse::<holdfast_model::JoinToken>().is_ok());
+    let (status, body) = harness.send(Method::POST, "/api/v1/clusters", &harness.admin, new).await;
+    assert_eq!((status, body["code"].as_str()), (StatusCode::CONFLICT, Some("conflict")));
+
+    let (_, clusters) = harness.get("/api/v1/clusters").await;
+    assert_eq!(clusters["items"][0]["name"], "prod-eu");
+    assert_eq!(clusters["items"][0]["added_at"], "2026-11-22T14:05:29.123Z");
+    let (_, activity) = harness.get("/api/v1/activity?limit=500").await;
+    let secret = made["token"].as_str().unwrap().split('.').nth(1).unwrap();
+    assert!(activity.to_string().contains("cluster-added") && !activity.to_string().contains(secret));
+
+    let path = format!("/api/v1/clusters/{}/revoke", made["cluster_id"].as_str().unwrap());
+    let (status, revoked) = harness.send(Method::POST, &path, &harness.admin, Value::Null).await;
+    assert_eq!((status, revoked["connected"].as_bool()), (StatusCode::OK, Some(false)));
+    assert!(revoked["revoked_at"].is_string());
+}

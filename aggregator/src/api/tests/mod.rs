@@ -1,0 +1,84 @@
+//! The API from outside: the real router over a real store, asked in process.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use holdfast_model::Actor;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::role::Role;
+use super::*;
+use crate::authority::AuthoritySettings;
+use crate::edge::SystemEdge;
+
+mod access;
+mod cluster;
+mod finding;
+
+const NOW: i64 = 1_795_356_329_123;
+
+struct Harness {
+    router: Router,
+    store: Store,
+    admin: String,
+    writer: Writer,
+    live: Live,
+    _folder: tempfile::TempDir,
+}
+
+impl Harness {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite:{}", folder.path().join("record.db").display())).await.unwrap();
+        let authority = Arc::new(Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap());
+        let admin = mint::mint(&store, "first", Role::Admin, Actor::Holdfast("test".into()), NOW).await.unwrap().text;
+        let clock: Clock = Arc::new(|| NOW);
+        let live = Live::default();
+        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), clock.clone());
+        let sessions = Sessions::default();
+        let edge = Arc::new(SystemEdge::default());
+        let (writer, _) = Writer::start(store.clone(), edge, live.clone(), sessions.clone());
+        let (watched, written) = (live.clone(), writer.clone());
+        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, clock };
+        Self { router: router(state), store, admin, writer: written, live: watched, _folder: folder }
+    }
+
+    async fn send(&self, method: Method, path: &str, token: &str, body: Value) -> (StatusCode, Value) {
+        let mut request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        assert_eq!(head.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "every answer is in its shell");
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        (head.status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.send(Method::GET, path, &self.admin, Value::Null).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        self.send(Method::POST, path, &self.admin, body).await
+    }
+
+    async fn token(&self, role: Role) -> String {
+        mint::mint(&self.store, role.word(), role, Actor::Holdfast("test".into()), NOW).await.unwrap().text
+    }
+}
+
+#[test]
+fn the_committed_description_is_the_one_that_the_code_makes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let made = openapi().to_pretty_json().unwrap() + "\n";
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(path, &made).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(committed == made, "aggregator/openapi.json is behind: run the tests once with UPDATE_EXPECT=1");
+}
