@@ -12,6 +12,7 @@ test: setup ## Everything that CI checks
 	scripts/test
 
 bench: setup ## The benchmarks: one line of JSON a figure, then a table
+	cargo build --release --locked --workspace --bins
 	cargo run --release --locked -p holdfast-bench
 
 setup: ## Install what is missing, or say what to install

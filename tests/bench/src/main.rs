@@ -1,0 +1,69 @@
+//! `make bench`: one line of JSON per figure while it runs, and a table for the README at the end.
+//!
+//! One file per figure in `figures/`; to add one, write the file and add its two lines below. Every figure alternates
+//! with its floor or peer in the same run, and says how its cost grows over four sizes. `--quick` runs all of them at toy
+//! sizes: its numbers mean nothing, but it shows that every figure still runs.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+mod child;
+mod figure;
+mod figures;
+mod fixture;
+mod machine;
+
+use figure::{Effort, Figure};
+
+/// Measures Holdfast and prints one line of JSON per figure, then a table.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-bench")]
+struct Bench {
+    /// Only these figures; all of them when none is named
+    figures: Vec<String>,
+    /// Toy sizes, to see that everything runs
+    #[arg(long)]
+    quick: bool,
+    /// Be a floor that a figure is measured against: for the benchmarks themselves
+    #[arg(long, hide = true, num_args = 2, value_names = ["FLOOR", "FILE"])]
+    floor: Option<Vec<String>>,
+}
+
+/// A figure's name, and how it is measured.
+type Entry = (&'static str, fn(&Effort) -> Result<Vec<Figure>>);
+
+const FIGURES: &[Entry] =
+    &[("check-files", figures::check_files::measure), ("store-insert", figures::store_insert::measure)];
+
+fn main() -> Result<ExitCode> {
+    let bench = Bench::parse();
+    if let Some([floor, file]) = bench.floor.as_deref() {
+        return figures::check_files::be_floor(floor, file.as_ref());
+    }
+    let effort = Effort::new(bench.quick);
+    let machine = machine::Machine::read();
+    let mut measured = Vec::new();
+    for (name, measure) in wanted(&bench.figures)? {
+        let figures = measure(&effort).with_context(|| format!("measuring {name}"))?;
+        for figure in figures {
+            println!("{}", figure.line(&machine)?);
+            measured.push(figure);
+        }
+    }
+    println!("\n{}", figure::table(&measured, &machine));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn wanted(names: &[String]) -> Result<Vec<Entry>> {
+    if names.is_empty() {
+        return Ok(FIGURES.to_vec());
+    }
+    let find = |name: &String| {
+        let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
+        let entry = FIGURES.iter().find(|(known, _)| known == name).copied();
+        entry.with_context(|| format!("there is no figure {name:?}: use one of {}", known.join(", ")))
+    };
+    names.iter().map(find).collect()
+}
