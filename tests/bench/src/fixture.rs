@@ -13,7 +13,7 @@ pub fn source() -> StdRng {
 /// The `i`th Deployment.
 pub fn deployment(rng: &mut StdRng, i: usize) -> Value {
     let name = format!("{}-{i:05}", ["cart", "checkout", "search", "mail", "ledger"][rng.random_range(0..5)]);
-    let containers: Vec<_> = (0..rng.random_range(1..=3)).map(|at| container(rng, &name, at)).collect();
+    let containers: Vec<_> = (0..rng.random_range(1..=3)).map(|at| container(rng, &name, at, i % 40 == 0)).collect();
     let checksum: String = (0..64).map(|_| char::from_digit(rng.random_range(0..16), 16).unwrap_or('0')).collect();
     json!({
         "apiVersion": "apps/v1",
@@ -46,13 +46,13 @@ pub fn deployment(rng: &mut StdRng, i: usize) -> Value {
     })
 }
 
-fn container(rng: &mut StdRng, name: &str, at: usize) -> Value {
+fn container(rng: &mut StdRng, name: &str, at: usize, privileged: bool) -> Value {
     let mut context = json!({
         "allowPrivilegeEscalation": rng.random_bool(0.3),
         "readOnlyRootFilesystem": rng.random_bool(0.8),
         "capabilities": { "drop": ["ALL"] },
     });
-    if rng.random_bool(0.03) {
+    if privileged {
         context["privileged"] = Value::Bool(true);
     }
     let tag = if rng.random_bool(0.1) { "latest".to_owned() } else { format!("v{}.{}", at, rng.random_range(0..40)) };
