@@ -3,8 +3,10 @@
 //! No clock, no randomness, no database: time, drawn ids and what the catalog knows come in as arguments; storing and
 //! sending follow elsewhere. A test of a rule needs no more than a value.
 
+pub mod calibration;
 pub mod entry;
 pub mod finding;
+pub mod fleet;
 pub mod lifecycle;
 pub mod merkle;
 pub mod retest;
