@@ -8,6 +8,7 @@ pub mod clock;
 pub mod dispatch;
 pub mod edge;
 pub mod enrol;
+pub mod fleet;
 pub mod identity;
 pub mod intake;
 pub mod live;

@@ -106,6 +106,14 @@ impl Tx {
         sql.all(self.connection(), read).await
     }
 
+    /// Clears the mark of changed patterns that can only be isolated, as they were: most patterns, in one statement.
+    pub async fn settle_isolated_patterns(&mut self, at_most_active: u64, limit: u32) -> Result<u64> {
+        let text = "UPDATE pattern SET changed = 0 WHERE id IN (SELECT id FROM pattern WHERE changed = 1 AND active <= $1 \
+                    AND band = $2 ORDER BY id LIMIT $3)";
+        let sql = Sql::new("settle isolated patterns", text).bind(at_most_active).bind(Band::Isolated.word());
+        sql.bind(limit).run(self.connection()).await
+    }
+
     /// Keeps what the fleet's worker decided; the pattern no longer counts as changed.
     pub async fn put_band(&mut self, pattern: &Pattern) -> Result<()> {
         let text = "UPDATE pattern SET band = $1, band_since = $2, state = $3, changed = 0 WHERE id = $4";
