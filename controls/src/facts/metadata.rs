@@ -12,7 +12,7 @@ use super::null_as_default;
 pub struct Meta {
     /// `name`; empty in a manifest that has only a `generateName`.
     pub name: String,
-    /// `generateName`, where set.
+    /// `generateName`, where set and nobody owns the object: an owner names it better.
     pub generate_name: Option<String>,
     /// `namespace`.
     pub namespace: Option<String>,
@@ -104,7 +104,7 @@ impl MetadataShape {
         });
         Meta {
             name: self.name,
-            generate_name: self.generate_name,
+            generate_name: self.generate_name.filter(|_| owner.is_none()),
             namespace: self.namespace,
             uid: self.uid,
             resource_version: self.resource_version,

@@ -105,7 +105,8 @@ impl Inventory {
     }
 
     /// Takes in an object, new or changed. One whose facts are already known touches nothing, whatever its version.
-    pub fn apply(&mut self, object: Object) {
+    pub fn apply(&mut self, mut object: Object) {
+        ownership::drop_inner_template(&mut object);
         let wanted = ObjectKey::of(&object);
         let Some((key, entry)) = self.objects.get_key_value(&wanted) else {
             return self.insert(Arc::new(wanted), object);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use holdfast_model::Resource;
 
 use super::{Inventory, ObjectKey};
-use crate::facts::{Family, Kind, Object, Owner, workload};
+use crate::facts::pod::PodSpec;
+use crate::facts::{Facts, Family, Kind, Object, Owner, workload};
 
 impl Inventory {
     /// Gives an object its subject, now that it or its owner is known.
@@ -90,6 +91,18 @@ const MAX_DEPTH: usize = 8;
 
 fn owning_kind(owner: &Owner) -> Option<&'static Kind> {
     Kind::find(&owner.group, &owner.kind).filter(|kind| kind.family == Family::Workload)
+}
+
+/// Forgets the template of a ReplicaSet or Job that a built-in workload owns: its owner's template and its Pods are judged,
+/// never its own. On a cluster of Deployments that is a third of all that there is to remember.
+pub(super) fn drop_inner_template(object: &mut Object) {
+    let is_inner = *object.kind != workload::POD && object.meta.owner.as_ref().and_then(owning_kind).is_some();
+    if let Facts::Workload(facts) = &mut object.facts
+        && is_inner
+    {
+        facts.pod = PodSpec::default();
+        facts.selector = None;
+    }
 }
 
 /// The owner by its reference alone: its kind can't be seen.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Answer, Dependency, Inventory, ObjectKey};
 use crate::catalog::Control;
 use crate::facts::{
-    KINDS, Kind, Object, namespace, network_policy, project, role, role_binding, service_account, workload,
+    Facts, KINDS, Kind, Object, namespace, network_policy, project, role, role_binding, service_account, workload,
 };
 
 fn object(kind: &'static Kind, name: &str, uid: &str, rest: Value) -> Object {
@@ -374,4 +374,20 @@ fn subjects_share_one_copy_of_their_name() {
     let subjects: Vec<_> = inventory.objects.values().filter_map(|entry| entry.subject.clone()).collect();
     assert!(subjects.windows(2).all(|pair| Arc::ptr_eq(&pair[0], &pair[1])));
     assert_eq!(KINDS.iter().filter(|kind| inventory.coverage(kind) != Some(CoverageState::Seen)).count(), 0);
+}
+
+#[test]
+fn only_templates_that_are_judged_are_remembered() {
+    let kept = |owned: Value| {
+        let mut rest = owned;
+        rest["spec"] = json!({"template": {"spec": {"containers": [{"name": "c"}]}}});
+        let inventory = settled([object(&workload::REPLICA_SET, "web-7d", "r", rest)]);
+        match &inventory.get(&ObjectKey::namespaced(&workload::REPLICA_SET, "shop", "web-7d")).unwrap().facts {
+            Facts::Workload(workload) => workload.pod.containers.len(),
+            _ => 0,
+        }
+    };
+    assert_eq!(kept(owner("apps/v1", "Deployment", "web", "d")), 0);
+    assert_eq!(kept(owner("argoproj.io/v1alpha1", "Rollout", "web", "f")), 1);
+    assert_eq!(kept(json!({})), 1);
 }
