@@ -13,5 +13,7 @@ pub mod identity;
 pub mod intake;
 pub mod live;
 pub mod receipts;
+pub mod serve;
 pub mod sessions;
+pub mod settings;
 pub mod writer;

@@ -2,4 +2,5 @@
 
 pub mod generated_rbac;
 pub mod programs;
+pub mod story;
 pub mod tier;

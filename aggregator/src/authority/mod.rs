@@ -5,7 +5,7 @@
 //! server's certificate lives as long as the process and is made anew at every start, so it always carries the configured
 //! names and is never forgotten until it expires.
 
-mod files;
+pub mod files;
 
 use std::ops::Range;
 use std::path::Path;

@@ -1,0 +1,227 @@
+//! Holdfast as its users have it, for a story: an aggregator, agents with the least rights, and the command `holdfast`.
+//!
+//! Everything is a real program in a process of its own, joined by mTLS; a story acts with `kubectl` and `holdfast` and
+//! reads what `holdfast … -o json` prints. Only the ports and the folders are the story's own.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use holdfast_lab::{ControlPlane, apply};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::programs::{Process, eventually, free_ports, program};
+
+/// The user as whom an agent speaks to its API server.
+const AGENT: &str = "holdfast-agent";
+
+/// One running Holdfast.
+pub struct Story {
+    folder: TempDir,
+    api: u16,
+    agents: u16,
+    aggregator: Process,
+    policy: Option<PathBuf>,
+}
+
+/// One agent of a story, with its control plane's name as its cluster's name.
+pub struct Agent {
+    process: Process,
+    start: Vec<String>,
+    log: PathBuf,
+    /// Its cluster's id.
+    pub cluster: String,
+}
+
+impl Story {
+    /// Starts an aggregator with the shipped policy.
+    pub async fn begin() -> Result<Self> {
+        Self::begin_with(None).await
+    }
+
+    /// Starts an aggregator with this fleet policy.
+    pub async fn begin_with(policy: Option<&str>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("holdfast-story-").tempdir()?;
+        let policy = policy.map(|yaml| (folder.path().join("policy.yaml"), yaml));
+        if let Some((path, yaml)) = &policy {
+            std::fs::write(path, yaml)?;
+        }
+        let policy = policy.map(|(path, _)| path);
+        let [api, agents] = free_ports()?;
+        let aggregator = start_aggregator(&folder, api, agents, policy.as_deref())?;
+        let mut story = Self { folder, api, agents, aggregator, policy };
+        story.until_it_serves().await?;
+        Ok(story)
+    }
+
+    /// Ends the aggregator as `kill -9` does.
+    pub async fn kill_aggregator(&mut self) -> Result<()> {
+        self.aggregator.kill().await
+    }
+
+    /// Starts the aggregator again on what it left behind.
+    pub async fn resume_aggregator(&mut self) -> Result<()> {
+        self.aggregator = start_aggregator(&self.folder, self.api, self.agents, self.policy.as_deref())?;
+        self.until_it_serves().await
+    }
+
+    /// Adds a control plane as a cluster and starts its agent with the rights that it lists, and no other.
+    pub async fn join(&self, plane: &ControlPlane) -> Result<Agent> {
+        grant(plane, &role(&[])).await?;
+        let added = self.holdfast(&["cluster", "add", plane.name(), "-o", "json"]).await?;
+        let token = added["token"].as_str().context("no join token")?;
+        let state = self.folder.path().join(format!("agent-{}", plane.name()));
+        std::fs::create_dir_all(&state)?;
+        let token_file = state.join("join-token");
+        std::fs::write(&token_file, token)?;
+        let start = vec![
+            format!("--aggregator=https://127.0.0.1:{}", self.agents),
+            format!("--kubeconfig={}", plane.kubeconfig_for(AGENT, &[])?.display()),
+            format!("--state-dir={}", state.display()),
+            format!("--join-token-file={}", token_file.display()),
+            format!("--name={}", plane.name()),
+        ];
+        let log = self.folder.path().join(format!("agent-{}.log", plane.name()));
+        let process = Process::start("holdfast-agent", &log, &start, &[])?;
+        let cluster = added["cluster_id"].as_str().context("no cluster id")?.to_owned();
+        Ok(Agent { process, start, log, cluster })
+    }
+
+    /// Runs `holdfast` and reads the JSON that it prints. Fails unless it exits with 0.
+    pub async fn holdfast(&self, args: &[&str]) -> Result<Value> {
+        let (code, answer) = self.holdfast_code(args).await?;
+        ensure!(code == 0, "`holdfast {}` exited with {code}: {answer}", args.join(" "));
+        Ok(answer)
+    }
+
+    /// Runs `holdfast`; answers its exit code and the JSON that it printed.
+    pub async fn holdfast_code(&self, args: &[&str]) -> Result<(i32, Value)> {
+        let output = tokio::process::Command::new(program("holdfast")?)
+            .args(args)
+            .env("HOLDFAST_SERVER", format!("http://127.0.0.1:{}", self.api))
+            .env("HOLDFAST_TOKEN", self.token()?)
+            .env("HOLDFAST_CONFIG", self.folder.path().join("no-profile.json"))
+            .kill_on_drop(true)
+            .output()
+            .await?;
+        let code = output.status.code().context("holdfast was ended by a signal")?;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        if code > 1 {
+            bail!("`holdfast {}` exited with {code}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        let answer = if shown.trim().is_empty() { Value::Null } else { serde_json::from_str(&shown).context("no JSON")? };
+        Ok((code, answer))
+    }
+
+    /// The rows of `holdfast findings` with these filters.
+    pub async fn findings(&self, filters: &[&str]) -> Result<Vec<Value>> {
+        let (_, rows) = self.holdfast_code(&[&["findings", "-o", "json"], filters].concat()).await?;
+        Ok(rows.as_array().context("findings are no list")?.clone())
+    }
+
+    /// Waits for the one finding of a control in a namespace of a cluster.
+    pub async fn finding(&self, cluster: &str, namespace: &str, control: &str) -> Result<Value> {
+        let filters = ["--cluster", cluster, "--namespace", namespace, "--control", control];
+        let what = format!("a finding of {control} in {namespace}");
+        eventually(&what, async || Ok(self.findings(&filters).await?.into_iter().next())).await
+    }
+
+    /// The whole record of a finding.
+    pub async fn show(&self, id: &str) -> Result<Value> {
+        self.holdfast(&["finding", "show", id, "-o", "json"]).await
+    }
+
+    /// Waits until a finding has this status and answers its whole record.
+    pub async fn until(&self, id: &str, status: &str) -> Result<Value> {
+        eventually(&format!("{id} to be {status}"), async || {
+            let finding = self.show(id).await?;
+            let reached = finding["status"] == status;
+            ensure!(reached, "it is {}: {}", finding["status"], finding["reason"]);
+            Ok(Some(finding))
+        })
+        .await
+    }
+
+    /// The fingerprint of the installation's root.
+    pub fn root_fingerprint(&self) -> Result<String> {
+        let text = std::fs::read_to_string(self.data().join("root.fingerprint"))?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The story's folder, for files of its own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The port on which agents are served.
+    pub fn agents_port(&self) -> u16 {
+        self.agents
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("aggregator")
+    }
+
+    fn token(&self) -> Result<String> {
+        let path = self.data().join("admin.token");
+        Ok(std::fs::read_to_string(path).context("no admin token yet")?.trim().to_owned())
+    }
+
+    async fn until_it_serves(&mut self) -> Result<()> {
+        let url = format!("http://127.0.0.1:{}/readyz", self.api);
+        let http = reqwest::Client::builder().build()?;
+        let aggregator = &mut self.aggregator;
+        eventually("the aggregator to serve", async || {
+            aggregator.check()?;
+            Ok(http.get(&url).send().await?.status().is_success().then_some(()))
+        })
+        .await
+    }
+}
+
+impl Agent {
+    /// Ends the agent, as the loss of its node would.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.process.kill().await
+    }
+
+    /// Starts it again with the credential that it kept.
+    pub fn resume(&mut self) -> Result<()> {
+        self.process = Process::start("holdfast-agent", &self.log, &self.start, &[])?;
+        Ok(())
+    }
+
+    /// The end of its log.
+    pub fn log(&self) -> String {
+        self.process.tail()
+    }
+}
+
+/// Gives the agent's user the rights that the agent lists, less those on the named resources.
+pub async fn grant(plane: &ControlPlane, role: &Value) -> Result<()> {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": AGENT},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": AGENT},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": AGENT}],
+    });
+    apply(&plane.client().await?, &[role.clone(), binding]).await
+}
+
+/// The agent's ClusterRole without its rights on some resources.
+pub fn role(without: &[&str]) -> Value {
+    let rights = holdfast_agent::rights::rights().into_iter().filter(|right| !without.contains(&right.resource));
+    let rules: Vec<_> = rights
+        .map(|right| json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs}))
+        .collect();
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": AGENT}, "rules": rules})
+}
+
+fn start_aggregator(folder: &TempDir, api: u16, agents: u16, policy: Option<&std::path::Path>) -> Result<Process> {
+    let mut args = vec![
+        format!("--data={}", folder.path().join("aggregator").display()),
+        format!("--api=127.0.0.1:{api}"),
+        format!("--agents=127.0.0.1:{agents}"),
+    ];
+    args.extend(policy.map(|path| format!("--policy={}", path.display())));
+    Process::start("holdfast-aggregator", &folder.path().join("aggregator.log"), &args, &[])
+}
