@@ -6,8 +6,6 @@
 //! reaches the standards; those are counted apart, and must be rare. `HOLDFAST_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{StreamExt, TryStreamExt};
@@ -15,7 +13,7 @@ use holdfast_controls::facts::pod::PodSpec;
 use holdfast_controls::facts::{self, Facts, workload};
 use holdfast_controls::pod_security::{self, Level, Version};
 use holdfast_lab::ControlPlane;
-use holdfast_tests::tier;
+use holdfast_tests::{fixtures::pod_security_fixtures as fixtures, tier};
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -213,35 +211,6 @@ fn pods(seed: u64) -> Result<Vec<Value>> {
         pod["metadata"]["name"] = json!(format!("pod-{i}"));
     }
     Ok(pods)
-}
-
-/// Every fixture by its path below the folder: `baseline/v1.34/fail/sysctls0.yaml`.
-fn fixtures() -> Result<Vec<(String, Value)>> {
-    let lab = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("lab/kubernetes");
-    let asked = Command::new("go")
-        .args(["list", "-m", "-f", "{{.Dir}}", "k8s.io/pod-security-admission"])
-        .current_dir(lab)
-        .output()
-        .context("go list")?;
-    ensure!(asked.status.success(), "go list: {}", String::from_utf8_lossy(&asked.stderr));
-    let folder = PathBuf::from(String::from_utf8(asked.stdout)?.trim()).join("test/testdata");
-    let mut fixtures = Vec::new();
-    let mut folders = vec![folder.clone()];
-    while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(&next).with_context(|| next.display().to_string())? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
-                let text = std::fs::read_to_string(&path)?;
-                let pod = serde_saphyr::from_str(&text).with_context(|| path.display().to_string())?;
-                fixtures.push((path.strip_prefix(&folder)?.display().to_string(), pod));
-            }
-        }
-    }
-    fixtures.sort_by(|(a, _), (b, _)| a.cmp(b));
-    ensure!(fixtures.len() > 1_000, "only {} fixtures in {}", fixtures.len(), folder.display());
-    Ok(fixtures)
 }
 
 /// A pod at the edge: a minimal one that fits some level, with up to four fields turned.

@@ -16,7 +16,8 @@ pub(crate) const CONTROL: Control = Control {
     description: "With `hostNetwork`, a container listens on the addresses of its node, reaches services that trust \
                   the node (the kubelet, a cloud metadata endpoint, anything on loopback), sees its traffic, and is \
                   out of reach of most network policies.",
-    remediation: "Remove `hostNetwork` and the `hostPort`s that come with it, and expose the pod through a Service.",
+    remediation: "Remove `hostNetwork` and the `hostPort`s that come with it, and expose the pod through a Service. Fix \
+                  `workload.host-process` first: the API server wants host processes in the host network.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[],
