@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use holdfast_model::Actor;
 use holdfast_proto::v1::enrolment_server::EnrolmentServer;
 use holdfast_store::Store;
 use tokio::net::TcpListener;
@@ -20,6 +21,7 @@ use crate::authority::{Authority, AuthoritySettings, files};
 use crate::clock::Clock;
 use crate::edge::{SharedEdge, SystemEdge};
 use crate::enrol::Enrolments;
+use crate::fleet::{FleetWorker, policy};
 use crate::intake::Intake;
 use crate::live::Live;
 use crate::sessions::Sessions;
@@ -51,6 +53,7 @@ impl Aggregator {
             Arc::new(move || edge.now())
         };
         let authority = open_authority(&settings, clock())?;
+        let policy = settings.policy.as_deref().map_or_else(policy::shipped, policy::load)?;
         let store = Store::open(&address(&settings)).await.context("opening the store")?;
         let live = Live::default();
         let sessions = Sessions::default();
@@ -60,6 +63,8 @@ impl Aggregator {
         let state = AppState {
             store: store.clone(),
             authority: authority.clone(),
+            writer: writer.clone(),
+            sessions: sessions.clone(),
             enrolments: enrolments.clone(),
             live: live.clone(),
             clock: clock.clone(),
@@ -89,6 +94,7 @@ impl Aggregator {
             "sequencer",
             Sequencer::new(store.clone(), authority.clone(), live.clone(), clock.clone()).run(),
         ));
+        tasks.spawn(named("fleet", FleetWorker::new(store.clone(), live.clone(), clock.clone(), policy).run()));
         tasks.spawn(named("api", serve_api(api, state, stopping.clone())));
         tasks.spawn(named("agents", serve_agents(agents, authority, enrolments, intake, stopping)));
         Ok(aggregator)
@@ -198,7 +204,8 @@ async fn admin_token(data: &Path, store: &Store, now: i64) -> Result<String> {
     if let Some(token) = files::read(&path)? {
         return Ok(token.trim().to_owned());
     }
-    let minted = mint::mint(store, "first administrator", Role::Admin, now).await?;
+    let minted =
+        mint::mint(store, "first administrator", Role::Admin, Actor::Holdfast("operator".to_owned()), now).await?;
     files::create(&path, &minted.text)?;
     Ok(minted.text)
 }
