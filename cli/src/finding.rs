@@ -72,7 +72,7 @@ fn severity(finding: &Finding) -> String {
     let now = word(finding.row.severity.word());
     let Some(moved) = &finding.calibration else { return now };
     let rule = moved.rule.as_deref().map_or(String::new(), |rule| format!(", rule {}", line(rule)));
-    let approver = moved.approver.as_deref().map_or(String::new(), |who| format!(", approved by {}", line(who)));
+    let approver = moved.approver.as_deref().map_or(String::new(), |who| format!(", approver: {}", line(who)));
     let rationale = line(&moved.rationale);
     format!("{now}, by the catalog {}: {rationale} ({}{rule}{approver})", finding.row.base_severity, moved.at)
 }
@@ -87,7 +87,7 @@ fn status(finding: &Finding) -> String {
         text.push_str(&format!(" ({reason}; not counted as fixed)"));
     }
     if row.reopened > 0 {
-        text.push_str(&format!(", came back {} times", row.reopened));
+        text.push_str(&format!(", times reopened: {}", row.reopened));
     }
     text
 }
@@ -120,9 +120,7 @@ fn fix(finding: &Finding) -> String {
     if let Some(warning) = &fix.warning {
         out.push_str(&format!("  {}: {}\n", tinted("careful", Tone::Warn), line(warning)));
     }
-    if let Some(manifest) = &fix.manifest {
-        out.push_str(&indented(&escape::block(manifest)));
-    }
+    // The line that creates a manifest holds the manifest itself.
     out.push_str(&indented(&escape::block(&fix.kubectl)));
     out.push_str(&format!("  then: holdfast resolve {0} && holdfast retest {0} --wait\n", finding.row.id));
     out
@@ -160,4 +158,77 @@ fn history(finding: &Finding) -> String {
         out.push_str(&format!("  {}  {} by {actor}: {}\n", event.at, line(&event.event), line(&event.cause)));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_finding_reads_from_the_problem_to_the_proof_and_obeys_no_hostile_name() {
+        let finding: Finding = serde_json::from_str(
+            r#"{
+            "id": "f_35mw3p4zrcwtdj2ksuxvj4pu6q", "pattern_id": "p_5dgqlbw3p3rzqieaso5w63lcie",
+            "cluster_id": "c_aaaaaaaaaaaaaaaaaaaaaaaaaa", "cluster": "prod\u001b[2J",
+            "resource": {"group": "apps", "kind": "Deployment", "namespace": "shop", "name": "web"},
+            "control_id": "workload.privileged", "title": "Containers do not run privileged",
+            "severity": "high", "base_severity": "critical", "status": "resolved", "reach": null, "owner": "team-a",
+            "first_seen_at": "2026-11-22T14:00:00.000Z", "status_at": "2026-11-22T14:05:00.000Z", "reopened": 1,
+            "description": "Whoever controls it controls the node.", "remediation": "Set it to false.",
+            "reason": "its owner says that it is fixed",
+            "evidence": {
+                "locations": [{"path": "spec.containers[0].x", "value": "true", "container": "web", "object": null}],
+                "uid": "u-1", "resource_version": "42", "control_version": 1, "observed_at": "2026-11-22T14:00:00.000Z"
+            },
+            "origin": {"owner": "team-a", "manager": "Helm", "release": null, "chart": null},
+            "resolved_at": null, "verified_at": null, "retired_reason": null, "unverified": null, "unjudged": null,
+            "current": true, "refuted": 0,
+            "calibration": {"from": "critical", "to": "high", "rationale": "one cluster of forty", "rule": "isolated",
+                "approver": "shipped, unapproved", "reading": {}, "at": "2026-11-22T14:01:00.000Z"},
+            "check_again": "kubectl get pod web",
+            "fix": {"json_patch": [], "manifest": null, "kubectl": "kubectl patch pod web", "warning": "Helm reverts it"},
+            "retests": [{"id": "r_aaaaaaaaaaaaaaaaaaaaaaaaaa", "finding_id": "f_35mw3p4zrcwtdj2ksuxvj4pu6q",
+                "requested_at": "2026-11-22T14:05:00.000Z", "answered_at": null, "attempts": 0, "verdict": null,
+                "reason": null, "reach": null, "settled": false, "receipt": false, "cause": "claim"}],
+            "history": [{"at": "2026-11-22T14:05:00.000Z", "event": "finding-resolved",
+                "actor": {"kind": "user", "id": "hf_api_x"}, "cause": "its owner says\nso", "log_index": 3}]
+        }"#,
+        )
+        .unwrap();
+        expect![[r#"
+            Containers do not run privileged
+            Deployment shop/web in cluster prod\u{1b}[2J
+
+              id            f_35mw3p4zrcwtdj2ksuxvj4pu6q
+              control       workload.privileged
+              severity      high, by the catalog critical: one cluster of forty (2026-11-22T14:01:00.000Z, rule isolated, approver: shipped, unapproved)
+              status        resolved since 2026-11-22T14:05:00.000Z, times reopened: 1
+              why           its owner says that it is fixed
+              owner         team-a
+              first seen    2026-11-22T14:00:00.000Z
+              pattern       p_5dgqlbw3p3rzqieaso5w63lcie
+
+            Whoever controls it controls the node.
+
+            Evidence
+              spec.containers[0].x = true  (container web)
+              read: uid u-1, resourceVersion 42, control version 1, 2026-11-22T14:00:00.000Z
+              check it yourself:
+                kubectl get pod web
+
+            Fix
+              Set it to false.
+              careful: Helm reverts it
+                kubectl patch pod web
+              then: holdfast resolve f_35mw3p4zrcwtdj2ksuxvj4pu6q && holdfast retest f_35mw3p4zrcwtdj2ksuxvj4pu6q --wait
+
+            Retests
+              2026-11-22T14:05:00.000Z r_aaaaaaaaaaaaaaaaaaaaaaaaaa  waiting for the agent
+
+            History
+              2026-11-22T14:05:00.000Z  finding-resolved by user hf_api_x: its owner says\nso
+        "#]].assert_eq(&text(&finding));
+    }
 }

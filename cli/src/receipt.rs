@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -11,12 +12,17 @@ use holdfast_aggregator::api::view::{Finding, Time};
 use holdfast_aggregator::receipts::{self, Verified};
 use holdfast_model::{FindingId, Receipt, RetestId, RootFingerprint, Testimony, Verdict};
 use serde::Serialize;
+use tokio::time::{Instant, sleep};
 
-use crate::api::Client;
+use crate::api::{Client, Refusal};
 use crate::context::Context;
 use crate::render::escape::line;
 use crate::render::paint::{Tone, tinted, word};
 use crate::render::{RecordOutput, remark, write};
+
+/// How long to wait for a receipt that is about to be signed, and how often to ask.
+const PATIENCE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The largest file that is taken for a receipt.
 const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
@@ -69,7 +75,7 @@ impl Args {
 
 async fn get(client: &Client, id: &str, output: Option<&Path>) -> anyhow::Result<ExitCode> {
     let retest = retest_of(client, id).await?;
-    let receipt: Receipt = client.get(&["receipts", &retest.to_string()]).await?;
+    let receipt = signed(client, retest).await?;
     let text = serde_json::to_string_pretty(&receipt)? + "\n";
     match output {
         None => write(&text)?,
@@ -152,6 +158,21 @@ fn text(answer: &Answer) -> String {
         out.push_str(&format!("    {} {} resourceVersion {version}\n", read.status, line(&read.path)));
     }
     out
+}
+
+/// The receipt, once it has its place in the activity log: that takes a moment after the verdict.
+async fn signed(client: &Client, retest: RetestId) -> anyhow::Result<Receipt> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match client.get(&["receipts", &retest.to_string()]).await {
+            Err(error) if Instant::now() < until && is_unavailable(&error) => sleep(PAUSE).await,
+            answer => return answer,
+        }
+    }
+}
+
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.code == "unavailable")
 }
 
 /// The retest that was named, or the latest of the named finding that left a receipt.

@@ -166,14 +166,31 @@ async fn bounded_body(response: Response) -> anyhow::Result<Vec<u8>> {
     Ok(body)
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
-    match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) if status == StatusCode::UNAUTHORIZED => {
-            anyhow::anyhow!("the server does not know this token: {}", problem.detail)
-        }
-        Ok(problem) => anyhow::anyhow!("{}: {} ({})", problem.title, problem.detail, problem.code),
-        Err(_) => anyhow::anyhow!("the server answered {status}: is this the address of a Holdfast aggregator?"),
+/// What the server refused, in its own words.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Stable, for programs: `not-found`, `unavailable`.
+    pub code: String,
+    text: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
     }
+}
+
+impl std::error::Error for Refusal {}
+
+fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+        return anyhow::anyhow!("the server answered {status}: is this the address of a Holdfast aggregator?");
+    };
+    let text = match status {
+        StatusCode::UNAUTHORIZED => format!("the server does not know this token: {}", problem.detail),
+        _ => format!("{}: {} ({})", problem.title, problem.detail, problem.code),
+    };
+    Refusal { code: problem.code, text }.into()
 }
 
 #[cfg(test)]

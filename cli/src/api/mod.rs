@@ -4,4 +4,4 @@ pub mod action;
 mod client;
 pub mod profile;
 
-pub use client::{Client, Endpoint};
+pub use client::{Client, Endpoint, Refusal};

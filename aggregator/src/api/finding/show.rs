@@ -95,22 +95,18 @@ fn calibration(from: model::Severity, moved: &record::Calibration) -> Calibratio
     }
 }
 
-/// The patch for the places where it fails, or what has to be created, as long as it fails.
+/// The patch for the places where it fails, or what to create where something is missing; as long as it fails.
 fn fix(control: &Control, finding: &record::Finding) -> Option<Fix> {
     if !finding.status.is_active() {
         return None;
     }
-    if let Some(manifest) = fix::manifest(control, &finding.key.resource) {
-        let kubectl = fix::kubectl_create(&manifest);
-        return Some(Fix { json_patch: None, manifest: Some(manifest), kubectl, warning: warning(&finding.origin) });
+    let warning = warning(&finding.origin);
+    if let Some(patch) = fix::patch(control, &finding.locations) {
+        let kubectl = fix::kubectl_line(&finding.key.resource, &patch);
+        return Some(Fix { json_patch: serde_json::to_value(patch).ok(), manifest: None, kubectl, warning });
     }
-    let patch = fix::patch(control, &finding.locations)?;
-    Some(Fix {
-        kubectl: fix::kubectl_line(&finding.key.resource, &patch),
-        json_patch: serde_json::to_value(patch).ok(),
-        manifest: None,
-        warning: warning(&finding.origin),
-    })
+    let manifest = fix::manifest(control, &finding.key.resource)?;
+    Some(Fix { json_patch: None, kubectl: fix::kubectl_create(&manifest), manifest: Some(manifest), warning })
 }
 
 fn warning(origin: &model::Origin) -> Option<String> {
