@@ -194,12 +194,14 @@ fn unjudged(mut change: Change<'_>, reason: &str) -> Option<Decision> {
 
 /// A control that went away closes nothing that is open: a rule deleted or downgraded is no fix.
 fn withdrawn(mut change: Change<'_>) -> Option<Decision> {
+    let reason = "the agent no longer has this control";
     if change.finding.status == Status::Resolved {
         change.finding.statement = None;
+        change.finding.unjudged = Some(reason.to_owned());
         change.retire(RetiredReason::ControlWithdrawn, "its control no longer exists".into());
         return change.done();
     }
-    unjudged(change, "the agent no longer has this control")
+    unjudged(change, reason)
 }
 
 /// The agent's ledger does not hold it any more, and nobody has seen why: a question, never an answer.

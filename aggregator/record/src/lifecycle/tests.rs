@@ -1,1 +1,647 @@
+//! The lifecycle as a table, the things that must never close as sentences, and properties over sequences of commands.
 
+use holdfast_model::*;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::retest::RetestCause;
+
+/// A finding with the world around it: what the shell would keep between two commands.
+struct World {
+    finding: Option<Finding>,
+    on_deletion: OnDeletion,
+    in_scope: bool,
+    now: UnixMillis,
+    drawn: u8,
+    order: Option<(RetestId, Nonce, u64)>,
+    causes: Vec<RetestCause>,
+    events: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            finding: None,
+            on_deletion: OnDeletion::Retires,
+            in_scope: true,
+            now: 1_000,
+            drawn: 0,
+            order: None,
+            causes: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn at(status: Status) -> Self {
+        let mut world = Self::new();
+        world.fail("a");
+        match status {
+            Status::Open => {}
+            Status::InProgress => {
+                let _ = world.run(Command::Start);
+            }
+            Status::Resolved => {
+                let _ = world.claim();
+            }
+            Status::Verified => world.claim_and_answer(Verdict::Fixed),
+            Status::Retired => world.claim_and_answer(Verdict::WorkloadDeleted),
+        }
+        assert_eq!(world.status(), status);
+        world.events.clear();
+        world.causes.clear();
+        world
+    }
+
+    fn status(&self) -> Status {
+        self.finding.as_ref().expect("a finding").status
+    }
+
+    fn run(&mut self, command: Command<'_>) -> Result<bool, Refused> {
+        self.now += 1;
+        self.drawn = self.drawn.wrapping_add(1);
+        let actor = Actor::Holdfast("test".into());
+        let context = Context {
+            now: self.now,
+            actor: &actor,
+            on_deletion: self.on_deletion,
+            in_scope: self.in_scope,
+            fresh: RetestId::from_bytes([self.drawn; 16]),
+        };
+        let Some(decision) = decide(&context, self.finding.as_ref(), command)? else { return Ok(false) };
+        if let RetestChange::Order { cause, .. } = decision.retest {
+            self.causes.push(cause);
+        }
+        self.events.extend(decision.events.into_iter().map(|event| event.event));
+        self.finding = Some(decision.finding);
+        Ok(true)
+    }
+
+    fn claim(&mut self) -> Result<bool, Refused> {
+        self.run(Command::Claim { note: "" })
+    }
+
+    fn observe(&mut self, version: u32, observation: Observation) -> bool {
+        let statement = Statement { control: CONTROL, control_version: version, observation };
+        let read = Read { uid: "u".into(), resource_version: "1".into(), hash: Vec::new() };
+        let (key, origin) = (key(), Origin::default());
+        let observed = Observed { key: &key, origin: &origin, read: &read, statement: &statement };
+        self.run(Command::Observe(observed)).expect("statements are never refused")
+    }
+
+    fn fail(&mut self, place: &str) -> bool {
+        self.observe(1, failing(place))
+    }
+
+    /// Sends the outstanding retest, as the dispatcher does.
+    fn dispatch(&mut self) {
+        let finding = self.finding.as_ref().expect("a finding");
+        self.drawn = self.drawn.wrapping_add(1);
+        self.order = finding.retest.map(|retest| (retest, Nonce::from_bytes([self.drawn; 16]), finding.observed));
+    }
+
+    fn answer(&mut self, verdict: Verdict) -> Result<bool, Refused> {
+        self.answer_with(verdict, |_| {})
+    }
+
+    fn answer_with(&mut self, verdict: Verdict, change: impl FnOnce(&mut Testimony)) -> Result<bool, Refused> {
+        let (retest, nonce, observed) = self.order.ok_or(Refused::NotOutstanding)?;
+        let finding = self.finding.clone().expect("a finding");
+        let mut testimony = Testimony {
+            form: Testimony::FORM.into(),
+            retest,
+            nonce,
+            cluster: finding.key.cluster,
+            finding: finding.id,
+            resource: finding.key.resource.clone(),
+            uid: "u".into(),
+            control: finding.key.control.clone(),
+            control_version: finding.control_version,
+            verdict,
+            reason: verdict.to_string(),
+            reach: Reach::Config,
+            methods: vec![Method::LiveRead],
+            locations: Vec::new(),
+            reads: Vec::new(),
+            read_at: 0,
+            agent_version: "0".into(),
+        };
+        change(&mut testimony);
+        self.run(Command::Answer(Answer { retest, nonce, observed, attempts: 1, testimony: &testimony }))
+    }
+
+    fn claim_and_answer(&mut self, verdict: Verdict) {
+        self.claim().unwrap();
+        self.dispatch();
+        self.answer(verdict).unwrap();
+    }
+}
+
+const CONTROL: ControlId = ControlId::known("workload.privileged");
+
+fn key() -> FindingKey {
+    FindingKey {
+        cluster: ClusterId::from_bytes([1; 16]),
+        resource: Resource::namespaced("apps", "Deployment", "shop", "web"),
+        control: CONTROL,
+    }
+}
+
+fn failing(place: &str) -> Observation {
+    Observation::Fail { severity: Severity::High, locations: vec![Location::field(place, "true")] }
+}
+
+type Step = fn(&mut World);
+
+/// One row of design.md's table: from, event, to, and why a retest is ordered by it.
+fn row(name: &str, from: Status, step: Step, to: Status, retest: &[RetestCause]) {
+    let mut world = World::at(from);
+    step(&mut world);
+    assert_eq!((world.status(), world.causes.as_slice()), (to, retest), "{name}: {:?}", world.events);
+}
+
+#[test]
+fn every_arrow_leads_where_the_table_says() {
+    use Status::*;
+    fn verdict(world: &mut World, verdict: Verdict) {
+        world.dispatch();
+        world.answer(verdict).unwrap();
+    }
+    row(
+        "start",
+        Open,
+        |w| {
+            let _ = w.run(Command::Start);
+        },
+        InProgress,
+        &[],
+    );
+    row(
+        "claim",
+        Open,
+        |w| {
+            let _ = w.claim();
+        },
+        Resolved,
+        &[RetestCause::Claim],
+    );
+    row(
+        "claim in progress",
+        InProgress,
+        |w| {
+            let _ = w.claim();
+        },
+        Resolved,
+        &[RetestCause::Claim],
+    );
+    row(
+        "seen passing",
+        Open,
+        |w| {
+            let _ = w.observe(1, Observation::Pass);
+        },
+        Resolved,
+        &[RetestCause::ObservedPass],
+    );
+    row(
+        "passing",
+        InProgress,
+        |w| {
+            let _ = w.observe(1, Observation::Pass);
+        },
+        Resolved,
+        &[RetestCause::ObservedPass],
+    );
+    row(
+        "seen deleted",
+        Open,
+        |w| {
+            let _ = w.observe(1, Observation::Gone);
+        },
+        Resolved,
+        &[RetestCause::ObservedGone],
+    );
+    row("fixed", Resolved, |w| verdict(w, Verdict::Fixed), Verified, &[]);
+    row("still failing", Resolved, |w| verdict(w, Verdict::StillFailing), Open, &[]);
+    row(
+        "newer failure",
+        Resolved,
+        |w| {
+            let _ = w.fail("b");
+        },
+        Open,
+        &[],
+    );
+    row(
+        "claim withdrawn",
+        Resolved,
+        |w| {
+            let _ = w.run(Command::WithdrawClaim);
+        },
+        InProgress,
+        &[],
+    );
+    row("deleted", Resolved, |w| verdict(w, Verdict::WorkloadDeleted), Retired, &[]);
+    row("unreachable", Resolved, |w| verdict(w, Verdict::Unreachable), Resolved, &[]);
+    row("inconclusive", Resolved, |w| verdict(w, Verdict::Inconclusive), Resolved, &[]);
+    row(
+        "out of scope",
+        Open,
+        |w| {
+            let _ = w.run(Command::LeaveScope);
+        },
+        Retired,
+        &[],
+    );
+    row(
+        "out of scope, in progress",
+        InProgress,
+        |w| {
+            let _ = w.run(Command::LeaveScope);
+        },
+        Retired,
+        &[],
+    );
+    row(
+        "out of scope, resolved",
+        Resolved,
+        |w| {
+            let _ = w.run(Command::LeaveScope);
+        },
+        Retired,
+        &[],
+    );
+    row(
+        "control withdrawn",
+        Resolved,
+        |w| {
+            let _ = w.observe(1, Observation::Withdrawn);
+        },
+        Retired,
+        &[],
+    );
+    row(
+        "new version fails",
+        Resolved,
+        |w| {
+            let _ = w.observe(2, failing("a"));
+        },
+        Open,
+        &[],
+    );
+    let version = |w: &mut World| {
+        let _ = w.observe(2, Observation::Pass);
+    };
+    row("new version passes", Resolved, version, Resolved, &[RetestCause::ControlChanged]);
+    row(
+        "detected again",
+        Verified,
+        |w| {
+            let _ = w.fail("a");
+        },
+        Open,
+        &[],
+    );
+    row(
+        "recreated and failing",
+        Retired,
+        |w| {
+            let _ = w.fail("a");
+        },
+        Open,
+        &[],
+    );
+    let requested = |w: &mut World| {
+        w.run(Command::RequestRetest(RetestCause::User)).unwrap();
+        verdict(w, Verdict::StillFailing);
+    };
+    row("a requested retest fails", Verified, requested, Open, &[RetestCause::User]);
+    row("a requested retest fails later", Retired, requested, Open, &[RetestCause::User]);
+    row(
+        "subject gone later",
+        Verified,
+        |w| {
+            let _ = w.observe(1, Observation::Gone);
+        },
+        Verified,
+        &[],
+    );
+}
+
+#[test]
+fn deleting_verifies_only_where_deletion_is_the_fix() {
+    let mut world = World::at(Status::Resolved);
+    world.on_deletion = OnDeletion::Fixes;
+    world.dispatch();
+    world.answer(Verdict::WorkloadDeleted).unwrap();
+    assert_eq!(world.status(), Status::Verified);
+}
+
+#[test]
+fn the_same_identity_reopens_the_same_record_and_counts() {
+    let mut world = World::at(Status::Verified);
+    let id = world.finding.as_ref().unwrap().id;
+    world.fail("a");
+    world.claim_and_answer(Verdict::Fixed);
+    world.fail("a");
+    let finding = world.finding.unwrap();
+    assert_eq!((finding.id, finding.reopened, finding.status), (id, 2, Status::Open));
+    assert_eq!((finding.verified_at, finding.reach), (None, None));
+}
+
+#[test]
+fn a_verdict_older_than_an_observation_orders_another_retest() {
+    let mut world = World::at(Status::Resolved);
+    world.dispatch();
+    world.observe(1, Observation::Pass);
+    world.answer(Verdict::Fixed).unwrap();
+    assert_eq!((world.status(), world.causes.as_slice()), (Status::Resolved, [RetestCause::StaleVerdict].as_slice()));
+    world.dispatch();
+    world.answer(Verdict::Fixed).unwrap();
+    assert_eq!(world.status(), Status::Verified);
+}
+
+#[test]
+fn a_verdict_counts_for_its_own_order_only() {
+    let lies: [(&str, fn(&mut Testimony), Refused); 6] = [
+        ("nonce", |t| t.nonce = Nonce::from_bytes([0xee; 16]), Refused::NotOutstanding),
+        ("retest", |t| t.retest = RetestId::from_bytes([0xee; 16]), Refused::NotOutstanding),
+        ("cluster", |t| t.cluster = ClusterId::from_bytes([2; 16]), Refused::OtherSubject),
+        ("finding", |t| t.finding = FindingId::from_bytes([2; 16]), Refused::OtherSubject),
+        ("resource", |t| t.resource.name = "api".into(), Refused::OtherSubject),
+        ("version", |t| t.control_version = 9, Refused::OtherSubject),
+    ];
+    for (what, lie, refused) in lies {
+        let mut world = World::at(Status::Resolved);
+        world.dispatch();
+        assert_eq!(world.answer_with(Verdict::Fixed, lie), Err(refused), "{what}");
+        assert_eq!(world.status(), Status::Resolved);
+    }
+    let mut world = World::at(Status::Resolved);
+    world.dispatch();
+    world.run(Command::WithdrawClaim).unwrap();
+    assert_eq!(world.answer(Verdict::Fixed), Err(Refused::NotOutstanding));
+}
+
+#[test]
+fn an_agent_alone_cannot_take_a_namespace_out_of_scope() {
+    let mut world = World::at(Status::Resolved);
+    world.dispatch();
+    world.answer(Verdict::NamespaceOutOfScope).unwrap();
+    assert_eq!(world.status(), Status::Resolved);
+    world.in_scope = false;
+    world.answer(Verdict::NamespaceOutOfScope).unwrap();
+    assert_eq!(world.finding.unwrap().retired_reason, Some(RetiredReason::OutOfScope));
+}
+
+#[test]
+fn what_lies_out_of_scope_is_kept_retired_and_retested_on_its_return() {
+    let mut world = World::new();
+    world.in_scope = false;
+    world.fail("a");
+    assert_eq!(world.status(), Status::Retired);
+    assert!(!world.fail("a"), "a repeat writes nothing");
+    world.fail("b");
+    assert_eq!(world.status(), Status::Retired);
+    world.in_scope = true;
+    world.run(Command::ReturnToScope).unwrap();
+    world.dispatch();
+    world.answer(Verdict::StillFailing).unwrap();
+    assert_eq!(world.status(), Status::Open);
+}
+
+#[test]
+fn the_agent_having_another_version_asks_again_with_that_one() {
+    let mut world = World::at(Status::Resolved);
+    world.dispatch();
+    world.answer_with(Verdict::ControlChanged, |testimony| testimony.control_version = 2).unwrap();
+    let finding = world.finding.as_ref().unwrap();
+    assert_eq!((finding.status, finding.control_version), (Status::Resolved, 2));
+    assert!(finding.unverified.is_some());
+    assert_eq!(world.causes, [RetestCause::ControlChanged]);
+}
+
+#[test]
+fn still_there_writes_nothing() {
+    let mut world = World::at(Status::Open);
+    assert!(!world.fail("a"));
+    assert!(world.fail("b"));
+    assert_eq!(world.events, ["finding-changed"]);
+}
+
+#[test]
+fn a_repeat_of_what_was_known_before_the_claim_refutes_nothing() {
+    let mut world = World::at(Status::Resolved);
+    assert!(!world.fail("a"));
+    assert_eq!(world.status(), Status::Resolved);
+}
+
+#[test]
+fn a_claim_that_nobody_made_cannot_be_withdrawn() {
+    let mut world = World::at(Status::Open);
+    world.observe(1, Observation::Pass);
+    assert_eq!(world.run(Command::WithdrawClaim), Err(Refused::NothingClaimed));
+}
+
+#[test]
+fn a_calibration_moves_the_severity_and_back() {
+    let mut world = World::at(Status::Open);
+    let severity = |world: &World| world.finding.as_ref().unwrap().severity();
+    let calibrate = |severity| Command::Recalibrate { severity, cause: "systemic", detail: &Value::Null };
+    assert!(world.run(calibrate(Some(Severity::Critical))).unwrap());
+    assert!(!world.run(calibrate(Some(Severity::Critical))).unwrap());
+    assert_eq!(severity(&world), Severity::Critical);
+    assert!(world.run(calibrate(None)).unwrap());
+    assert_eq!((severity(&world), world.events.len()), (Severity::High, 2));
+}
+
+/// Every status that a finding may have while it is not closed.
+const ACTIVE: [Status; 3] = [Status::Open, Status::InProgress, Status::Resolved];
+
+fn never_closes(step: impl Fn(&mut World)) {
+    for status in ACTIVE {
+        let mut world = World::at(status);
+        step(&mut world);
+        assert!(world.status().is_active(), "{status} became {}", world.status());
+    }
+}
+
+#[test]
+fn a_permission_lost_never_closes() {
+    never_closes(|world| {
+        world.observe(1, Observation::Unknown { reason: "403".into() });
+        world.dispatch();
+        let _ = world.answer(Verdict::Inconclusive);
+    });
+}
+
+#[test]
+fn an_agent_that_no_longer_repeats_it_never_closes() {
+    never_closes(|world| {
+        let _ = world.run(Command::NotRepeated);
+    });
+}
+
+#[test]
+fn a_rule_deleted_or_downgraded_never_closes_what_is_open() {
+    for status in [Status::Open, Status::InProgress] {
+        let mut world = World::at(status);
+        world.observe(1, Observation::Withdrawn);
+        world.observe(0, Observation::Unknown { reason: "older rules".into() });
+        assert_eq!(world.status(), status);
+    }
+}
+
+#[test]
+fn stale_state_replayed_after_a_reconnect_never_closes() {
+    never_closes(|world| {
+        for _ in 0..3 {
+            world.fail("a");
+            let _ = world.run(Command::NotRepeated);
+        }
+    });
+}
+
+#[test]
+fn an_agent_that_never_answers_never_closes() {
+    never_closes(|world| {
+        if let Some(retest) = world.finding.as_ref().unwrap().retest {
+            world.run(Command::NoAnswer { retest, attempts: 7 }).unwrap();
+            assert_eq!(world.finding.as_ref().unwrap().unverified.as_deref(), Some("the agent did not answer in time"));
+        }
+    });
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Fail(u8, u8),
+    Pass,
+    Gone,
+    Unknown,
+    Withdrawn,
+    NotRepeated,
+    Start,
+    Claim,
+    WithdrawClaim,
+    LeaveScope,
+    ReturnToScope,
+    Retest,
+    Dispatch,
+    Answer(Verdict),
+}
+
+fn statements() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        (0u8..3, 1u8..3).prop_map(|(place, version)| Move::Fail(place, version)),
+        Just(Move::Pass),
+        Just(Move::Gone),
+        Just(Move::Unknown),
+        Just(Move::Withdrawn),
+    ]
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    prop_oneof![
+        5 => statements(),
+        1 => Just(Move::NotRepeated),
+        1 => Just(Move::Start),
+        1 => Just(Move::Claim),
+        1 => Just(Move::WithdrawClaim),
+        1 => Just(Move::LeaveScope),
+        1 => Just(Move::ReturnToScope),
+        1 => Just(Move::Retest),
+        1 => Just(Move::Dispatch),
+        1 => proptest::sample::select(Verdict::ALL).prop_map(Move::Answer),
+    ]
+}
+
+fn play(world: &mut World, step: &Move) {
+    let _ = match step {
+        Move::Fail(place, version) => Ok(world.observe(u32::from(*version), failing(&place.to_string()))),
+        Move::Pass => Ok(world.observe(1, Observation::Pass)),
+        Move::Gone => Ok(world.observe(1, Observation::Gone)),
+        Move::Unknown => Ok(world.observe(1, Observation::Unknown { reason: "403".into() })),
+        Move::Withdrawn => Ok(world.observe(1, Observation::Withdrawn)),
+        _ if world.finding.is_none() => Ok(false),
+        Move::NotRepeated => world.run(Command::NotRepeated),
+        Move::Start => world.run(Command::Start),
+        Move::Claim => world.claim(),
+        Move::WithdrawClaim => world.run(Command::WithdrawClaim),
+        Move::LeaveScope => {
+            world.in_scope = false;
+            world.run(Command::LeaveScope)
+        }
+        Move::ReturnToScope => {
+            world.in_scope = true;
+            world.run(Command::ReturnToScope)
+        }
+        Move::Retest => world.run(Command::RequestRetest(RetestCause::User)),
+        Move::Dispatch => {
+            world.dispatch();
+            Ok(false)
+        }
+        Move::Answer(verdict) => world.answer(*verdict),
+    };
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn only_a_proving_verdict_ever_verifies(steps in prop::collection::vec(moves(), 1..60), fixes: bool) {
+        let mut world = World::new();
+        world.on_deletion = if fixes { OnDeletion::Fixes } else { OnDeletion::Retires };
+        for step in &steps {
+            let before = world.finding.as_ref().map(|finding| finding.status);
+            play(&mut world, step);
+            let after = world.finding.as_ref().map(|finding| finding.status);
+            if after == Some(Status::Verified) && before != after {
+                let proves = matches!(step, Move::Answer(Verdict::Fixed))
+                    || fixes && matches!(step, Move::Answer(Verdict::WorkloadDeleted));
+                prop_assert!(proves && before == Some(Status::Resolved), "{before:?} by {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_closes_on_what_could_not_be_looked_at(steps in prop::collection::vec(moves(), 1..60)) {
+        let mut world = World::new();
+        for step in &steps {
+            let before = world.finding.as_ref().map(|finding| finding.status);
+            play(&mut world, step);
+            let blind = matches!(
+                step,
+                Move::Unknown | Move::NotRepeated | Move::Answer(Verdict::Unreachable | Verdict::Inconclusive)
+            );
+            if blind && !matches!(step, Move::Answer(_)) {
+                prop_assert_eq!(before, world.finding.as_ref().map(|finding| finding.status));
+            } else if blind && before.is_some_and(Status::is_active) {
+                prop_assert!(world.status().is_active());
+            }
+        }
+    }
+
+    #[test]
+    fn a_resolved_finding_always_has_its_retest(steps in prop::collection::vec(moves(), 1..60)) {
+        let mut world = World::new();
+        for step in &steps {
+            play(&mut world, step);
+            if let Some(finding) = &world.finding {
+                prop_assert!(finding.status != Status::Resolved || finding.retest.is_some(), "{step:?}");
+                prop_assert_eq!(finding.status == Status::Verified, finding.verified_at.is_some(), "{:?}", step);
+                prop_assert_eq!(finding.status == Status::Retired, finding.retired_reason.is_some(), "{:?}", step);
+            }
+        }
+    }
+
+    #[test]
+    fn a_statement_said_twice_is_said_once(steps in prop::collection::vec(moves(), 0..40), last in statements()) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| play(&mut world, step));
+        play(&mut world, &last);
+        let (after, events) = (world.finding.clone(), world.events.len());
+        play(&mut world, &last);
+        prop_assert_eq!(&world.finding, &after);
+        prop_assert_eq!(world.events.len(), events);
+    }
+}

@@ -1,0 +1,381 @@
+//! What every engine must do the same: one suite, run on a SQLite file always and on PostgreSQL where there is one.
+//!
+//! PostgreSQL is taken from `HOLDFAST_TEST_POSTGRES` (an address whose user may create databases) or started from Debian's
+//! package in a folder of its own. `HOLDFAST_REQUIRE=postgres` makes its absence a failure.
+
+use holdfast_model::*;
+use holdfast_record::{Entry, Finding, RetestCause};
+use holdfast_store::finding::Written;
+use holdfast_store::*;
+use serde_json::json;
+
+mod postgres;
+
+#[tokio::test]
+async fn sqlite_keeps_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = format!("sqlite:{}", folder.path().join("record.db").display());
+    conform(&address).await;
+}
+
+#[tokio::test]
+async fn postgres_keeps_the_record() {
+    let server = match postgres::Server::start() {
+        Ok(server) => server,
+        Err(reason) => {
+            let required =
+                std::env::var("HOLDFAST_REQUIRE").is_ok_and(|tiers| tiers.split(',').any(|t| t == "postgres"));
+            assert!(!required, "PostgreSQL is required: {reason}");
+            return println!("skipped: no PostgreSQL: {reason}");
+        }
+    };
+    conform(&server.address).await;
+}
+
+async fn conform(address: &str) {
+    let store = Store::open(address).await.unwrap();
+    clusters_and_credentials(&store).await;
+    tokens_count_their_uses(&store).await;
+    findings_come_back_as_they_went(&store).await;
+    pages_show_everything_once(&store).await;
+    counts_and_patterns_follow(&store).await;
+    events_are_sequenced_once(&store).await;
+    retests_and_receipts(&store).await;
+    surroundings(&store).await;
+    what_is_not_committed_never_was(&store).await;
+    store.close().await;
+    let again = Store::open(address).await.unwrap();
+    assert_eq!(again.clusters().await.unwrap().len(), 2, "a restart finds everything");
+    again.close().await;
+}
+
+fn cluster(number: u8) -> ClusterId {
+    ClusterId::from_bytes([number; 16])
+}
+
+fn finding(number: u8, name: &str) -> Finding {
+    let key = FindingKey {
+        cluster: cluster(number),
+        resource: Resource::namespaced("apps", "Deployment", "shop", name),
+        control: ControlId::known("workload.privileged"),
+    };
+    Finding {
+        id: key.finding_id(),
+        pattern: key.pattern_id(),
+        key,
+        status: Status::Open,
+        base_severity: Severity::High,
+        calibration: None,
+        control_version: 1,
+        locations: vec![Location::field("spec", "a\0b").in_container("web")],
+        origin: Origin { owner: Some("team-a".into()), ..Origin::default() },
+        read: Read { uid: "u".into(), resource_version: "1".into(), hash: vec![1; 32] },
+        statement: Some([7; 16]),
+        observed: 1,
+        opened_at: 1,
+        first_seen_at: 1,
+        changed_at: 1,
+        status_at: 1,
+        resolved_at: None,
+        claimed_by: None,
+        verified_at: None,
+        reach: None,
+        retired_at: None,
+        retired_reason: None,
+        reopened: 0,
+        refuted: 0,
+        current: true,
+        unverified: None,
+        unjudged: None,
+        retest: None,
+    }
+}
+
+async fn write(store: &Store, before: Option<(Status, Severity)>, findings: &[Finding]) {
+    let mut tx = store.begin().await.unwrap();
+    let written: Vec<_> = findings.iter().map(|after| Written { before, after }).collect();
+    tx.write_findings(&written).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn clusters_and_credentials(store: &Store) {
+    let mut tx = store.begin().await.unwrap();
+    tx.add_cluster(&Cluster::new(cluster(1), "prod", 5)).await.unwrap();
+    tx.add_cluster(&Cluster::new(cluster(2), "stage\0", 6)).await.unwrap();
+    let said = Connected {
+        fingerprint: "uid-1".into(),
+        server_version: "v1.34".into(),
+        agent_version: "0.1".into(),
+        controls: vec!["workload.privileged@1".into()],
+        clock_offset: -3,
+    };
+    assert_eq!(tx.start_epoch(cluster(1), &said, 10).await.unwrap(), 1);
+    tx.set_applied(cluster(1), 1, 4, 11).await.unwrap();
+    assert!(tx.set_applied(cluster(1), 9, 5, 11).await.is_err(), "another epoch's batch is no write");
+    tx.commit().await.unwrap();
+
+    let known = store.cluster_by_fingerprint("uid-1").await.unwrap().unwrap();
+    assert_eq!((known.epoch, known.sequence, known.clock_offset), (1, 4, Some(-3)));
+    assert_eq!(known.controls, said.controls);
+    let names: Vec<_> = store.clusters().await.unwrap().into_iter().map(|cluster| cluster.name).collect();
+    assert_eq!(names, ["prod", "stage\0"]);
+}
+
+async fn tokens_count_their_uses(store: &Store) {
+    let token = StoredJoinToken {
+        id: JoinTokenId::from_bytes([3; 16]),
+        cluster: cluster(1),
+        secret_hash: [1; 32],
+        created_at: 1,
+        expires_at: 100,
+        uses: 1,
+        used: 0,
+        revoked_at: None,
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.add_join_token(&token).await.unwrap();
+    tx.add_enrolment(&token, &[5; 32], 2).await.unwrap();
+    assert_eq!(tx.enrolment(token.id, &[5; 32]).await.unwrap(), Some(cluster(1)));
+    assert!(tx.add_enrolment(&token, &[6; 32], 2).await.is_err(), "its one use is gone");
+    drop(tx);
+    assert!(store.join_tokens(cluster(1)).await.unwrap().is_empty(), "dropped without a commit");
+
+    let api = ApiToken {
+        id: "t1".into(),
+        name: "ci".into(),
+        secret_hash: [2; 32],
+        role: "admin".into(),
+        created_at: 1,
+        expires_at: None,
+        last_used_at: None,
+        revoked_at: None,
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.add_api_token(&api).await.unwrap();
+    assert!(tx.revoke_api_token("t1", 9).await.unwrap());
+    assert!(!tx.revoke_api_token("t1", 10).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.api_token("t1").await.unwrap().unwrap().revoked_at, Some(9));
+    assert_eq!(store.api_tokens().await.unwrap().len(), 1);
+}
+
+async fn findings_come_back_as_they_went(store: &Store) {
+    let mut known = finding(1, "we\0b");
+    write(store, None, std::slice::from_ref(&known)).await;
+    assert_eq!(store.finding(known.id).await.unwrap().as_ref(), Some(&known));
+    known.status = Status::Resolved;
+    known.statement = None;
+    known.retest = Some(RetestId::from_bytes([4; 16]));
+    known.claimed_by = Some(Actor::User("u".into()));
+    known.unverified = Some("no answer".into());
+    write(store, Some((Status::Open, Severity::High)), std::slice::from_ref(&known)).await;
+    assert_eq!(store.finding(known.id).await.unwrap(), Some(known.clone()));
+    assert!(store.statements(cluster(1)).await.unwrap().is_empty());
+
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.findings_by_id(cluster(1), &[known.id]).await.unwrap(), std::slice::from_ref(&known));
+    assert!(tx.findings_by_id(cluster(2), &[known.id]).await.unwrap().is_empty(), "another cluster's id finds nothing");
+    assert_eq!(tx.findings_in(cluster(1), "shop").await.unwrap().len(), 1);
+    assert!(tx.failing_in_bucket(cluster(1), known.id.as_bytes()[0]).await.unwrap().is_empty());
+}
+
+async fn pages_show_everything_once(store: &Store) {
+    let mut many: Vec<_> = (0..700).map(|i| finding(2, &format!("app-{i:03}"))).collect();
+    for (i, finding) in many.iter_mut().enumerate() {
+        finding.base_severity = Severity::ALL[i % 5];
+        finding.changed_at = i as i64 % 7;
+    }
+    write(store, None, &many).await;
+    let filter = FindingFilter { clusters: vec![cluster(2)], ..FindingFilter::default() };
+    for sort in [Sort::Severity, Sort::Changed] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.findings(&filter, sort, after, 90).await.unwrap();
+            seen.extend(page.findings.into_iter().map(|finding| finding.id));
+            let Some(next) = page.next else { break };
+            after = Some(next.to_string().parse().unwrap());
+        }
+        let unique: std::collections::HashSet<_> = seen.iter().collect();
+        assert_eq!((seen.len(), unique.len()), (700, 700));
+    }
+    let found = |filter: FindingFilter| async move { store.count_findings(&filter).await.unwrap() };
+    let base = || FindingFilter { clusters: vec![cluster(2)], ..FindingFilter::default() };
+    assert_eq!(found(FindingFilter { severities: vec![Severity::Critical], ..base() }).await, 140);
+    assert_eq!(found(FindingFilter { text: Some("APP-01".into()), ..base() }).await, 10);
+    assert_eq!(found(FindingFilter { text: Some("app_01".into()), ..base() }).await, 0);
+    assert_eq!(found(FindingFilter { archetype: Some(Archetype::Workload), ..base() }).await, 700);
+    assert_eq!(found(FindingFilter { archetype: Some(Archetype::Rbac), ..base() }).await, 0);
+    assert_eq!(found(FindingFilter { owner: Some("team-a".into()), ..base() }).await, 700);
+    assert_eq!(found(FindingFilter { statuses: vec![Status::Retired], ..base() }).await, 0);
+    assert_eq!(found(FindingFilter { unverified: Some(true), ..FindingFilter::default() }).await, 1);
+    assert_eq!(found(FindingFilter { pattern: Some(many[0].pattern), ..base() }).await, 1);
+}
+
+async fn counts_and_patterns_follow(store: &Store) {
+    let total: u64 = store.counts().await.unwrap().iter().map(|count| count.findings).sum();
+    assert_eq!(total, 701);
+    let (mut here, there) = (finding(1, "both"), finding(2, "both"));
+    write(store, None, &[here.clone(), there]).await;
+    let pattern = store.pattern(here.pattern).await.unwrap().unwrap();
+    assert_eq!((pattern.active, pattern.band), (2, Band::Isolated));
+    let top = store.patterns(&PatternFilter { active_at_least: 2, ..PatternFilter::default() }, 10).await.unwrap();
+    assert_eq!(top, std::slice::from_ref(&pattern));
+
+    here.status = Status::Verified;
+    write(store, Some((Status::Open, Severity::High)), std::slice::from_ref(&here)).await;
+    let mut tx = store.begin().await.unwrap();
+    let changed = tx.lock_changed_patterns(10_000).await.unwrap();
+    let mut pattern = changed.into_iter().find(|changed| changed.id == pattern.id).unwrap();
+    assert_eq!(pattern.active, 1);
+    pattern.band = Band::Several;
+    pattern.state = Some("{}".into());
+    tx.put_band(&pattern).await.unwrap();
+    assert!(tx.lock_changed_patterns(10_000).await.unwrap().iter().all(|changed| changed.id != pattern.id));
+    assert_eq!(tx.findings_of_pattern(pattern.id).await.unwrap().len(), 2);
+    tx.commit().await.unwrap();
+    assert_eq!(store.pattern(pattern.id).await.unwrap(), Some(pattern));
+    let verified = store.counts().await.unwrap().into_iter().find(|count| count.status == Status::Verified).unwrap();
+    assert_eq!((verified.cluster, verified.findings), (cluster(1), 1));
+}
+
+fn entry(number: u32, finding: Option<FindingId>) -> Entry {
+    let activity = Activity {
+        at: 1_000,
+        actor: Actor::Holdfast("test".into()),
+        event: format!("event-{number}"),
+        cluster: finding.map(|_| cluster(1)),
+        finding,
+        cause: "a\0b".into(),
+        detail: json!({ "number": number }),
+    };
+    Entry::of(activity).unwrap()
+}
+
+async fn events_are_sequenced_once(store: &Store) {
+    let id = finding(1, "both").id;
+    let entries: Vec<_> = (0..100).map(|i| entry(i, (i % 2 == 0).then_some(id))).collect();
+    let mut tx = store.begin().await.unwrap();
+    let ids = tx.add_events(&entries).await.unwrap();
+    assert!(ids.is_sorted());
+    let waiting = tx.unsequenced_events(60).await.unwrap();
+    assert_eq!(waiting.len(), 60);
+    let first: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
+    assert_eq!(first, ids[..60]);
+    tx.sequence_events(0, &first).await.unwrap();
+    assert_eq!(tx.log_size().await.unwrap(), 60);
+    assert_eq!(tx.unsequenced_events(100).await.unwrap().len(), 40);
+    tx.commit().await.unwrap();
+
+    let event = store.event(ids[3]).await.unwrap().unwrap();
+    assert_eq!((event.log_index, event.leaf), (Some(3), entries[3].leaf));
+    assert_eq!(event.activity.as_ref(), Some(&entries[3].activity));
+    assert_eq!(event.body.as_ref(), Some(&entries[3].body));
+    let filter = EventFilter { finding: Some(id), before: Some(ids[50]), ..EventFilter::default() };
+    assert_eq!(store.events(&filter, 1000).await.unwrap().len(), 25);
+    assert_eq!(store.events_from(58, 10).await.unwrap().len(), 2);
+    assert_eq!(store.log_size().await.unwrap(), 60);
+}
+
+async fn retests_and_receipts(store: &Store) {
+    let retest = Retest {
+        id: RetestId::from_bytes([9; 16]),
+        cluster: cluster(1),
+        finding: finding(1, "both").id,
+        cause: RetestCause::Claim,
+        state: RetestState::Waiting,
+        requested_at: 5,
+        due_at: 5,
+        attempts: 0,
+        nonce: None,
+        observed: 0,
+        sent_at: None,
+        answered_at: None,
+        verdict: None,
+        reason: None,
+        reach: None,
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.write_retests(std::slice::from_ref(&retest)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.due_retests(cluster(1), 5, 10).await.unwrap(), std::slice::from_ref(&retest));
+    assert!(store.due_retests(cluster(1), 4, 10).await.unwrap().is_empty());
+    assert_eq!(store.next_retest_due(cluster(1)).await.unwrap(), Some(5));
+
+    let sent = Retest {
+        state: RetestState::Sent,
+        attempts: 1,
+        nonce: Some(Nonce::from_bytes([2; 16])),
+        due_at: 50,
+        sent_at: Some(6),
+        ..retest.clone()
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.write_retests(std::slice::from_ref(&sent)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.retests_out(cluster(1), 6).await.unwrap(), 1);
+    assert_eq!(store.retest(retest.id).await.unwrap(), Some(sent.clone()));
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.requeue_retests(cluster(1), 7).await.unwrap(), 1);
+    let answered = Retest { state: RetestState::Answered, verdict: Some(Verdict::Fixed), ..sent };
+    tx.write_retests(std::slice::from_ref(&answered)).await.unwrap();
+    tx.end_retests(cluster(1), &[retest.id]).await.unwrap();
+    let events = tx.add_events(&[entry(500, None)]).await.unwrap();
+    let receipt = StoredReceipt {
+        cluster: cluster(1),
+        retest: retest.id,
+        finding: retest.finding,
+        testimony: "{}".into(),
+        agent_signature: vec![1],
+        agent_certificate: vec![2],
+        recorded_at: 8,
+        event: events[0],
+        receipt: None,
+    };
+    tx.add_receipt(&receipt).await.unwrap();
+    assert!(tx.receipts_to_sign(10).await.unwrap().is_empty(), "its event has no place in the log yet");
+    let size = tx.log_size().await.unwrap();
+    tx.sequence_events(size, &events).await.unwrap();
+    assert_eq!(tx.receipts_to_sign(10).await.unwrap()[0].1, size);
+    tx.put_receipt(cluster(1), retest.id, "signed").await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(store.retests(retest.finding, 5).await.unwrap(), [answered], "what was answered does not end");
+    assert_eq!(store.receipt(retest.id).await.unwrap().unwrap().receipt.as_deref(), Some("signed"));
+}
+
+async fn surroundings(store: &Store) {
+    let seen = |state| Coverage { subject: "pods".into(), state, reason: "r\0".into(), since: 3 };
+    let proposal =
+        |value: &str| ScopeProposal { namespace: "shop".into(), label: "l".into(), value: value.into(), since: 1 };
+    let mut tx = store.begin().await.unwrap();
+    tx.put_coverage(cluster(1), &[seen(CoverageState::Starting)]).await.unwrap();
+    tx.put_coverage(cluster(1), &[seen(CoverageState::Forbidden)]).await.unwrap();
+    tx.put_scope_proposal(cluster(1), &proposal("out")).await.unwrap();
+    tx.set_excluded_namespaces(cluster(1), &["a".into(), "b".into()], 1).await.unwrap();
+    tx.set_excluded_namespaces(cluster(1), &["b".into()], 2).await.unwrap();
+    tx.put_setting("policy", "1", 1).await.unwrap();
+    tx.put_setting("policy", "2", 2).await.unwrap();
+    tx.put_log_tile(&LogTile { level: 0, number: 1, hashes: vec![1; 64] }).await.unwrap();
+    let head = LogHead { size: 3, root: [1; 32], at: 2, signed: "s".into(), signature: vec![1], certificate: vec![2] };
+    tx.add_log_head(&head).await.unwrap();
+    tx.commit().await.unwrap();
+    let coverage = store.coverage(Some(cluster(1))).await.unwrap();
+    assert_eq!((coverage.len(), &coverage[0].coverage), (1, &seen(CoverageState::Forbidden)));
+    assert_eq!(store.scope_proposals(cluster(1)).await.unwrap(), [proposal("out")]);
+    assert_eq!(store.excluded_namespaces(cluster(1)).await.unwrap(), ["b"]);
+    assert_eq!(store.setting("policy").await.unwrap().as_deref(), Some("2"));
+    assert_eq!(store.log_head().await.unwrap(), Some(head));
+    assert_eq!(store.log_tiles(0, 0, 9).await.unwrap().len(), 1);
+    let mut tx = store.begin().await.unwrap();
+    tx.put_scope_proposal(cluster(1), &proposal("")).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(store.scope_proposals(cluster(1)).await.unwrap().is_empty());
+}
+
+async fn what_is_not_committed_never_was(store: &Store) {
+    let lost = finding(1, "lost");
+    let mut tx = store.begin().await.unwrap();
+    tx.write_findings(&[Written { before: None, after: &lost }]).await.unwrap();
+    drop(tx);
+    assert!(store.finding(lost.id).await.unwrap().is_none());
+    assert!(store.pattern(lost.pattern).await.unwrap().is_none());
+}
