@@ -268,6 +268,7 @@ impl<'c> Change<'c> {
         self.finding.status = Status::Retired;
         self.finding.retired_at = Some(self.context.now);
         self.finding.retired_reason = Some(reason);
+        (self.finding.verified_at, self.finding.reach) = (None, None);
         self.finding.unverified = None;
         self.end_retest();
         self.event("finding-retired", why, json!({ "from": from.word(), "reason": reason.word() }));
