@@ -132,19 +132,20 @@ impl Engine {
         waited >= wait || (!self.synced && self.has_seen_everything(now))
     }
 
-    /// Judges what the events since the last call have touched.
-    pub fn settle(&mut self, now: UnixMillis) {
+    /// Judges what the events since the last call have touched, and answers how many subjects that were.
+    pub fn settle(&mut self, now: UnixMillis) -> usize {
         if !self.synced && self.has_seen_everything(now) {
             self.synced = true;
             self.again.extend(self.ledger.subjects().cloned());
         }
         let mut touched = self.inventory.take_touched();
         touched.extend(self.again.drain(..));
-        for subject in touched {
-            if let Some(report) = self.judge(&subject) {
+        for subject in &touched {
+            if let Some(report) = self.judge(subject) {
                 self.outbox.owe(report);
             }
         }
+        touched.len()
     }
 
     /// A new session with the aggregator. Answers the ledger's root, or none while the first lists are under way.
@@ -313,14 +314,23 @@ impl Engine {
 
     fn judge(&mut self, subject: &Arc<Resource>) -> Option<Report> {
         match self.evaluate(subject) {
+            // The object is deleted, and what it made is not yet: nothing of that speaks for it, unless it fails still.
+            Some(judgement) if self.deleted.contains_key(&**subject) => {
+                match judgement.outcomes.is_empty() && self.synced {
+                    true => self.end(subject),
+                    false => self.ledger.diff(subject, &judgement, Speak::FailuresOnly),
+                }
+            }
             Some(judgement) => self.ledger.diff(subject, &judgement, self.speak(subject)),
             None if !self.synced => None,
-            None if self.is_gone(subject) => {
-                self.deleted.remove(subject);
-                self.ledger.gone(subject)
-            }
+            None if self.is_gone(subject) => self.end(subject),
             None => self.ledger.unknown(subject, "it is no longer seen, and not seen deleted"),
         }
+    }
+
+    fn end(&mut self, subject: &Resource) -> Option<Report> {
+        self.deleted.remove(subject);
+        self.ledger.gone(subject)
     }
 
     /// The inventory's judgement; a pass that rests on a kind which is not seen now is none.

@@ -98,23 +98,18 @@ pub async fn run(
                 }
                 let now = clock::now();
                 waiting.drain(..).for_each(|event| engine.apply(event, now));
-                let more = !events.is_empty() || !engine.is_synced();
-                if more && !engine.is_due(settled_at.elapsed(), now) {
-                    continue;
-                }
             }
             command = commands.recv() => match command {
                 Some(command) => obey(&mut engine, command, &mut pull),
                 None => return,
             },
-            _ = tick.tick() => {
-                if !engine.is_due(settled_at.elapsed(), clock::now()) {
-                    continue;
-                }
-            }
+            _ = tick.tick() => {}
         }
-        engine.settle(clock::now());
-        settled_at = Instant::now();
+        // A command must not make the first lists be judged subject by subject; a single event is judged at once.
+        if engine.is_due(settled_at.elapsed(), clock::now()) || (engine.is_synced() && events.is_empty()) {
+            settle(&mut engine);
+            settled_at = Instant::now();
+        }
         if pull.as_ref().is_some_and(|pull| !pull.is_closed())
             && let Some(draft) = engine.draft()
             && let Some(pull) = pull.take()
@@ -126,6 +121,14 @@ pub async fn run(
             reported_at = Instant::now();
             report(&engine, &progress);
         }
+    }
+}
+
+fn settle(engine: &mut Engine) {
+    let began = Instant::now();
+    let judged = engine.settle(clock::now());
+    if judged > 0 {
+        tracing::debug!(judged, micros = began.elapsed().as_micros(), "subjects judged");
     }
 }
 

@@ -300,3 +300,16 @@ async fn what_a_namespaces_label_asks_for_is_handed_on() {
     world.api.put("namespaces", shop(json!({})));
     world.until("its end", |record| record.proposals.iter().any(|p| p.namespace == "shop" && p.value.is_empty())).await;
 }
+
+#[tokio::test]
+async fn a_deleted_deployment_is_gone_before_what_it_made_is_collected() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    let mut replicas = deployment("web-1", false);
+    replicas["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid-web", "controller": true}]);
+    world.api.put("replicasets", replicas);
+    world.until("the finding", |record| fails(record, &web())).await;
+    world.until_synced().await;
+    world.api.delete("deployments", "shop", "web");
+    world.until("the deletion", |record| ended(record, &web()) == [Observation::Gone]).await;
+}
