@@ -223,7 +223,7 @@ fn number_like(body: &str) -> Result<Scalar<'_>, Declined> {
     // `128Mi`, `25%`, `10.0.0.0/8`, a hash: a letter that no form of number has makes it text.
     let foreign = |byte: u8| !byte.is_ascii_digit() && !b".eExXoOiInN+-".contains(&byte);
     let hexadecimal = |byte: u8| matches!(byte, b'a'..=b'f' | b'A'..=b'F');
-    let prefixed = body.starts_with('0');
+    let prefixed = body.starts_with('0') && body.as_bytes().get(1).is_some_and(|byte| b"xXoObB".contains(byte));
     let text = body.bytes().any(|byte| foreign(byte) && !(prefixed && hexadecimal(byte)));
     if text && body.is_ascii() && !body.contains([':', '_']) { Ok(Scalar::Text(body)) } else { Err(Declined) }
 }
@@ -618,6 +618,12 @@ mod tests {
         "bl: 0xfg",
         "bm: 1,000",
         "bn: 1 2",
+        "bo: 0a1f",
+        "bp: 0d",
+        "bq: 00f",
+        "br: 01e3c",
+        "bs: 0E5",
+        "bt: 0xag",
     ];
 
     /// Wherever the fast reader answers, it answers what the full parser answers.

@@ -1,13 +1,16 @@
 //! From facts to findings: the same inventory and the same controls that the agent uses, over what the files hold.
 //!
 //! Files are not a cluster. A kind that a control reads beside its subject may have objects elsewhere, so without
-//! `--complete` no kind counts as seen, and such a control answers "unknown": neither a pass nor a failure.
+//! `--complete` such a control answers "unknown": neither a pass nor a failure. Namespaces alone count as seen: what
+//! pod controls ask of them is which version of the Pod Security Standards to use, and the latest is the right answer for
+//! a manifest whose namespace the files do not hold.
 //! Two documents may define the same object, as overlays do: each is judged, the later ones in a layer of their own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
 use std::thread;
 
+use holdfast_controls::facts::namespace::NAMESPACE;
 use holdfast_controls::inventory::{Answer, ObjectKey};
 use holdfast_controls::{Inventory, Judgement, KINDS, Kind, Object};
 use holdfast_model::{CoverageState, Location, Resource};
@@ -53,9 +56,8 @@ impl Bench {
     pub fn judge(mut self, complete: bool, filter: &Filter, report: &mut Report) {
         report.judged = self.objects;
         for layer in &mut self.layers {
-            if complete {
-                KINDS.iter().for_each(|kind| layer.inventory.set_coverage(kind, CoverageState::Seen));
-            }
+            let seen = KINDS.iter().filter(|kind| complete || ***kind == NAMESPACE);
+            seen.for_each(|kind| layer.inventory.set_coverage(kind, CoverageState::Seen));
             let parts = layer.judge(filter);
             for part in parts {
                 report.findings.extend(part.findings);
@@ -105,7 +107,7 @@ impl Layer {
             match outcome.answer {
                 Answer::Pass => {}
                 // What would make a live workload unknown, as its Pods, has no part in whether a manifest is well.
-                Answer::Unknown(_) if control.reads.is_empty() => {}
+                Answer::Unknown(_) if self.shows(control.reads) => {}
                 Answer::Unknown(reason) => part.unknown.entry(control.id).or_insert((0, reason)).0 += 1,
                 Answer::Fail(locations) => {
                     let fields = self.placed(&resource, locations);
@@ -115,6 +117,10 @@ impl Layer {
                 }
             }
         }
+    }
+
+    fn shows(&self, kinds: &[&'static Kind]) -> bool {
+        kinds.iter().all(|kind| self.inventory.coverage(kind) == Some(CoverageState::Seen))
     }
 
     fn placed(&self, resource: &Resource, locations: Vec<Location>) -> Vec<(Place, Location)> {

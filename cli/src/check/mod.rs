@@ -36,7 +36,8 @@ use source::Source;
 /// Only objects of the kinds that controls read are judged; the rest is counted. Secrets are not read. Controls that
 /// depend on other objects (is there a NetworkPolicy, which account does the binding name) can't be judged from files, as
 /// those objects may be elsewhere: they are listed as unknown, never as passed or failed. With --complete, the files are
-/// taken for everything that a cluster has, and they are judged too.
+/// taken for everything that a cluster has, and they are judged too. Pods are judged by the latest Pod Security
+/// Standards, unless their Namespace is in the files and names a version.
 ///
 /// Ends with 1 when there is a finding at or above --fail-on; otherwise with 2 when something could not be evaluated;
 /// otherwise with 0.
