@@ -363,7 +363,8 @@ fn a_verdict_older_than_an_observation_orders_another_retest() {
 
 #[test]
 fn a_verdict_counts_for_its_own_order_only() {
-    let lies: [(&str, fn(&mut Testimony), Refused); 6] = [
+    type Lie = fn(&mut Testimony);
+    let lies: [(&str, Lie, Refused); 6] = [
         ("nonce", |t| t.nonce = Nonce::from_bytes([0xee; 16]), Refused::NotOutstanding),
         ("retest", |t| t.retest = RetestId::from_bytes([0xee; 16]), Refused::NotOutstanding),
         ("cluster", |t| t.cluster = ClusterId::from_bytes([2; 16]), Refused::OtherSubject),

@@ -3,6 +3,8 @@
 //! PostgreSQL is taken from `HOLDFAST_TEST_POSTGRES` (an address whose user may create databases) or started from Debian's
 //! package in a folder of its own. `HOLDFAST_REQUIRE=postgres` makes its absence a failure.
 
+#![allow(clippy::unwrap_used)] // clippy's own exception ends at the helpers of a test binary
+
 use holdfast_model::*;
 use holdfast_record::{Entry, Finding, RetestCause};
 use holdfast_store::finding::Written;
