@@ -5,7 +5,7 @@ use axum::extract::State;
 use holdfast_controls::catalog::Control;
 use holdfast_model::{Band, PatternId, Reading, Severity};
 use holdfast_record::Finding;
-use holdfast_store::{Cluster, FindingFilter, PatternFilter, Sort};
+use holdfast_store::{FindingFilter, PatternFilter, Sort};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +16,7 @@ use super::extract::{Id, MAX_LIMIT, Params, limit, text};
 use super::finding::{names, row};
 use super::problem::{ApiError, ApiResult, Problem};
 use super::view::{Page, Pattern, PatternRow, Time};
+use crate::fleet::Judges;
 
 /// What a token may read of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {
@@ -52,11 +53,11 @@ async fn list(State(state): State<AppState>, Params(query): Params<ListQuery>) -
     let more = patterns.len() > limit as usize;
     patterns.truncate(limit as usize);
     let next_cursor = patterns.last().filter(|_| more).map(|last| format!("{}.{}", last.active, last.id));
-    let clusters = state.store.clusters().await?;
+    let mut judges = Judges::load(&state.store).await?;
     let mut items = Vec::with_capacity(patterns.len());
     for pattern in &patterns {
         let worst = state.store.findings(&of(pattern.id), Sort::Severity, None, 1).await?.findings;
-        items.push(view(pattern, worst.first(), &clusters));
+        items.push(view(pattern, worst.first(), &mut judges));
     }
     Ok(Json(Page { items, next_cursor }))
 }
@@ -68,12 +69,12 @@ async fn list(State(state): State<AppState>, Params(query): Params<ListQuery>) -
 async fn get(State(state): State<AppState>, Id(id): Id<PatternId>) -> ApiResult<Json<Pattern>> {
     let pattern = state.store.pattern(id).await?.ok_or_else(|| ApiError::not_found("pattern", id))?;
     let findings = state.store.findings(&of(id), Sort::Severity, None, MAX_LIMIT).await?.findings;
-    let clusters = state.store.clusters().await?;
-    let names = names(&clusters);
+    let mut judges = Judges::load(&state.store).await?;
+    let names = names(&state.store.clusters().await?);
     let moved = findings.first().and_then(|worst| worst.calibration.as_ref());
     let text = |key: &str| moved.and_then(|moved| moved.detail.get(key)?.as_str().map(str::to_owned));
     Ok(Json(Pattern {
-        row: view(&pattern, findings.first(), &clusters),
+        row: view(&pattern, findings.first(), &mut judges),
         band_since: pattern.band_since.map(Time),
         rule: text("rule"),
         approver: text("approver"),
@@ -86,12 +87,13 @@ fn of(pattern: PatternId) -> FindingFilter {
     FindingFilter { pattern: Some(pattern), ..Default::default() }
 }
 
-fn view(pattern: &holdfast_store::Pattern, worst: Option<&Finding>, clusters: &[Cluster]) -> PatternRow {
+fn view(pattern: &holdfast_store::Pattern, worst: Option<&Finding>, judges: &mut Judges) -> PatternRow {
     let control = pattern.control.as_str();
     let known = Control::find(control);
     let base = worst.map(|finding| finding.base_severity).or(known.map(|control| control.severity));
     let base_severity = base.unwrap_or(Severity::Info);
-    let reading = Reading { clusters: count(pattern.active), judging: judging(control, clusters) };
+    let judging = judges.count(&pattern.control, &pattern.resource);
+    let reading = Reading { clusters: count(pattern.active), judging };
     PatternRow {
         id: pattern.id,
         resource: pattern.resource.clone().into(),
@@ -104,13 +106,6 @@ fn view(pattern: &holdfast_store::Pattern, worst: Option<&Finding>, clusters: &[
         share_percent: reading.share_percent(),
         band: pattern.band,
     }
-}
-
-/// How many clusters have an agent that evaluates this control, in whatever version.
-fn judging(control: &str, clusters: &[Cluster]) -> u32 {
-    let evaluates = |entry: &String| entry.split_once('@').is_some_and(|(id, _)| id == control);
-    let can = |cluster: &&Cluster| cluster.revoked_at.is_none() && cluster.controls.iter().any(evaluates);
-    count(clusters.iter().filter(can).count() as u64)
 }
 
 fn count(many: u64) -> u32 {
