@@ -1,5 +1,6 @@
 //! `holdfast-agent`: flags and environment to an agent's configuration; the library does the rest.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -109,7 +110,10 @@ fn config(run: Run) -> Result<AgentConfig> {
 
 fn start_log(run: &Run) -> Result<()> {
     let filter = EnvFilter::try_new(&run.log).with_context(|| format!("{:?} is no log filter", run.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     if run.log_json {
         log.json().init()
     } else {

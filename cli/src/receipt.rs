@@ -31,7 +31,7 @@ const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  holdfast receipt get f_35mw3p4zrcwtdj2ksuxvj4pu6q -o receipt.json
+  holdfast receipt get f_35mw3p4zrcwtdj2ksuxvj4pu6q --file receipt.json
   holdfast receipt verify receipt.json --root 3f1c…          # needs no server and no network
 
 The root's fingerprint is printed by `holdfast up`. Keep it where the one who checks trusts it: whoever asks the server
@@ -48,8 +48,8 @@ enum Action {
         /// A retest, `r_…`, or a finding, `f_…`: then its latest receipt
         id: String,
         /// Write it to this file instead of the terminal
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
     },
     /// Check a receipt offline: exit code 0 if it holds and the verdict is `fixed`, 1 if not
     Verify {
@@ -67,17 +67,17 @@ impl Args {
     /// Does what the subcommand says.
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self.action {
-            Action::Get { id, output } => get(&context.client()?, &id, output.as_deref()).await,
+            Action::Get { id, file } => get(&context.client()?, &id, file.as_deref()).await,
             Action::Verify { file, root, output } => verify(&file, &root, &output),
         }
     }
 }
 
-async fn get(client: &Client, id: &str, output: Option<&Path>) -> anyhow::Result<ExitCode> {
+async fn get(client: &Client, id: &str, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let retest = retest_of(client, id).await?;
     let receipt = signed(client, retest).await?;
     let text = serde_json::to_string_pretty(&receipt)? + "\n";
-    match output {
+    match file {
         None => write(&text)?,
         Some(file) => {
             std::fs::write(file, text).with_context(|| format!("{} can't be written", file.display()))?;

@@ -1,7 +1,7 @@
 //! What the suites share. The suites themselves stand in `suites/`, one story or one oracle a file.
 
-pub mod generated_rbac;
 pub mod fixtures;
+pub mod generated_rbac;
 pub mod programs;
 pub mod story;
 pub mod tier;

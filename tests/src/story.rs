@@ -109,8 +109,21 @@ impl Story {
         if code > 1 {
             bail!("`holdfast {}` exited with {code}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         }
-        let answer = if shown.trim().is_empty() { Value::Null } else { serde_json::from_str(&shown).context("no JSON")? };
+        let answer =
+            if shown.trim().is_empty() { Value::Null } else { serde_json::from_str(&shown).context("no JSON")? };
         Ok((code, answer))
+    }
+
+    /// Waits until the agent of a cluster has seen everything that it can see.
+    pub async fn until_seen(&self, cluster: &str) -> Result<()> {
+        eventually(&format!("{cluster} to be seen"), async || {
+            let shown = self.holdfast(&["cluster", "show", cluster, "-o", "json"]).await?;
+            let states = shown["coverage"].as_array().context("no coverage")?;
+            let seen = states.iter().filter(|state| state["state"] == "seen").count();
+            ensure!(seen > 0 && seen == states.len(), "{seen} of {} kinds are seen", states.len());
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// The rows of `holdfast findings` with these filters.

@@ -41,6 +41,8 @@ impl Scene {
         plane.namespace("shop", &[]).await?;
         let story = Story::begin().await?;
         let agent = story.join(&plane).await?;
+        // A story is about changes, not about the first listing.
+        story.until_seen("prod-eu").await?;
         Ok(Some(Self { story, plane, agent }))
     }
 
@@ -64,8 +66,6 @@ impl Scene {
 #[tokio::test]
 async fn a_privileged_deployment_is_found_fixed_and_verified_with_a_receipt() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
-    // The agent is at work before the clock starts: this is about a change, not about the first listing.
-    scene.story.finding("prod-eu", "shop", "network.default-deny-ingress").await.ok();
     let appeared = Instant::now();
     let (id, finding) = scene.web_is_found().await?;
     let seen_after = appeared.elapsed();
@@ -74,22 +74,27 @@ async fn a_privileged_deployment_is_found_fixed_and_verified_with_a_receipt() ->
     assert_eq!(finding["severity"], "critical");
 
     let shown = scene.story.show(&id).await?;
-    assert_eq!(shown["evidence"]["locations"][0]["path"], "spec.template.spec.containers[0].securityContext.privileged");
+    assert_eq!(
+        shown["evidence"]["locations"][0]["path"],
+        "spec.template.spec.containers[0].securityContext.privileged"
+    );
     assert_eq!(shown["evidence"]["locations"][0]["container"], "web");
 
-    // The fix is the one that Holdfast hands out, put in with kubectl as its owner would.
-    let patch = serde_json::to_string(&shown["fix"]["patch"])?;
-    scene.plane.kubectl(&["-n", "shop", "patch", "deployment", "web", "--type=json", "-p", &patch]).await?;
+    // The owner pastes the line that Holdfast hands out.
+    scene.plane.shell(shown["fix"]["kubectl"].as_str().context("no line to paste")?).await?;
     let verified = scene.story.until(&id, "verified").await?;
     assert_eq!(verified["reach"], "config");
     assert_eq!(verified["retests"][0]["verdict"], "fixed");
 
     let file = scene.story.path("receipt.json").display().to_string();
-    eventually("the receipt", async || Ok(scene.story.holdfast(&["receipt", "get", &id, "-o", &file]).await.map(Some)?)).await?;
+    scene.story.holdfast(&["receipt", "get", &id, "--file", &file]).await?;
     let root = scene.story.root_fingerprint()?;
-    scene.story.holdfast(&["receipt", "verify", &file, "--root", &root, "-f", "json"]).await.or(
-        scene.story.holdfast(&["receipt", "verify", &file, "--root", &root]).await,
-    )?;
+    let proved = scene.story.holdfast(&["receipt", "verify", &file, "--root", &root, "-o", "json"]).await?;
+    assert_eq!(proved["proved"]["testimony"]["verdict"], "fixed", "{proved}");
+    let forged = std::fs::read_to_string(&file)?.replace("fixed", "mixed");
+    std::fs::write(&file, forged)?;
+    let (code, _) = scene.story.holdfast_code(&["receipt", "verify", &file, "--root", &root, "-o", "json"]).await?;
+    assert_eq!(code, 1, "a changed receipt was believed");
     Ok(())
 }
 
@@ -121,8 +126,10 @@ async fn a_deleted_deployment_retires_its_findings_and_counts_as_no_fix() -> Res
 
 #[tokio::test]
 async fn an_old_pod_that_still_runs_keeps_the_finding_unverified_and_is_named() -> Result<()> {
-    let Some(plane) =
-        tier::available("apiserver", ControlPlane::start_with("prod-eu", Options { nodes: 1, ..Options::default() }, |_| {}).await)?
+    let Some(plane) = tier::available(
+        "apiserver",
+        ControlPlane::start_with("prod-eu", Options { nodes: 1, ..Options::default() }, |_| {}).await,
+    )?
     else {
         return Ok(());
     };
@@ -131,7 +138,8 @@ async fn an_old_pod_that_still_runs_keeps_the_finding_unverified_and_is_named() 
     let agent = story.join(&plane).await?;
     let scene = Scene { story, plane, agent };
     let mut rolling = deployment("web", true);
-    rolling["spec"]["strategy"] = json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
+    rolling["spec"]["strategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}});
     scene.apply(&[rolling.clone()]).await?;
     let finding = scene.story.finding("prod-eu", "shop", PRIVILEGED).await?;
     let id = finding["id"].as_str().context("no id")?;
@@ -206,7 +214,8 @@ async fn the_platform_owner_decides_the_scope_and_a_namespace_label_only_propose
 #[tokio::test]
 async fn an_aggregator_killed_in_the_middle_loses_nothing_and_counts_nothing_twice() -> Result<()> {
     let Some(mut scene) = Scene::set().await? else { return Ok(()) };
-    let many = |from: usize| -> Vec<Value> { (from..from + 40).map(|n| deployment(&format!("web-{n}"), true)).collect() };
+    let many =
+        |from: usize| -> Vec<Value> { (from..from + 40).map(|n| deployment(&format!("web-{n}"), true)).collect() };
     scene.apply(&many(0)).await?;
     for round in 0..3 {
         let objects = many(40 * (round + 1));

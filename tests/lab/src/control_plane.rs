@@ -121,10 +121,18 @@ impl ControlPlane {
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(self.programs.kubectl());
         let output = command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).kill_on_drop(true).output().await?;
-        if !output.status.success() {
-            bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        printed(&format!("kubectl {}", args.join(" ")), output)
+    }
+
+    /// Runs a line in a shell whose `kubectl` is this cluster's administrator: what a person pastes.
+    pub async fn shell(&self, line: &str) -> Result<String> {
+        let kubectl = self.programs.kubectl();
+        let folder = kubectl.parent().context("kubectl stands in no folder")?;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path)))?;
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-c", line]).env("PATH", path).env("KUBECONFIG", self.kubeconfig()).kill_on_drop(true);
+        printed(line, command.output().await?)
     }
 
     /// Applies the planted fleet of workloads: some good, some bad.
@@ -267,6 +275,14 @@ impl ControlPlane {
         write_secret(&path, &serde_json::to_string_pretty(&config)?)?;
         Ok(path)
     }
+}
+
+/// What a command printed, or what it complained of.
+fn printed(line: &str, output: std::process::Output) -> Result<String> {
+    if !output.status.success() {
+        bail!("{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client> {
