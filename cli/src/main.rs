@@ -25,6 +25,7 @@ mod receipt;
 mod resolve;
 mod retest;
 mod start;
+mod up;
 mod withdraw;
 
 use context::{Connection, Context};
@@ -55,6 +56,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Cluster(cluster::Args),
     Findings(findings::Args),
     Finding(finding::Args),
@@ -74,6 +76,7 @@ enum Command {
 impl Command {
     async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Up(args) => args.run().await,
             Self::Cluster(args) => args.run(context).await,
             Self::Findings(args) => args.run(context).await,
             Self::Finding(args) => args.run(context).await,

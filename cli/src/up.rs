@@ -3,26 +3,27 @@
 //! Without a context it starts a lab of its own. It never turns to somebody's cluster by itself: a context is named by the
 //! user, then its server and the rights are shown, then the user says yes.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use holdfast_agent::credential::StateDir;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, rights};
-use holdfast_aggregator::api::view::{Cluster, JoinToken, NewCluster, Summary};
+use holdfast_aggregator::api::view::{self, Cluster, NewCluster, Page, Summary};
 use holdfast_aggregator::serve::Aggregator;
 use holdfast_aggregator::settings::{DEFAULT_AGENTS, DEFAULT_API, Settings};
 use holdfast_lab::{ControlPlane, Options, apply};
+use holdfast_model::{JoinToken, Severity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::profile::Profile;
-use crate::api::{Client, Endpoint, Page};
+use crate::api::{Client, Endpoint};
 use crate::render::{escape, remark};
 
 /// The user as whom the lab's agent speaks to its API server.
@@ -62,6 +63,9 @@ pub struct Args {
     yes: bool,
 }
 
+/// How long a cluster may take to be listed and recorded.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// One cluster to look at.
 struct Target {
     name: String,
@@ -88,7 +92,8 @@ impl Args {
             store: None,
         };
         let aggregator = Aggregator::start(settings).await?;
-        let profile = Profile { server: aggregator.api_url(), token: aggregator.admin_token().to_owned(), ca_file: None };
+        let profile =
+            Profile { server: aggregator.api_url(), token: aggregator.admin_token().to_owned(), ca_file: None };
         let saved = profile.save()?;
         let client = Client::new(Endpoint { server: profile.server, token: profile.token, ca_file: None })?;
 
@@ -97,7 +102,7 @@ impl Args {
         for target in targets {
             statuses.push(start_agent(&client, &aggregator, &data, target, stop.clone()).await?);
         }
-        until_synced(&mut statuses).await?;
+        until_recorded(&client, &mut statuses).await?;
         print_ready(&client, &aggregator, &saved, lab.as_ref()).await?;
         tokio::select! {
             _ = tokio::signal::ctrl_c() => say("stopping"),
@@ -223,9 +228,10 @@ async fn start_agent(
     stop: CancellationToken,
 ) -> Result<(String, watch::Receiver<AgentStatus>)> {
     let state = data.join("agents").join(&target.fingerprint);
+    let token = join_token(client, &target, &state).await?;
     let mut config = AgentConfig::new(target.kube, aggregator.agents_url(), &state);
     config.name = target.name.clone();
-    config.join_token = Some(join_token(client, &target.name, &target.fingerprint).await?.parse()?);
+    config.join_token = token;
     let (status, told) = holdfast_agent::status();
     let name = target.name.clone();
     tokio::spawn(async move {
@@ -236,46 +242,72 @@ async fn start_agent(
     Ok((target.name, told))
 }
 
-async fn join_token(client: &Client, name: &str, fingerprint: &str) -> Result<String> {
-    let clusters: Page<Cluster> = client.get(&["clusters"]).await?;
-    let known = clusters.items.iter().find(|cluster| cluster.fingerprint.as_deref() == Some(fingerprint));
-    let unused = |name: &str| clusters.items.iter().all(|cluster| cluster.name != name);
-    let token: JoinToken = match known {
+/// A token for the record that knows this fingerprint, or for a new one; none where the agent kept a credential of a
+/// cluster that is still on record.
+async fn join_token(client: &Client, target: &Target, state: &Path) -> Result<Option<JoinToken>> {
+    let Page { items: clusters, .. } = client.get::<Page<Cluster>>(&["clusters"]).await?;
+    let active = clusters.iter().filter(|cluster| cluster.revoked_at.is_none());
+    let known = active.clone().find(|cluster| cluster.fingerprint.as_ref() == Some(&target.fingerprint));
+    let kept = StateDir::open(state)?.credential()?.map(|credential| credential.cluster);
+    if kept.is_some_and(|kept| known.is_some_and(|known| known.id == kept)) {
+        return Ok(None);
+    }
+    let shown: view::JoinToken = match known {
         Some(cluster) => client.post(&["clusters", &cluster.id.to_string(), "tokens"], &json!({})).await?,
         None => {
-            let names = std::iter::once(name.to_owned()).chain((2..).map(|n| format!("{name}-{n}")));
-            let name = names.into_iter().find(|name| unused(name)).context("no name is free")?;
+            let unused = |name: &String| clusters.iter().all(|cluster| cluster.name != *name);
+            let numbered = (2..).map(|number| format!("{}-{number}", target.name));
+            let name = std::iter::once(target.name.clone()).chain(numbered).find(unused).unwrap_or_default();
             client.post(&["clusters"], &NewCluster { name }).await?
         }
     };
-    Ok(token.token)
+    let token = shown.token.parse();
+    token.map(Some).map_err(|problem: String| anyhow::anyhow!("the server's join token is unreadable: {problem}"))
 }
 
-/// Waits until every agent has seen and sent everything, telling how far each is.
-async fn until_synced(statuses: &mut [(String, watch::Receiver<AgentStatus>)]) -> Result<()> {
-    for (name, status) in statuses {
+/// Waits until every agent has seen everything and the record holds it, telling how far each is.
+async fn until_recorded(client: &Client, statuses: &mut [(String, watch::Receiver<AgentStatus>)]) -> Result<()> {
+    let mut expected = 0;
+    for (name, status) in statuses.iter_mut() {
         say(&format!("{name}: listing"));
-        let synced = status.wait_for(AgentStatus::is_settled);
-        let told = tokio::time::timeout(Duration::from_secs(120), synced).await;
-        let told = told.with_context(|| format!("{name} did not settle within two minutes: see the log above"))??;
+        let listed = status.wait_for(|told| told.progress.synced && told.link.connected);
+        let told = tokio::time::timeout(PATIENCE, listed).await;
+        let told =
+            told.with_context(|| format!("{name} was not listed within {} s: see above", PATIENCE.as_secs()))??;
         say(&format!("{name}: {} resources judged, {} problems", told.progress.subjects, told.progress.failing));
+        expected += told.progress.failing as u64;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while recorded(&client.get(&["summary"]).await?) < expected && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-async fn print_ready(client: &Client, aggregator: &Aggregator, profile: &Path, lab: Option<&ControlPlane>) -> Result<()> {
+fn recorded(summary: &Summary) -> u64 {
+    summary.counts.iter().map(|count| count.findings).sum()
+}
+
+async fn print_ready(
+    client: &Client,
+    aggregator: &Aggregator,
+    profile: &Path,
+    lab: Option<&ControlPlane>,
+) -> Result<()> {
     let summary: Summary = client.get(&["summary"]).await?;
-    let counts: BTreeMap<_, _> = summary.by_severity.iter().map(|count| (count.severity, count.open)).rev().collect();
     say("");
-    say("findings:");
-    for (severity, open) in counts.iter().rev() {
+    say("open findings:");
+    for severity in Severity::ALL.iter().rev() {
+        let counts = summary.counts.iter().filter(|count| count.severity == *severity && count.status.is_active());
+        let open: u64 = counts.map(|count| count.findings).sum();
         say(&format!("  {severity:<9} {open:>5}   holdfast findings --severity {severity}"));
     }
     say("");
     say(&format!("API      {}/api/v1   described at /api/v1/openapi.json", aggregator.api_url()));
     say(&format!("sign in  the token stands in {}; `holdfast` finds it there by itself", profile.display()));
+    say(&format!("root     {}   for `holdfast receipt verify`", aggregator.state().authority.fingerprint()));
     if let Some(lab) = lab {
-        say(&format!("lab      kubectl --kubeconfig {} get pods -A", lab.kubeconfig().display()));
+        say(&format!("lab      export KUBECONFIG={}", lab.kubeconfig().display()));
     }
     say("Ctrl-C ends it; what it knows is kept");
     Ok(())

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 /// How long anything may take that a test waits for. Only a failing test waits this long.
@@ -43,6 +44,18 @@ impl Process {
     /// Ends it as `kill -9` does: no destructor runs, nothing is flushed.
     pub async fn kill(&mut self) -> Result<()> {
         self.child.kill().await.with_context(|| format!("killing {}", self.name))
+    }
+
+    /// Ends it as Ctrl-C does, and waits until it has.
+    pub async fn interrupt(&mut self) -> Result<()> {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        kill_process(pid.with_context(|| format!("{} has ended already", self.name))?, Signal::INT)?;
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.with_context(|| format!("{} did not end on Ctrl-C", self.name))??;
+        if !status.success() {
+            bail!("{} ended with {status} on Ctrl-C; its log ends with:\n{}", self.name, self.tail());
+        }
+        Ok(())
     }
 
     /// Fails if it has ended by itself.

@@ -61,7 +61,8 @@ impl Fleet {
     async fn until(&self, clusters: u64, band: &str, severity: &str) -> Result<()> {
         eventually(&format!("{clusters} clusters, {band}, {severity}"), async || {
             let patterns = self.story.holdfast(&["patterns", "-o", "json"]).await?;
-            let mine: Vec<_> = patterns.as_array().into_iter().flatten().filter(|p| p["control_id"] == CONTROL).collect();
+            let mine: Vec<_> =
+                patterns.as_array().into_iter().flatten().filter(|p| p["control_id"] == CONTROL).collect();
             ensure!(mine.len() == 1, "{} patterns of {CONTROL}", mine.len());
             let seen = (mine[0]["clusters_affected"].as_u64(), mine[0]["band"].as_str());
             ensure!(seen == (Some(clusters), Some(band)), "the pattern stands at {seen:?}");
@@ -106,7 +107,8 @@ async fn a_pattern_climbs_its_bands_and_comes_down_again_and_each_move_is_an_eve
 
     let shown = fleet.story.show(&id).await?;
     let moves = shown["history"].as_array().context("no history")?;
-    let moves = moves.iter().filter(|event| event["event"].as_str().is_some_and(|name| name.contains("calibrat"))).count();
+    let moves =
+        moves.iter().filter(|event| event["event"].as_str().is_some_and(|name| name.contains("calibrat"))).count();
     assert!(moves >= 2, "up and down again are {moves} events: {}", shown["history"]);
     drop(fleet.agents);
     Ok(())
@@ -129,7 +131,8 @@ async fn an_agent_that_claims_another_cluster_is_refused_and_the_attempt_is_logg
         .identity(Identity::from_pem(certificate_pem(&credential.current.certificate), state.key()?.pem()));
     let endpoint = Endpoint::from_shared(format!("https://127.0.0.1:{}", story.agents_port()))?.tls_config(tls)?;
     let mut uplink = UplinkClient::new(endpoint.connect().await?);
-    let hello = v1::Hello { protocol: holdfast_proto::PROTOCOL, claimed_cluster: victim.clone(), ..v1::Hello::default() };
+    let hello =
+        v1::Hello { protocol: holdfast_proto::PROTOCOL, claimed_cluster: victim.clone(), ..v1::Hello::default() };
     let hello = v1::FromAgent { message: Some(v1::from_agent::Message::Hello(hello)) };
     let refused = match uplink.connect(futures::stream::iter([hello])).await {
         Err(status) => status,
