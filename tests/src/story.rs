@@ -166,6 +166,23 @@ impl Story {
         self.folder.path().join(name)
     }
 
+    /// Every file that the aggregator and the agents have written, with its path and its bytes.
+    pub fn everything_written(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.push((path.display().to_string(), std::fs::read(&path)?));
+                }
+            }
+        }
+        Ok(files)
+    }
+
     /// The port on which agents are served.
     pub fn agents_port(&self) -> u16 {
         self.agents

@@ -253,3 +253,39 @@ async fn a_fix_made_while_the_agent_is_away_is_verified_when_it_returns() -> Res
     scene.story.until(&id, "verified").await?;
     Ok(())
 }
+
+/// Everything that came over the wire is in the record or in a log: a secret that is in neither never left the cluster.
+#[tokio::test]
+async fn a_planted_secret_is_in_no_record_and_in_no_log() -> Result<()> {
+    const CANARY: &str = "s3cr3t-canary-0451";
+    let Some(scene) = Scene::set().await? else { return Ok(()) };
+    let mut web = deployment("web", true);
+    let pod = &mut web["spec"]["template"]["spec"]["containers"][0];
+    pod["image"] = json!(format!("user:{CANARY}@shop.example/web:latest"));
+    pod["args"] = json!([format!("--password={CANARY}"), format!("https://user:{CANARY}@db.example")]);
+    pod["command"] = json!(["web", CANARY]);
+    pod["env"] = json!([{"name": "PASSWORD", "value": CANARY}]);
+    web["metadata"]["annotations"] = json!({"note": CANARY});
+    let settings = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings", "namespace": "shop"}, "data": {"password": CANARY},
+    });
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "password", "namespace": "shop"}, "stringData": {"password": CANARY},
+    });
+    scene.apply(&[settings, secret, web]).await?;
+    let finding = scene.story.finding("prod-eu", "shop", "workload.image-latest").await?;
+    let id = finding["id"].as_str().context("no id")?;
+    let (_, retest) = scene.story.holdfast_code(&["retest", id, "--wait", "-o", "json"]).await?;
+    assert_eq!(retest["verdict"], "still-failing", "{retest}");
+    assert!(!scene.story.show(id).await?.to_string().contains(CANARY));
+
+    let files = scene.story.everything_written()?;
+    assert!(files.iter().any(|(name, bytes)| name.ends_with("record.sqlite") && !bytes.is_empty()));
+    let leaks: Vec<_> = files.iter().filter(|(_, bytes)| contains(bytes, CANARY)).map(|(name, _)| name).collect();
+    assert!(leaks.is_empty(), "the secret stands in {leaks:?}");
+    Ok(())
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
