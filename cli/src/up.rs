@@ -19,6 +19,7 @@ use holdfast_lab::{ControlPlane, Options, apply};
 use holdfast_model::{JoinToken, Severity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -104,8 +105,10 @@ impl Args {
         }
         until_recorded(&client, &mut statuses).await?;
         print_ready(&client, &aggregator, &saved, lab.as_ref()).await?;
+        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             _ = tokio::signal::ctrl_c() => say("stopping"),
+            _ = terminate.recv() => say("stopping"),
             part = aggregator.failed() => bail!("{part} ended by itself"),
         }
         stop.cancel();
