@@ -42,8 +42,8 @@ struct Run {
     /// File that holds the join token.
     #[arg(long, env = "HOLDFAST_JOIN_TOKEN_FILE", value_name = "FILE", conflicts_with = "join_token")]
     join_token_file: Option<PathBuf>,
-    /// Kubeconfig file. Without one the usual places are tried, and inside a Pod its service account.
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    /// Kubeconfig file. Without one KUBECONFIG and the usual places are tried, and inside a Pod its service account.
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; its current one where none is named.
     #[arg(long, env = "HOLDFAST_CONTEXT", value_name = "NAME")]

@@ -31,18 +31,19 @@ mod withdraw;
 use context::{Connection, Context};
 
 const AFTER_HELP: &str = "\
-Server and token come from --server and --token, else HOLDFAST_SERVER and HOLDFAST_TOKEN, else the profile that
-`holdfast up` writes ($HOLDFAST_CONFIG, by default ~/.config/holdfast/profile.json).
+Server and token come from --server and --token, else HOLDFAST_SERVER and HOLDFAST_TOKEN, else the
+profile that `holdfast up` writes ($HOLDFAST_CONFIG, by default ~/.config/holdfast/profile.json).
 
 Exit codes:
   0  it worked, and the answer is good
-  1  it worked, and the answer is bad: findings, a fix that is not proved, a signature that does not hold
+  1  it worked, and the answer is bad: findings, a fix without proof, a signature that fails
   2  it did not work: wrong usage, no server, no rights
 
 Examples:
+  holdfast up
   holdfast findings --severity high,critical --status open
   holdfast finding show f_35mw3p4zrcwtdj2ksuxvj4pu6q
-  holdfast resolve f_35mw3p4zrcwtdj2ksuxvj4pu6q && holdfast retest f_35mw3p4zrcwtdj2ksuxvj4pu6q --wait";
+  holdfast retest f_35mw3p4zrcwtdj2ksuxvj4pu6q --wait";
 
 /// Makes Kubernetes security fixes hold: finds what is wrong, shows the fix, and proves it on the live cluster.
 #[derive(Debug, Parser)]

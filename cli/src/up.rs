@@ -44,8 +44,8 @@ pub struct Args {
     /// A context of your kubeconfig to look at (repeatable)
     #[arg(long = "context", value_name = "NAME")]
     contexts: Vec<String>,
-    /// Kubeconfig file; the usual places where none is named
-    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    /// Kubeconfig file; without one KUBECONFIG and the usual places
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Folder of everything that is kept from one start to the next
     #[arg(long, env = "HOLDFAST_DATA", value_name = "FOLDER")]
