@@ -23,7 +23,7 @@ use crate::text::clip;
 
 mod task;
 
-pub use task::{Command, Handle, Opening, Stopped, run};
+pub use task::{ALL_JUDGED, Command, Handle, Opening, Stopped, run};
 
 /// A burst of events is judged at least this often.
 const BURST: Duration = Duration::from_millis(100);

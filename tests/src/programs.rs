@@ -58,6 +58,11 @@ impl Process {
         Ok(())
     }
 
+    /// Its id, while it runs.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.name))
+    }
+
     /// Fails if it has ended by itself.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {

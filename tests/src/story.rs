@@ -3,7 +3,10 @@
 //! Everything is a real program in a process of its own, joined by mTLS; a story acts with `kubectl` and `holdfast` and
 //! reads what `holdfast … -o json` prints. Only the ports and the folders are the story's own.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use holdfast_lab::{ControlPlane, apply};
@@ -29,8 +32,16 @@ pub struct Agent {
     process: Process,
     start: Vec<String>,
     log: PathBuf,
+    started: Started,
     /// Its cluster's id.
     pub cluster: String,
+}
+
+/// When a program was started, and how long its log was then.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    at: Instant,
+    log: u64,
 }
 
 impl Story {
@@ -67,6 +78,11 @@ impl Story {
 
     /// Adds a control plane as a cluster and starts its agent with the rights that it lists, and no other.
     pub async fn join(&self, plane: &ControlPlane) -> Result<Agent> {
+        self.join_through(plane, self.agents).await
+    }
+
+    /// The same, with an agent that is told to find the aggregator at another port: of something that stands between.
+    pub async fn join_through(&self, plane: &ControlPlane, port: u16) -> Result<Agent> {
         grant(plane, &role(&[])).await?;
         let added = self.holdfast(&["cluster", "add", plane.name(), "-o", "json"]).await?;
         let token = added["token"].as_str().context("no join token")?;
@@ -75,16 +91,18 @@ impl Story {
         let token_file = state.join("join-token");
         std::fs::write(&token_file, token)?;
         let start = vec![
-            format!("--aggregator=https://127.0.0.1:{}", self.agents),
+            format!("--aggregator=https://127.0.0.1:{port}"),
             format!("--kubeconfig={}", plane.kubeconfig_for(AGENT, &[])?.display()),
             format!("--state-dir={}", state.display()),
             format!("--join-token-file={}", token_file.display()),
             format!("--name={}", plane.name()),
+            "--log-json".to_owned(),
         ];
         let log = self.folder.path().join(format!("agent-{}.log", plane.name()));
+        let started = Started::now(&log);
         let process = Process::start("holdfast-agent", &log, &start, &[])?;
         let cluster = added["cluster_id"].as_str().context("no cluster id")?.to_owned();
-        Ok(Agent { process, start, log, cluster })
+        Ok(Agent { process, start, log, started, cluster })
     }
 
     /// Runs `holdfast` and reads the JSON that it prints. Fails unless it exits with 0.
@@ -192,7 +210,18 @@ impl Story {
         self.folder.path().join("aggregator")
     }
 
-    fn token(&self) -> Result<String> {
+    /// Where the API is.
+    pub fn api_url(&self) -> String {
+        format!("http://127.0.0.1:{}/api/v1", self.api)
+    }
+
+    /// The aggregator's process.
+    pub fn aggregator_pid(&self) -> Result<u32> {
+        self.aggregator.pid()
+    }
+
+    /// The administrator's token.
+    pub fn token(&self) -> Result<String> {
         let path = self.data().join("admin.token");
         Ok(std::fs::read_to_string(path).context("no admin token yet")?.trim().to_owned())
     }
@@ -217,6 +246,7 @@ impl Agent {
 
     /// Starts it again with the credential that it kept.
     pub fn resume(&mut self) -> Result<()> {
+        self.started = Started::now(&self.log);
         self.process = Process::start("holdfast-agent", &self.log, &self.start, &[])?;
         Ok(())
     }
@@ -224,6 +254,31 @@ impl Agent {
     /// The end of its log.
     pub fn log(&self) -> String {
         self.process.tail()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Result<u32> {
+        self.process.pid()
+    }
+
+    /// When it was started last.
+    pub fn started_at(&self) -> Instant {
+        self.started.at
+    }
+
+    /// The lines of its log since it was started last, as JSON. A line that is not written to its end is left out.
+    pub fn said(&self) -> Result<Vec<Value>> {
+        let mut log = File::open(&self.log)?;
+        log.seek(SeekFrom::Start(self.started.log))?;
+        let mut text = String::new();
+        log.read_to_string(&mut text)?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+}
+
+impl Started {
+    fn now(log: &Path) -> Self {
+        Self { log: log.metadata().map_or(0, |file| file.len()), at: Instant::now() }
     }
 }
 
@@ -246,7 +301,7 @@ pub fn role(without: &[&str]) -> Value {
     json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": AGENT}, "rules": rules})
 }
 
-fn start_aggregator(folder: &TempDir, api: u16, agents: u16, policy: Option<&std::path::Path>) -> Result<Process> {
+fn start_aggregator(folder: &TempDir, api: u16, agents: u16, policy: Option<&Path>) -> Result<Process> {
     let mut args = vec![
         format!("--data={}", folder.path().join("aggregator").display()),
         format!("--api=127.0.0.1:{api}"),

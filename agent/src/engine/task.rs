@@ -18,6 +18,9 @@ const AT_ONCE: usize = 256;
 /// Progress is told at most this often.
 const REPORT: Duration = Duration::from_millis(100);
 
+/// What the log says, once a start, when all that can be seen has been listed and judged; with counts beside it.
+pub const ALL_JUDGED: &str = "everything that can be seen is judged";
+
 /// What the uplink and the retests ask of the engine.
 #[derive(Debug)]
 pub enum Command {
@@ -88,7 +91,8 @@ pub async fn run(
 ) {
     let mut pull: Option<oneshot::Sender<Draft>> = None;
     let mut waiting = Vec::with_capacity(AT_ONCE);
-    let (mut settled_at, mut reported_at) = (Instant::now(), Instant::now());
+    let began = Instant::now();
+    let (mut settled_at, mut reported_at) = (began, began);
     let mut tick = tokio::time::interval(REPORT);
     loop {
         tokio::select! {
@@ -107,8 +111,14 @@ pub async fn run(
         }
         // A command must not make the first lists be judged subject by subject; a single event is judged at once.
         if engine.is_due(settled_at.elapsed(), clock::now()) || (engine.is_synced() && events.is_empty()) {
+            let first = !engine.is_synced();
             settle(&mut engine);
             settled_at = Instant::now();
+            if first && engine.is_synced() {
+                let Progress { subjects, failing, .. } = engine.progress();
+                let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(subjects, failing, millis, "{ALL_JUDGED}");
+            }
         }
         if pull.as_ref().is_some_and(|pull| !pull.is_closed())
             && let Some(draft) = engine.draft()

@@ -49,21 +49,37 @@ pub fn run(program: &Path, arguments: &[&str]) -> Result<(Cost, ExitStatus)> {
     Ok((Cost { wall, cpu, peak: peak as f64 / 1024.0 }, status?))
 }
 
+/// What a process that still runs has cost so far: CPU seconds, and its peak in MiB.
+pub fn so_far(pid: u32) -> Result<(f64, f64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok((ticks(&stat, 11), high_water(&status) as f64 / 1024.0))
+}
+
 fn watch_peak(pid: u32, ended: &AtomicBool) -> u64 {
     let mut peak = 0;
     while !ended.load(Ordering::Relaxed) {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse().ok());
-        peak = peak.max(mark.unwrap_or(0));
+        peak = peak.max(high_water(&status));
         thread::sleep(LOOK_EVERY);
     }
     peak
 }
 
-/// CPU seconds of all children that were waited for: fields 16 and 17 of `/proc/self/stat`, behind the name in brackets.
+/// Peak in KiB, from `/proc/<pid>/status`.
+fn high_water(status: &str) -> u64 {
+    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse().ok());
+    mark.unwrap_or(0)
+}
+
+/// CPU seconds of all children that were waited for: fields 16 and 17 of `/proc/self/stat`.
 fn waited_cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default(), 13)
+}
+
+/// Two neighbouring fields of a `/proc/<pid>/stat` in seconds, counted from behind the name in brackets.
+fn ticks(stat: &str, skip: usize) -> f64 {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: f64 = fields.split_whitespace().skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    let ticks: f64 = fields.split_whitespace().skip(skip).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
     ticks / TICKS_PER_SECOND
 }

@@ -25,9 +25,19 @@ impl Effort {
         if self.quick { 2 } else { 7 }
     }
 
+    /// Samples of something that takes milliseconds.
+    pub fn samples(&self) -> usize {
+        if self.quick { 5 } else { 200 }
+    }
+
+    /// This size, or a toy of it.
+    pub fn size(&self, whole: usize) -> usize {
+        if self.quick { (whole / 100).max(8) } else { whole }
+    }
+
     /// Eighth, quarter, half and whole of this size.
     pub fn sizes(&self, whole: usize) -> [usize; 4] {
-        let whole = if self.quick { (whole / 100).max(8) } else { whole };
+        let whole = self.size(whole);
         [whole / 8, whole / 4, whole / 2, whole]
     }
 }
@@ -54,6 +64,18 @@ impl Samples {
         }
     }
 
+    /// The one that 99 of 100 do not exceed.
+    pub fn p99(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+
+    /// Whether there are enough of them for a p99 to mean anything.
+    fn has_tail(&self) -> bool {
+        self.0.len() >= 100
+    }
+
     /// The least.
     pub fn min(&self) -> f64 {
         self.0.iter().copied().fold(f64::NAN, f64::min)
@@ -62,6 +84,12 @@ impl Samples {
     /// The greatest.
     pub fn max(&self) -> f64 {
         self.0.iter().copied().fold(f64::NAN, f64::max)
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<T: IntoIterator<Item = f64>>(values: T) -> Self {
+        Self(values.into_iter().collect())
     }
 }
 
@@ -119,7 +147,7 @@ impl Figure {
         let curve: Vec<_> = self.curve.iter().map(|(n, cost)| json!({ "n": n, "cost": cost })).collect();
         let line = json!({
             "figure": self.name, "unit": self.unit, "n": self.n, "median": ours, "min": self.samples.min(),
-            "max": self.samples.max(), "rounds": self.samples.0.len(), "cpu_seconds": self.cpu, "peak_mib": self.peak,
+            "max": self.samples.max(), "p99": self.samples.has_tail().then(|| self.samples.p99()), "rounds": self.samples.0.len(), "cpu_seconds": self.cpu, "peak_mib": self.peak,
             "peers": peers, "curve": curve, "exponent": self.exponent(), "aim": self.aim, "machine": machine,
         });
         Ok(serde_json::to_string(&line)?)
@@ -129,12 +157,16 @@ impl Figure {
 /// The figures as a table in Markdown.
 pub fn table(figures: &[Figure], machine: &Machine) -> String {
     let mut text = format!("Measured on {machine}.\n\n");
-    text += "| figure | n | median (min to max) | CPU | peak | beside it, in the same run | growth | aim |\n";
+    text += "| figure | n | median (min to max, or p99) | CPU | peak | beside it, in the same run | growth | aim |\n";
     text += "|---|---|---|---|---|---|---|---|\n";
     for figure in figures {
         let ours = &figure.samples;
         let median = ours.median();
-        let range = format!("{} ({} to {}) {}", short(median), short(ours.min()), short(ours.max()), figure.unit);
+        let (least, most) = (short(ours.min()), short(ours.max()));
+        let range = match ours.has_tail() {
+            true => format!("{} (p99 {}) {}", short(median), short(ours.p99()), figure.unit),
+            false => format!("{} ({least} to {most}) {}", short(median), figure.unit),
+        };
         let cpu = figure.cpu.map_or("".to_owned(), |cpu| format!("{} s", short(cpu)));
         let peak = figure.peak.map_or("".to_owned(), |peak| format!("{} MiB", short(peak)));
         let peers: Vec<_> = figure
@@ -180,6 +212,12 @@ mod tests {
     fn the_median_is_the_middle_or_between_the_two_middles() {
         assert_eq!(samples(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(samples(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+    }
+
+    #[test]
+    fn one_of_a_hundred_may_exceed_the_p99() {
+        let hundred: Samples = (1..=100).rev().map(f64::from).collect();
+        assert_eq!((hundred.p99(), samples(&[7.0]).p99()), (99.0, 7.0));
     }
 
     #[test]

@@ -10,10 +10,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 mod child;
+mod client;
 mod figure;
 mod figures;
 mod fixture;
+mod load;
 mod machine;
+mod proxy;
 
 use figure::{Effort, Figure};
 
@@ -34,8 +37,13 @@ struct Bench {
 /// A figure's name, and how it is measured.
 type Entry = (&'static str, fn(&Effort) -> Result<Vec<Figure>>);
 
-const FIGURES: &[Entry] =
-    &[("check-files", figures::check_files::measure), ("store-insert", figures::store_insert::measure)];
+const FIGURES: &[Entry] = &[
+    ("check-files", figures::check_files::measure),
+    ("cold-start", figures::cold_start::measure),
+    ("live", figures::live::measure),
+    ("store-insert", figures::store_insert::measure),
+    ("stored", figures::stored::measure),
+];
 
 fn main() -> Result<ExitCode> {
     let bench = Bench::parse();

@@ -21,9 +21,20 @@ const START: Duration = Duration::from_secs(90);
 
 /// The controllers that make an API server a cluster: default service accounts, aggregated roles, namespaces that really
 /// go away, owners that are collected, and the workloads' own.
-const CONTROLLERS: &str = "serviceaccount-controller,serviceaccount-token-controller,clusterrole-aggregation-controller,\
-    namespace-controller,garbage-collector-controller,deployment-controller,replicaset-controller,\
-    replicationcontroller-controller,daemonset-controller,statefulset-controller,job-controller,cronjob-controller";
+const CONTROLLERS: &[&str] = &[
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "clusterrole-aggregation-controller",
+    "namespace-controller",
+    "garbage-collector-controller",
+    "deployment-controller",
+    "replicaset-controller",
+    "replicationcontroller-controller",
+    "daemonset-controller",
+    "statefulset-controller",
+    "job-controller",
+    "cronjob-controller",
+];
 
 /// What kind of control plane to start.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +43,8 @@ pub struct Options {
     pub folder: Option<PathBuf>,
     /// How many nodes kwok plays. None: Pods stay pending, as nothing runs them.
     pub nodes: u16,
+    /// Controllers that are left out: a cluster of a size that is chosen wants none that make more objects.
+    pub without: &'static [&'static str],
 }
 
 /// A running control plane. Dropping it stops its programs.
@@ -82,7 +95,7 @@ impl ControlPlane {
         plane.keeper.start("etcd", plane.programs.etcd(), &plane.etcd_args(etcd, etcd_peer))?;
         plane.keeper.start("kube-apiserver", plane.programs.apiserver(), &plane.apiserver_args(etcd, apiserver))?;
         plane.until_it_serves().await?;
-        plane.start_controllers(options.nodes, kwok).await?;
+        plane.start_controllers(options.nodes, options.without, kwok).await?;
         progress(&format!("{name} serves at {}", plane.url));
         Ok(plane)
     }
@@ -183,8 +196,9 @@ impl ControlPlane {
         self.until("the API server", async || Ok(client.request_text(ready.clone()).await? == "ok")).await
     }
 
-    async fn start_controllers(&self, nodes: u16, port: u16) -> Result<()> {
-        self.keeper.start("kube-controller-manager", &self.programs.controller_manager(), &self.controller_args())?;
+    async fn start_controllers(&self, nodes: u16, without: &[&str], port: u16) -> Result<()> {
+        let args = self.controller_args(without);
+        self.keeper.start("kube-controller-manager", &self.programs.controller_manager(), &args)?;
         if nodes > 0 {
             self.keeper.start("kube-scheduler", &self.programs.scheduler(), &self.scheduler_args())?;
             self.keeper.start("kwok", &self.programs.kwok(), &self.kwok_args(port))?;
@@ -231,10 +245,11 @@ impl ControlPlane {
         ]
     }
 
-    fn controller_args(&self) -> Vec<String> {
+    fn controller_args(&self, without: &[&str]) -> Vec<String> {
+        let controllers: Vec<_> = CONTROLLERS.iter().copied().filter(|name| !without.contains(name)).collect();
         vec![
             format!("--kubeconfig={}", self.kubeconfig().display()),
-            format!("--controllers={CONTROLLERS}"),
+            format!("--controllers={}", controllers.join(",")),
             format!("--service-account-private-key-file={}", self.pki.path("service-account.key")),
             format!("--root-ca-file={}", self.pki.path("ca.crt")),
             "--leader-elect=false".to_owned(),

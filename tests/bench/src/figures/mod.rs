@@ -1,4 +1,7 @@
 //! The figures, one file each.
 
 pub mod check_files;
+pub mod cold_start;
+pub mod live;
 pub mod store_insert;
+pub mod stored;

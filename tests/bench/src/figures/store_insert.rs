@@ -69,6 +69,12 @@ async fn insert_ours(findings: &[Finding]) -> Result<f64> {
     Ok(took)
 }
 
+/// Rows a second of bare inserts of this many findings.
+pub async fn bare_rate(workloads: usize, each: usize) -> Result<f64> {
+    let findings = findings(workloads, each);
+    Ok(findings.len() as f64 / insert_bare(&findings).await?)
+}
+
 const TABLE: &str = "CREATE TABLE finding (cluster BLOB NOT NULL, id BLOB NOT NULL, pattern BLOB NOT NULL, api_group TEXT NOT \
                      NULL, kind TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, control TEXT NOT NULL, status \
                      TEXT NOT NULL, severity BIGINT NOT NULL, changed_at BIGINT NOT NULL, body TEXT NOT NULL, PRIMARY KEY \

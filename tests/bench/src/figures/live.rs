@@ -1,0 +1,238 @@
+//! What a person waits for, in one running Holdfast: a change in the cluster becomes visible; a click becomes a verdict; and
+//! what an agent sends when it connects again and nothing has changed.
+//!
+//! Each beside its floor: a raw watch that sees the same change, a raw read of the same object from etcd's quorum, and the
+//! bytes of saying everything. All three are asked of clusters of four sizes: none of them should grow.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::StreamExt;
+use holdfast_agent::collect::path;
+use holdfast_controls::Kind;
+use holdfast_controls::inventory::ObjectKey;
+use holdfast_model::{ClusterId, ControlId, FindingKey, Resource};
+use holdfast_tests::story::{Agent, Story};
+use rand::Rng;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{cold_start, stored};
+use crate::client::{Client, Stream};
+use crate::figure::{Effort, Figure, Peer, Samples};
+use crate::fixture;
+use crate::load::{Cluster, privileged};
+use crate::proxy::Proxy;
+
+const CONTROL: &str = "workload.privileged";
+/// No byte for this long: the connection has said what it had to say. Less than a heartbeat's period.
+const SILENCE: Duration = Duration::from_millis(1_500);
+
+/// The three figures.
+pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(live(effort))
+}
+
+/// Samples of one quantity and its floor, and their medians at every size.
+#[derive(Default)]
+struct Beside {
+    ours: Samples,
+    floor: Samples,
+    curve: Vec<(usize, f64)>,
+}
+
+impl Beside {
+    fn begin(&mut self) {
+        (self.ours, self.floor) = Default::default();
+    }
+
+    fn end(&mut self, n: usize) {
+        self.curve.push((n, self.ours.median()));
+    }
+
+    fn figure(self, name: &str, unit: &'static str, floor: &'static str, aim: &'static str) -> Figure {
+        Figure {
+            name: name.to_owned(),
+            unit,
+            n: self.curve.last().map_or(0, |(n, _)| *n),
+            samples: self.ours,
+            cpu: None,
+            peak: None,
+            peers: vec![Peer { name: floor, samples: self.floor }],
+            curve: self.curve,
+            aim,
+        }
+    }
+}
+
+async fn live(effort: &Effort) -> Result<Vec<Figure>> {
+    let mut scene = Scene::set().await?;
+    let (mut visible, mut verdict, mut reconnect) = <(Beside, Beside, Beside)>::default();
+    let mut source = fixture::source();
+    for n in effort.sizes(8_000) {
+        scene.cluster.grow_to(n, |i| fixture::idle_workload(&mut source, i)).await?;
+        let targets = scene.plant(n, effort.samples()).await?;
+        let everything = scene.start_over().await?;
+
+        visible.begin();
+        for target in &targets {
+            scene.change(target, &mut visible).await?;
+        }
+        visible.end(n);
+
+        verdict.begin();
+        for target in &targets {
+            scene.click(target, &mut verdict).await?;
+        }
+        verdict.end(n);
+
+        reconnect.begin();
+        for _ in 0..effort.rounds() {
+            let (_, bytes) = scene.bytes_after(|scene| scene.proxy.slam()).await?;
+            reconnect.ours.push(bytes as f64);
+            reconnect.floor.push(everything as f64);
+        }
+        reconnect.end(n);
+    }
+    Ok(vec![
+        visible.figure("change in the cluster to visible in the API", "ms", "raw watch", "p99 150 ms"),
+        verdict.figure("click to verdict of a retest", "ms", "raw quorum GET", "p99 500 ms"),
+        reconnect.figure("reconnect, nothing changed", "bytes", "first connection", "1 KiB"),
+    ])
+}
+
+/// One Deployment that is changed and retested.
+struct Target {
+    deployment: Value,
+    path: String,
+    finding: String,
+}
+
+struct Scene {
+    cluster: Cluster,
+    /// Stops when the scene ends.
+    _story: Story,
+    agent: Agent,
+    proxy: Proxy,
+    client: Client,
+    changes: Stream<(String, Value)>,
+    watched: Stream<String>,
+}
+
+impl Scene {
+    async fn set() -> Result<Self> {
+        let cluster = Cluster::start("bench-live").await?;
+        let story = Story::begin().await?;
+        let proxy = Proxy::open(story.agents_port()).await?;
+        let agent = story.join_through(&cluster.plane, proxy.port).await?;
+        cold_start::evaluated(&agent).await?;
+        let client = Client::new(&story)?;
+        let changes = client.changes().await?;
+        let watched = watch(&cluster).await?;
+        Ok(Self { cluster, _story: story, agent, proxy, client, changes, watched })
+    }
+
+    /// Makes flawless Deployments; the numbers go on where those of the last size ended.
+    async fn plant(&self, size: usize, count: usize) -> Result<Vec<Target>> {
+        let cluster: ClusterId = self.agent.cluster.parse().map_err(anyhow::Error::msg)?;
+        let kind = Kind::find("apps", "Deployment").context("the agent reads Deployments")?;
+        let target = |i: usize| {
+            let mut deployment = fixture::flawless(i);
+            let name = format!("target-{size}-{i}");
+            deployment["metadata"]["name"] = name.as_str().into();
+            let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+            let resource = Resource::namespaced("apps", "Deployment", &namespace, &name);
+            let key = FindingKey { cluster, resource, control: ControlId::known(CONTROL) };
+            let path = path::object(&ObjectKey { kind, namespace: Some(namespace), name });
+            Target { deployment, path, finding: key.finding_id().to_string() }
+        };
+        let targets: Vec<_> = (0..count).map(target).collect();
+        self.cluster.create(targets.iter().map(|target| target.deployment.clone()).collect()).await?;
+        Ok(targets)
+    }
+
+    /// Starts the agent again and waits until it and the aggregator agree on everything; answers the bytes of that.
+    async fn start_over(&mut self) -> Result<u64> {
+        self.agent.kill().await?;
+        self.proxy.slam();
+        self.agent.resume()?;
+        let failing = cold_start::evaluated(&self.agent).await?;
+        stored::stored(&self.client, failing).await?;
+        let (_, bytes) = self.bytes_after(|_| ()).await?;
+        Ok(bytes)
+    }
+
+    /// Makes a target privileged, and measures until the API shows the finding, and until a raw watch shows the change.
+    async fn change(&mut self, target: &Target, into: &mut Beside) -> Result<()> {
+        sleep(Duration::from_millis(rand::rng().random_range(0..60))).await;
+        let start = Instant::now();
+        self.cluster.patch(&target.path, &privileged(&target.deployment)).await?;
+        let seen = self.watched.until("the raw watch", |name| *name == target.deployment["metadata"]["name"]).await?;
+        let told = |(event, data): &(String, Value)| event == "finding" && data["finding_id"] == target.finding;
+        self.changes.until("the finding", told).await?;
+        let finding = self.client.get(&format!("/findings/{}", target.finding)).await?;
+        ensure!(finding["status"] == "open", "the API shows {finding}");
+        into.ours.push(millis(start.elapsed()));
+        into.floor.push(millis(seen - start));
+        Ok(())
+    }
+
+    /// Asks for a retest, and measures until the API shows the verdict; then reads the same object raw.
+    async fn click(&mut self, target: &Target, into: &mut Beside) -> Result<()> {
+        sleep(Duration::from_millis(rand::rng().random_range(0..60))).await;
+        let start = Instant::now();
+        let asked = self.client.post(&format!("/findings/{}/retest", target.finding)).await?;
+        let retest = asked["retest_id"].as_str().context("a retest was asked for")?;
+        self.changes.until("the verdict", |(event, data)| event == "retest" && data["retest_id"] == retest).await?;
+        let shown = self.client.get(&format!("/retests/{retest}")).await?;
+        ensure!(shown["verdict"] == "still-failing" && shown["settled"] == true, "the API shows {shown}");
+        into.ours.push(millis(start.elapsed()));
+        let start = Instant::now();
+        let answer = self.cluster.api().get(&target.path).await?;
+        ensure!(answer.status.is_success(), "{} answers {}", target.path, answer.status);
+        into.floor.push(millis(start.elapsed()));
+        Ok(())
+    }
+
+    /// Does something and waits until no more bytes come; answers the connections and the bytes since.
+    async fn bytes_after(&self, act: impl FnOnce(&Self)) -> Result<(u64, u64)> {
+        act(self);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let (mut known, mut since) = (self.proxy.counted(), Instant::now());
+        while known.1 == 0 || since.elapsed() < SILENCE {
+            ensure!(Instant::now() < deadline, "the agent did not connect and fall silent:\n{}", self.agent.log());
+            sleep(Duration::from_millis(20)).await;
+            let now = self.proxy.counted();
+            if now != known {
+                (known, since) = (now, Instant::now());
+            }
+        }
+        Ok(known)
+    }
+}
+
+/// A raw watch of all Deployments from now on: the names of what changes.
+async fn watch(cluster: &Cluster) -> Result<Stream<String>> {
+    let kind = Kind::find("apps", "Deployment").context("the agent reads Deployments")?;
+    let mut body = cluster.api().open(&path::watch(kind, "", 7_200), "application/json").await?;
+    let (sender, stream) = Stream::new();
+    tokio::spawn(async move {
+        let mut text = Vec::new();
+        while let Some(Ok(bytes)) = body.next().await {
+            text.extend_from_slice(&bytes);
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line).unwrap_or_default();
+                let name = event["object"]["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+                if event["type"] == "MODIFIED" && sender.send((Instant::now(), name)).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Ok(stream)
+}
+
+fn millis(took: Duration) -> f64 {
+    took.as_secs_f64() * 1_000.0
+}
