@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_model::Origin;
 use serde::{Deserialize, Serialize};
 
-use super::null_as_default;
+use super::{Kind, null_as_default};
 
 /// What is kept of `metadata`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -38,10 +38,14 @@ const TEMPLATE_LABELS: [&str; 6] = [
     "runner-deployment-name",
 ];
 
+/// The longest name, in bytes, that is believed of anything but the object itself. The API server checks the length of no
+/// reference and of no annotation; no object that the agent reads is owned by one with a longer name.
+const NAME_BYTES: usize = 253;
+
 /// A controller owner reference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Owner {
-    /// API group, without the version.
+    /// API group, without the version; with it where the kind is one that is read and the version is another.
     pub group: String,
     /// Kind.
     pub kind: String,
@@ -85,6 +89,21 @@ struct OwnerShape {
     controller: Option<bool>,
 }
 
+impl OwnerShape {
+    fn fits(&self) -> bool {
+        [&self.api_version, &self.kind, &self.name].into_iter().all(|text| text.len() <= NAME_BYTES)
+    }
+
+    /// An owner of a version that is not served never comes, and its dependents are never collected: it must not pass for
+    /// one that is awaited.
+    fn into_owner(self) -> Owner {
+        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
+        let served = Kind::find(group, &self.kind).is_none_or(|kind| kind.version == version);
+        let group = if served { group.to_owned() } else { self.api_version };
+        Owner { group, kind: self.kind, name: self.name, uid: self.uid }
+    }
+}
+
 impl MetadataShape {
     /// Whether the API server's label for its default roles and bindings is there.
     pub(crate) fn is_bootstrap(&self) -> bool {
@@ -96,12 +115,8 @@ impl MetadataShape {
         let origin = self.origin();
         let run_of = TEMPLATE_LABELS.iter().find_map(|key| self.labels.get(*key)).filter(|name| !name.is_empty());
         let run_of = run_of.map(|name| name.as_str().into());
-        let owner = self.owner_references.into_iter().find(|owner| owner.controller == Some(true)).map(|owner| Owner {
-            group: owner.api_version.split_once('/').map_or(String::new(), |(group, _)| group.to_owned()),
-            kind: owner.kind,
-            name: owner.name,
-            uid: owner.uid,
-        });
+        let owner = self.owner_references.into_iter().find(|owner| owner.controller == Some(true));
+        let owner = owner.filter(OwnerShape::fits).map(OwnerShape::into_owner);
         Meta {
             name: self.name,
             generate_name: self.generate_name.filter(|_| owner.is_none()),
@@ -117,11 +132,12 @@ impl MetadataShape {
     /// Markers that the common tools leave: Helm's release annotations, Argo CD's tracking id, Flux's and Kustomize's labels.
     fn origin(&self) -> Origin {
         let label = |key: &str| self.labels.get(key).cloned();
-        let annotation = |key: &str| self.annotations.get(key).cloned();
-        let argo =
-            annotation("argocd.argoproj.io/tracking-id").map(|id| id.split(':').next().unwrap_or_default().to_owned());
+        // Anybody may write any text into an annotation: what is no name names nothing.
+        let named = |name: &str| (name.len() <= NAME_BYTES).then(|| name.to_owned());
+        let annotation = |key: &str| self.annotations.get(key);
+        let argo = annotation("argocd.argoproj.io/tracking-id").and_then(|id| named(id.split(':').next()?));
         let flux = label("kustomize.toolkit.fluxcd.io/name").or_else(|| label("helm.toolkit.fluxcd.io/name"));
-        let helm = annotation("meta.helm.sh/release-name");
+        let helm = annotation("meta.helm.sh/release-name").and_then(|name| named(name));
         let (manager, release) = match (argo, flux, helm) {
             (Some(app), _, _) => (Some("Argo CD".to_owned()), Some(app)),
             (_, Some(name), _) => (Some("Flux".to_owned()), Some(name)),

@@ -136,7 +136,10 @@ fn pods(subject: &Resource, itself: Option<&Object>, needs: &mut Vec<Dependency>
         }
         return;
     };
-    if *object.kind == workload::POD {
+    // Under the name of a Pod or Job stand all runs that share it, whoever made them.
+    if *object.kind == workload::POD || *object.kind == workload::JOB {
+        needs.extend((*object.kind == workload::JOB).then(|| Dependency::list(&workload::JOB, namespace)));
+        needs.push(Dependency::list(&workload::POD, namespace));
         return;
     }
     let selector = match &object.facts {

@@ -213,7 +213,6 @@ fn implied_reads(control: &Control, subject: &Subject) -> &'static [&'static Kin
         return &[];
     }
     match subject.itself.map(|object| object.kind) {
-        Some(kind) if *kind == workload::POD => &[],
         Some(kind) if *kind == workload::DEPLOYMENT => BY_REPLICA_SET,
         Some(kind) if *kind == workload::CRON_JOB => BY_JOB,
         _ => PODS,
@@ -221,18 +220,20 @@ fn implied_reads(control: &Control, subject: &Subject) -> &'static [&'static Kin
 }
 
 /// Judges the subject's own template, then, only where that holds, the Pods that it has now: an old revision or an
-/// injected sidecar shows there. Where the template fails, its Pods add nothing but noise.
+/// injected sidecar shows there. Where the template fails, its Pods add nothing but noise. A Pod is no template: it speaks
+/// for itself alone, and runs that share its name are judged beside it.
 fn judge_pods(subject: &Subject, judge: impl Fn(&Object, &PodSpec, &mut Vec<Location>)) -> Option<Vec<Location>> {
     let mut fails = Vec::new();
     let own = subject.itself.filter(|object| object.kind.family == Family::Workload);
     if let Some(object) = own {
         push_rooted(&judge, object, None, &mut fails);
-        if !fails.is_empty() || *object.kind == workload::POD {
+        if !fails.is_empty() && *object.kind != workload::POD {
             return Some(fails);
         }
     }
     let mut any = own.is_some();
-    for pod in subject.objects.iter().filter(|object| *object.kind == workload::POD) {
+    let others = subject.objects.iter().filter(|object| own.is_none_or(|own| !std::ptr::eq(own, **object)));
+    for pod in others.filter(|object| *object.kind == workload::POD) {
         push_rooted(&judge, pod, Some(&pod.meta.name), &mut fails);
         any = true;
     }

@@ -365,7 +365,7 @@ fn a_live_read_asks_for_no_more_than_it_needs() {
     assert_eq!(kinds(live_read(&server, &subject, control).1), ["Deployment", "ReplicaSet", "Pod"]);
     let pod = settled([object(&workload::POD, "plain", "p", json!({}))]);
     let subject = Resource::namespaced("", "Pod", "shop", "plain");
-    assert_eq!(kinds(live_read(&pod, &subject, control).1), ["Pod"]);
+    assert_eq!(kinds(live_read(&pod, &subject, control).1), ["Pod", "Pod"], "itself, and those that share its name");
 }
 
 #[test]
@@ -390,4 +390,49 @@ fn only_templates_that_are_judged_are_remembered() {
     assert_eq!(kept(owner("apps/v1", "Deployment", "web", "d")), 0);
     assert_eq!(kept(owner("argoproj.io/v1alpha1", "Rollout", "web", "f")), 1);
     assert_eq!(kept(json!({})), 1);
+}
+
+/// Whoever may create Pods may create one that holds and bears the name under which others are reported.
+#[test]
+fn a_pod_or_job_that_holds_does_not_hide_the_failing_runs_that_share_its_name() {
+    let privileged = json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]});
+    let drawn = json!({"generateName": "web-", "spec": privileged});
+    let foreign = json!({"spec": privileged, "owner": owner("argoproj.io/v1alpha1", "Workflow", "web", "w")["owner"]});
+    let of_job = json!({"spec": privileged, "owner": owner("batch/v1", "Job", "web-x", "j")["owner"]});
+    let decoy = |kind| object(kind, "web", "decoy", json!({}));
+    let run = object(&workload::JOB, "web-x", "j", json!({"generateName": "web-"}));
+    let cases = [
+        (vec![decoy(&workload::POD), object(&workload::POD, "web-x", "x", drawn)], "Pod"),
+        (vec![decoy(&workload::POD), object(&workload::POD, "web-y", "y", foreign)], "Pod"),
+        (vec![decoy(&workload::JOB), run, object(&workload::POD, "web-x-z", "z", of_job)], "Job"),
+    ];
+    let control = Control::find("workload.privileged").unwrap();
+    for (objects, kind) in cases {
+        let server = settled(objects);
+        let subject = server.subjects().find(|subject| subject.kind == kind).unwrap().as_ref().clone();
+        assert_eq!((subject.name.as_str(), server.subjects().count()), ("web", 1));
+        assert!(matches!(answer(&server, &subject, control.id), Answer::Fail(_)), "{subject}");
+        let (fresh, _) = live_read(&server, &subject, control);
+        assert!(matches!(answer(&fresh, &subject, control.id), Answer::Fail(_)), "{subject}, read live");
+    }
+}
+
+/// The garbage collector deletes what names an owner that is gone, but not what names one of an API that nobody serves.
+#[test]
+fn an_owner_of_a_version_that_is_not_served_is_not_waited_for() {
+    let pod = object(&workload::POD, "web", "p", owner("apps/v0", "ReplicaSet", "none", "no"));
+    assert_eq!(subjects(&settled([pod])), ["Pod shop/none"]);
+}
+
+#[test]
+fn an_owner_with_a_name_that_no_object_can_have_is_no_owner() {
+    let long = "n".repeat(5000);
+    let pod = object(&workload::POD, "web", "p", owner("example.com/v1", "Thing", &long, "u"));
+    let annotations = json!({"meta.helm.sh/release-name": long});
+    let mut raw = json!({"metadata": {"name": "d", "namespace": "shop", "uid": "d", "annotations": annotations}});
+    let deployment = project(&workload::DEPLOYMENT, raw.clone()).unwrap();
+    raw["metadata"]["annotations"] = json!({"argocd.argoproj.io/tracking-id": long});
+    let tracked = project(&workload::DEPLOYMENT, raw).unwrap();
+    assert_eq!((deployment.meta.origin.release, tracked.meta.origin.release), (None, None));
+    assert_eq!(subjects(&settled([pod])), ["Pod shop/web"]);
 }
