@@ -30,14 +30,19 @@ pub struct Session {
 }
 
 impl Sessions {
-    /// Notes a stream of this epoch. The cluster's stream before it, if any, is ended.
+    /// Notes a stream of this epoch. The cluster's stream of an earlier epoch, if any, is ended; if a later one was quicker,
+    /// this one has ended before it began.
     pub fn open(&self, cluster: ClusterId, epoch: u64) -> Session {
         let (sender, ended) = watch::channel(false);
         let wake = Arc::new(Notify::new());
         let held = Held { epoch, ended: sender, wake: wake.clone() };
-        if let Some(before) = self.lock().insert(cluster, held) {
+        let mut open = self.lock();
+        if open.get(&cluster).is_some_and(|known| known.epoch > epoch) {
+            held.ended.send_replace(true);
+        } else if let Some(before) = open.insert(cluster, held) {
             before.ended.send_replace(true);
         }
+        drop(open);
         Session { sessions: self.clone(), cluster, epoch, ended, wake }
     }
 

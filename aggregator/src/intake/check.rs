@@ -1,8 +1,9 @@
 //! Messages of an agent, checked and turned into jobs. What is malformed ends the stream with the name of the field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::{ClusterId, FindingKey, Observation};
+use holdfast_model::digest::BUCKETS;
+use holdfast_model::{ClusterId, FindingKey, Location, Method, Observation, Resource, Testimony};
 use holdfast_proto::limits::{LOCATIONS, STRING_BYTES};
 use holdfast_proto::{Malformed, convert, v1};
 use holdfast_store::{Connected, ScopeProposal};
@@ -15,6 +16,11 @@ use crate::writer::{Batch, SignedTestimony, Stated};
 const CONTROLS: usize = 4096;
 /// The most reads that one testimony may list.
 const READS: usize = 4096;
+/// The most memory for the identities of one batch. Each of its statements has its own, so that a report with a long name
+/// and many short statements would cost two thousand times its bytes.
+const KEY_BYTES: usize = 32 * 1024 * 1024;
+/// The longest text that is part of a key of the record: an index of PostgreSQL takes no more than 2704 bytes.
+const INDEXED_BYTES: usize = 1024;
 
 /// What a Hello says, as the record keeps it.
 pub(super) fn hello(wire: &v1::Hello, now: i64) -> Result<Connected, Status> {
@@ -44,9 +50,14 @@ pub(super) fn hello(wire: &v1::Hello, now: i64) -> Result<Connected, Status> {
 /// A batch as a job. Identities are derived here, under the certificate's cluster.
 pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Batch, Status> {
     let mut batch = Batch { epoch: wire.epoch, sequence: wire.sequence, ..Batch::default() };
+    let mut key_bytes = 0;
     for report in wire.reports {
         let report = convert::report(report).map_err(malformed)?;
         let index = batch.reports.len();
+        key_bytes += report.statements.len() * key_size(&report.resource);
+        if key_bytes > KEY_BYTES {
+            return Err(Status::invalid_argument("batch.reports: too many statements with too long names"));
+        }
         for statement in report.statements {
             let key = FindingKey { cluster, resource: report.resource.clone(), control: statement.control.clone() };
             batch.stated.push(Stated { id: key.finding_id(), key, statement, report: index });
@@ -56,6 +67,7 @@ pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Bat
     let mut coverage = BTreeMap::new();
     for state in wire.coverage {
         let state = convert::coverage(state).map_err(malformed)?;
+        indexed("coverage.subject", &state.subject)?;
         coverage.insert(state.subject.clone(), state);
     }
     batch.coverage = coverage.into_values().collect();
@@ -67,10 +79,24 @@ pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Bat
 
 fn scope_proposal(wire: v1::ScopeProposal, since: i64) -> Result<ScopeProposal, Status> {
     let v1::ScopeProposal { namespace, label, value } = wire;
-    for (field, text) in [("scope.namespace", &namespace), ("scope.label", &label), ("scope.value", &value)] {
-        short(field, text)?;
-    }
+    indexed("scope.namespace", &namespace)?;
+    indexed("scope.label", &label)?;
+    short("scope.value", &value)?;
     Ok(ScopeProposal { namespace, label, value, since })
+}
+
+/// The bytes that one statement's identity takes.
+fn key_size(resource: &Resource) -> usize {
+    let Resource { group, kind, namespace, name } = resource;
+    size_of::<FindingKey>() + group.len() + kind.len() + namespace.as_deref().map_or(0, str::len) + name.len()
+}
+
+/// Buckets that a batch says are complete: each once.
+pub(super) fn complete_buckets(wire: Vec<u8>) -> Result<Vec<u8>, Status> {
+    if wire.len() > BUCKETS {
+        return Err(Status::invalid_argument(format!("batch.complete_buckets: more than {BUCKETS}")));
+    }
+    Ok(wire.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// Whether a statement says that a control fails.
@@ -82,14 +108,32 @@ pub(super) fn fails(stated: &Stated) -> bool {
 pub(super) fn testimony(wire: v1::RetestAnswer, certificate: &[u8]) -> Result<SignedTestimony, String> {
     let testimony = receipts::check_testimony(&wire.testimony, &wire.signature, certificate)
         .map_err(|problem| problem.to_string())?;
-    let within = testimony.reason.len() <= STRING_BYTES
-        && testimony.locations.len() <= LOCATIONS
-        && testimony.reads.len() <= READS;
-    if !within {
+    if !within_limits(&testimony) {
         return Err("it is over a limit of the protocol".to_owned());
     }
     let text = String::from_utf8(wire.testimony).map_err(|_| "it is no text".to_owned())?;
     Ok(SignedTestimony { testimony, text, signature: wire.signature, certificate: certificate.to_vec() })
+}
+
+fn within_limits(testimony: &Testimony) -> bool {
+    let fits = |text: &str| text.len() <= STRING_BYTES;
+    let location = |Location { path, value, container, object }: &Location| {
+        fits(path) && fits(value) && container.as_deref().is_none_or(fits) && object.as_deref().is_none_or(fits)
+    };
+    fits(&testimony.reason)
+        && fits(&testimony.uid)
+        && fits(&testimony.agent_version)
+        && testimony.methods.len() <= Method::ALL.len()
+        && testimony.locations.len() <= LOCATIONS
+        && testimony.locations.iter().all(location)
+        && testimony.reads.len() <= READS
+}
+
+fn indexed(field: &str, value: &str) -> Result<(), Status> {
+    if value.len() > INDEXED_BYTES {
+        return Err(Status::invalid_argument(format!("{field}: over {INDEXED_BYTES} bytes")));
+    }
+    Ok(())
 }
 
 fn short(field: &str, value: &str) -> Result<(), Status> {

@@ -157,8 +157,8 @@ impl Talk<'_> {
         }
     }
 
-    async fn batch(&mut self, wire: v1::Batch) -> Result<(), Status> {
-        let buckets = wire.complete_buckets.clone();
+    async fn batch(&mut self, mut wire: v1::Batch) -> Result<(), Status> {
+        let buckets = check::complete_buckets(std::mem::take(&mut wire.complete_buckets))?;
         let mut batch = check::batch(self.cluster, wire, self.intake.edge.now())?;
         if let Some(repeated) = &mut self.repeated {
             repeated.extend(batch.stated.iter().filter(|stated| check::fails(stated)).map(|stated| stated.id));

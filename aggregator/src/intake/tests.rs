@@ -506,3 +506,104 @@ async fn a_revoked_cluster_loses_its_stream_and_is_not_let_in_again() {
     back.say(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
     assert_eq!(back.refusal().await.code(), Code::Unauthenticated);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_after_its_deadline_counts_while_it_is_still_wanted() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    house.edge.now.fetch_add(30_000, Ordering::Relaxed);
+    house.intake.sessions.wake(cluster(1));
+    let missed = async {
+        while !house.events(Some(id)).await.contains(&"retest-unsettled".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), missed).await.unwrap();
+    agent.answer(&order, Verdict::Fixed).await;
+    house.becomes(id, State::Verified).await;
+}
+
+#[tokio::test]
+async fn an_answer_counts_once() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::Inconclusive).await;
+    agent.answer(&order, Verdict::Fixed).await;
+    agent.state("other", failing()).await;
+    assert_eq!(house.events(Some(id)).await, ["finding-opened", "finding-resolved", "retest-unsettled"]);
+}
+
+/// Another replica may have revoked it: nothing ends this stream but its own next message.
+#[tokio::test]
+async fn an_answer_of_a_cluster_that_was_revoked_meanwhile_proves_nothing() {
+    let house = House::new().await;
+    let id = key(1, "web").finding_id();
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    let mut tx = house.intake.store.begin().await.unwrap();
+    tx.revoke_cluster(cluster(1), 1).await.unwrap();
+    tx.commit().await.unwrap();
+    agent.answer(&order, Verdict::Fixed).await;
+    assert_eq!(agent.refusal().await.code(), Code::Unauthenticated);
+    assert_eq!(house.status(id).await, State::Resolved);
+}
+
+#[tokio::test]
+async fn a_message_that_would_cost_much_more_than_its_bytes_is_refused() {
+    let house = House::new().await;
+    let name = "n".repeat(4000);
+    let pass = report(&name, Observation::Pass).statements.remove(0);
+    let many = Report { statements: vec![pass; 20_000], ..report(&name, Observation::Pass) };
+    let mut agent = house.agent(1).await;
+    let batch = agent.batch(&[many]);
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
+
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.say(v1::from_agent::Message::Buckets(v1::Buckets::default())).await;
+    agent.hear().await;
+    let batch = v1::Batch { complete_buckets: vec![7; 100_000], ..agent.batch(&[]) };
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
+
+    let mut agent = house.agent(1).await;
+    let coverage = v1::Coverage { subject: "s".repeat(3000), state: "seen".into(), ..Default::default() };
+    let batch = v1::Batch { coverage: vec![coverage], ..agent.batch(&[]) };
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    assert_eq!(agent.refusal().await.code(), Code::InvalidArgument, "no index of PostgreSQL takes it");
+}
+
+#[tokio::test]
+async fn a_testimony_with_a_text_over_the_limit_is_refused() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    let mut testimony = agent.testimony(&order, Verdict::StillFailing);
+    testimony.locations = vec![Location::field("spec", "x".repeat(5000))];
+    agent.swear(&testimony).await;
+    assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_overtaken_before_it_began_does_not_end_the_later_one() {
+    let sessions = Sessions::default();
+    let later = sessions.open(cluster(1), 6);
+    let earlier = sessions.open(cluster(1), 5);
+    tokio::time::timeout(Duration::from_secs(10), earlier.ended()).await.unwrap();
+    assert!(futures::FutureExt::now_or_never(later.ended()).is_none());
+    drop(earlier);
+    assert!(sessions.is_connected(cluster(1)));
+}

@@ -140,10 +140,15 @@ impl Work {
         self.slots.get(&(cluster, id)).and_then(|slot| slot.now.as_ref())
     }
 
+    /// A cluster that is known and not revoked: whatever its agent says, on whichever replica, is refused from then on.
+    fn member(&self, cluster: ClusterId) -> Outcome<&Cluster> {
+        let known = self.clusters.get(&cluster).and_then(Option::as_ref).filter(|known| known.revoked_at.is_none());
+        known.ok_or(WriteError::NoCluster)
+    }
+
     /// Applies a batch, if it is the next one of the current epoch.
     pub(super) async fn apply(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<bool> {
-        let known = self.clusters.get(&cluster).and_then(Option::as_ref).filter(|known| known.revoked_at.is_none());
-        let known = known.ok_or(WriteError::NoCluster)?;
+        let known = self.member(cluster)?;
         if batch.epoch != known.epoch {
             return Err(WriteError::StaleEpoch { stated: batch.epoch, current: known.epoch });
         }
@@ -187,12 +192,11 @@ impl Work {
     /// Asks about everything in these buckets that fails by the record and that the agent did not repeat.
     async fn miss(&mut self, actor: &Actor, cluster: ClusterId, complete: &Complete) -> Outcome<()> {
         for &bucket in &complete.buckets {
-            for finding in self.tx.failing_in_bucket(cluster, bucket).await? {
-                let id = finding.id;
-                self.keep(finding);
-                if !complete.repeated.contains(&id) {
-                    self.decide(actor, (cluster, id), Command::NotRepeated, None)?;
-                }
+            let mut missed = self.tx.failing_in_bucket(cluster, bucket).await?;
+            missed.retain(|id| !complete.repeated.contains(id));
+            self.load_findings(cluster, &missed).await?;
+            for id in missed {
+                self.decide(actor, (cluster, id), Command::NotRepeated, None)?;
             }
         }
         Ok(())
@@ -243,6 +247,7 @@ impl Work {
 
     /// Draws a nonce for each retest that is still wanted. One that was out past its deadline pauses first.
     pub(super) async fn dispatch(&mut self, cluster: ClusterId, ids: &[RetestId]) -> Outcome<Vec<RetestOrder>> {
+        self.member(cluster)?;
         let rows = self.tx.retests_by_id(cluster, ids).await?;
         let findings: Vec<_> = rows.iter().map(|retest| retest.finding).collect();
         self.load_findings(cluster, &findings).await?;
@@ -290,15 +295,19 @@ impl Work {
         Some(order)
     }
 
-    /// Records an answer: the verdict, and the testimony as a receipt if it settles something.
+    /// Records an answer: the verdict, and the testimony as a receipt if it settles something. One that comes after its
+    /// deadline counts as long as no other nonce was drawn: reads that take long must not be asked for again for ever.
     pub(super) async fn answer(&mut self, cluster: ClusterId, answer: &SignedTestimony) -> Outcome<Finding> {
+        self.member(cluster)?;
         let testimony = &answer.testimony;
         let row = match self.retests.get(&testimony.retest) {
             Some(row) => Some(row.clone()).filter(|row| row.cluster == cluster),
             None => self.tx.retests_by_id(cluster, &[testimony.retest]).await?.pop(),
         };
-        let mut retest = row.filter(|row| row.state == RetestState::Sent).ok_or(Refused::NotOutstanding)?;
-        let nonce = retest.nonce.ok_or(Refused::NotOutstanding)?;
+        let open = |row: &Retest| matches!(row.state, RetestState::Sent | RetestState::Waiting);
+        let mut retest = row.filter(open).ok_or(Refused::NotOutstanding)?;
+        // Used up with this answer, whatever comes of it.
+        let nonce = retest.nonce.take().ok_or(Refused::NotOutstanding)?;
         let id = retest.finding;
         self.load_findings(cluster, &[id]).await?;
         let (attempts, observed) = (retest.attempts, retest.observed);

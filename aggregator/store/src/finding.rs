@@ -170,14 +170,14 @@ impl Tx {
         sql.bind(cluster).bind(namespace).all(self.connection(), read).await
     }
 
-    /// The findings whose id starts with this byte and whose last statement was a failing one.
-    pub async fn failing_in_bucket(&mut self, cluster: ClusterId, bucket: u8) -> Result<Vec<Finding>> {
+    /// Ids of the findings whose id starts with this byte and whose last statement was a failing one.
+    pub async fn failing_in_bucket(&mut self, cluster: ClusterId, bucket: u8) -> Result<Vec<FindingId>> {
         let (mut first, mut last) = ([0; 16], [0xff; 16]);
         (first[0], last[0]) = (bucket, bucket);
-        let text = format!("{COLUMNS} WHERE cluster = $1 AND id BETWEEN $2 AND $3 AND statement IS NOT NULL");
-        let sql = Sql::new("failing in bucket", &text).bind(cluster);
+        let text = "SELECT id FROM finding WHERE cluster = $1 AND id BETWEEN $2 AND $3 AND statement IS NOT NULL";
+        let sql = Sql::new("failing in bucket", text).bind(cluster);
         let sql = sql.bind(FindingId::from_bytes(first)).bind(FindingId::from_bytes(last));
-        sql.all(self.connection(), read).await
+        sql.all(self.connection(), |row| row.id("id")).await
     }
 
     /// The findings of one pattern, one a cluster.
