@@ -193,7 +193,7 @@ fn cluster_name(context: &str) -> String {
 /// A lab with its planted workloads, and its agent's rights: what it lists, no more.
 async fn start_lab(data: &Path) -> Result<(ControlPlane, Target)> {
     say("starting a lab: a real Kubernetes control plane of its own");
-    let options = Options { folder: Some(data.join("lab")), nodes: 1 };
+    let options = Options { folder: Some(data.join("lab")), nodes: 1, ..Options::default() };
     let lab = ControlPlane::start_with("lab", options, say).await?;
     say("planting workloads, good and bad");
     lab.plant().await?;
