@@ -1,23 +1,43 @@
-//! Which cluster this is: its fingerprint and its version, read once at the start.
+//! Which cluster this is: its fingerprint, read once at the start, and its version, asked again at every connection.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::KubeSource;
-use crate::api::{Api, refusal};
+use crate::api::{Api, Refusal, refusal};
 use crate::collect::decode;
 use crate::text;
+
+/// How long an API server may take to say its version again.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// What is known of the cluster before anything is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterFacts {
     /// The uid of the namespace kube-system: a restored or cloned cluster keeps it, another one never has it.
     pub fingerprint: String,
-    /// Version of the API server, `v1.34.4`.
-    pub version: String,
+    /// Which Kubernetes it runs.
+    pub server: ServerVersion,
+}
+
+/// Which Kubernetes the API server is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerVersion {
+    /// As it says it, `v1.34.4`.
+    pub name: String,
     /// Its minor version, where it could be read.
     pub minor: Option<u32>,
+}
+
+/// Follows the API server's version: what Pod Security demands depends on it, and clusters are upgraded under the agent.
+pub struct Server {
+    api: Api,
+    known: watch::Sender<ServerVersion>,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,11 +79,31 @@ pub async fn facts(api: &Api) -> Result<ClusterFacts> {
     if fingerprint.is_empty() {
         bail!("the namespace kube-system has no uid");
     }
-    let version: Version = serde_json::from_slice(&api.get("/version").await?.body).unwrap_or_default();
-    let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
-    Ok(ClusterFacts {
-        fingerprint: text::line(&fingerprint),
-        version: text::line(&version.git_version),
-        minor: digits.parse().ok(),
-    })
+    Ok(ClusterFacts { fingerprint: text::line(&fingerprint), server: version(api).await? })
+}
+
+/// Asks the version. One that the API server does not tell is no failure: it is unknown.
+async fn version(api: &Api) -> Result<ServerVersion, Refusal> {
+    let said: Version = serde_json::from_slice(&api.get("/version").await?.body).unwrap_or_default();
+    // Some providers mark theirs: `27+`.
+    let digits: String = said.minor.chars().take_while(char::is_ascii_digit).collect();
+    Ok(ServerVersion { name: text::line(&said.git_version), minor: digits.parse().ok() })
+}
+
+impl Server {
+    /// Follows the version from this one on, and gives the place where it is told.
+    pub fn new(api: Api, version: ServerVersion) -> (Self, watch::Receiver<ServerVersion>) {
+        let (known, told) = watch::channel(version);
+        (Self { api, known }, told)
+    }
+
+    /// Asks again. An API server that does not answer now is taken to be the one that it was.
+    pub async fn look(&self) -> ServerVersion {
+        if let Ok(Ok(now)) = timeout(LOOK, version(&self.api)).await
+            && now.minor.is_some()
+        {
+            self.known.send_replace(now);
+        }
+        self.known.borrow().clone()
+    }
 }

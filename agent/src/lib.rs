@@ -31,10 +31,10 @@ mod text;
 pub mod uplink;
 
 use api::Api;
-use cluster::ClusterFacts;
+use cluster::{ClusterFacts, Server};
 use credential::{AgentKey, Credential, StateDir};
 use engine::{Engine, Handle};
-use uplink::{Introduction, Link, Uplink};
+use uplink::{Link, Uplink};
 
 /// How the agent reaches its cluster.
 #[derive(Clone)]
@@ -126,24 +126,25 @@ async fn start(config: AgentConfig, status: watch::Sender<AgentStatus>, stop: Ca
     let (handle, commands, progress) = Handle::new();
 
     let mut engine = Engine::new(credential.cluster, clock::now());
-    facts.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
+    facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
+    let (server, version) = Server::new(api.clone(), facts.server);
     let _collectors = collect::start(&api, config.pace, &events, &stop);
     drop(events);
     let retester = retest::Retester {
         api,
-        server_minor: facts.minor,
+        server: version,
         cluster: credential.cluster,
         key: key.clone(),
         engine: handle.clone(),
         limits: config.retests,
     };
-    let introduction = Introduction { fingerprint: facts.fingerprint, server_version: facts.version };
     let uplink = Uplink {
         url: config.aggregator,
         state,
         key,
         credential,
-        introduction,
+        fingerprint: facts.fingerprint,
+        server,
         engine: handle.clone(),
         orders,
         answers: answered,

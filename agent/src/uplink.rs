@@ -1,7 +1,7 @@
 //! The one stream to the aggregator: connect, agree, send what differs, acknowledge, connect again.
 //!
-//! It pulls batches from the engine and pushes orders to the retests; it knows neither controls nor Kubernetes. What a lost
-//! connection leaves open is decided by the digests and by what was not acknowledged, never by sending blindly again.
+//! It pulls batches from the engine and pushes orders to the retests; of controls and Kubernetes it knows the versions. What
+//! a lost connection leaves open is decided by the digests and by what was not acknowledged, never by sending blindly again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use v1::from_agent::Message as Up;
 use v1::to_agent::Message as Down;
 
 use crate::clock;
+use crate::cluster::Server;
 use crate::credential::{AgentKey, Credential, CredentialError, Issued, StateDir};
 use crate::engine::{Command, Handle};
 use crate::enrol::{self, EnrolError};
@@ -32,15 +33,6 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const WELCOME: Duration = Duration::from_secs(10);
 /// First and longest wait before connecting again.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// What the agent says of itself at every connection.
-#[derive(Debug, Clone)]
-pub struct Introduction {
-    /// The uid of the namespace kube-system.
-    pub fingerprint: String,
-    /// Version of the Kubernetes API server.
-    pub server_version: String,
-}
 
 /// How the link to the aggregator stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,8 +53,10 @@ pub struct Uplink {
     pub key: Arc<AgentKey>,
     /// Who the agent is.
     pub credential: Credential,
-    /// What it says of itself.
-    pub introduction: Introduction,
+    /// The uid of the namespace kube-system.
+    pub fingerprint: String,
+    /// The API server, whose version is asked at every connection.
+    pub server: Server,
     /// The engine.
     pub engine: Handle,
     /// Where orders go.
@@ -162,9 +156,13 @@ impl Uplink {
 
     async fn open_with(&self, issued: &Issued) -> Result<(Session, tonic::transport::Channel), SessionError> {
         let channel = enrol::connect(&self.url, &self.key, &self.credential, issued).await?;
+        let version = self.server.look().await;
+        if let Some(minor) = version.minor {
+            self.engine.tell(Command::ServerMinor(minor)).await?;
+        }
         let root = self.engine.ask(Command::Open).await?.await.map_err(|_| crate::engine::Stopped)?.root;
         let (up, outgoing) = mpsc::channel(WINDOW + 4);
-        send(&up, Up::Hello(self.hello(root))).await?;
+        send(&up, Up::Hello(self.hello(version.name, root))).await?;
         let connecting = async {
             let mut client = enrol::uplink_client(channel.clone());
             let mut down = client.connect(ReceiverStream::new(outgoing)).await?.into_inner();
@@ -181,15 +179,15 @@ impl Uplink {
         Ok((session, channel))
     }
 
-    fn hello(&self, root: Option<[u8; 32]>) -> v1::Hello {
+    fn hello(&self, server_version: String, root: Option<[u8; 32]>) -> v1::Hello {
         v1::Hello {
             protocol: PROTOCOL,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            fingerprint: self.introduction.fingerprint.clone(),
+            fingerprint: self.fingerprint.clone(),
             clock: clock::now(),
             claimed_cluster: self.credential.cluster.to_string(),
             root_digest: root.map(Vec::from).unwrap_or_default(),
-            server_version: self.introduction.server_version.clone(),
+            server_version,
             controls: catalog::all().map(|control| format!("{}@{}", control.id, control.version)).collect(),
         }
     }

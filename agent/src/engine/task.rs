@@ -24,6 +24,8 @@ pub const ALL_JUDGED: &str = "everything that can be seen is judged";
 /// What the uplink and the retests ask of the engine.
 #[derive(Debug)]
 pub enum Command {
+    /// The API server has this minor version.
+    ServerMinor(u32),
     /// A new session begins.
     Open(oneshot::Sender<Opening>),
     /// The buckets, for comparing.
@@ -153,6 +155,7 @@ fn report(engine: &Engine, progress: &watch::Sender<Progress>) {
 
 fn obey(engine: &mut Engine, command: Command, pull: &mut Option<oneshot::Sender<Draft>>) {
     match command {
+        Command::ServerMinor(minor) => engine.set_server_minor(minor),
         Command::Open(answer) => {
             *pull = None;
             engine.settle(clock::now());

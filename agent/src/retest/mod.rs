@@ -11,11 +11,12 @@ use holdfast_model::{
     ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Testimony, Verdict, canonical,
 };
 use holdfast_proto::v1;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Api};
 use crate::clock;
+use crate::cluster::ServerVersion;
 use crate::credential::AgentKey;
 use crate::engine::{Command, Handle};
 
@@ -52,8 +53,8 @@ impl Default for Limits {
 pub struct Retester {
     /// The API server.
     pub api: Api,
-    /// Minor version of the API server.
-    pub server_minor: Option<u32>,
+    /// Which version the API server has now.
+    pub server: watch::Receiver<ServerVersion>,
     /// The cluster that this agent speaks for.
     pub cluster: ClusterId,
     /// What testimonies are signed with.
@@ -124,7 +125,8 @@ impl Retester {
         let control = Control::find(order.control.as_str()).filter(|control| control.version == order.control_version);
         let (decision, reads) = match control {
             Some(control) => {
-                let mut gathered = gather::gather(round, order, control, self.server_minor).await;
+                let minor = self.server.borrow().minor;
+                let mut gathered = gather::gather(round, order, control, minor).await;
                 let versions = std::mem::take(&mut gathered.versions);
                 // An engine that is gone has no watch events to drop.
                 let _gone = self.engine.tell(Command::Retested(versions)).await;

@@ -21,6 +21,7 @@ type Objects = BTreeMap<String, BTreeMap<(String, String), Value>>;
 struct World {
     objects: Objects,
     version: u64,
+    minor: u32,
     forbidden: BTreeSet<String>,
     absent: BTreeSet<String>,
     watch_list: bool,
@@ -46,6 +47,7 @@ impl ApiServer {
         let world = Arc::new(Mutex::new(World {
             objects: Objects::new(),
             version: 100,
+            minor: 34,
             forbidden: BTreeSet::new(),
             absent: BTreeSet::new(),
             watch_list,
@@ -114,6 +116,11 @@ impl ApiServer {
         let _nobody_watches = self.events.send((plural.to_owned(), String::new()));
     }
 
+    /// Is another version of Kubernetes from now on.
+    pub fn become_minor(&self, minor: u32) {
+        self.world.lock().unwrap().minor = minor;
+    }
+
     pub fn forget_history(&self, gone: bool) {
         self.world.lock().unwrap().history_gone = gone;
     }
@@ -135,7 +142,8 @@ async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
     let mut world = shared.world.lock().unwrap();
     world.requests.push(uri.to_string());
     if uri.path() == "/version" {
-        return whole(200, &json!({"gitVersion": "v1.34.4", "major": "1", "minor": "34"}));
+        let minor = world.minor;
+        return whole(200, &json!({"gitVersion": format!("v1.{minor}.4"), "major": "1", "minor": format!("{minor}+")}));
     }
     let mut path: Vec<&str> = uri.path().split('/').skip(if uri.path().starts_with("/apis") { 4 } else { 3 }).collect();
     let namespace = if path.len() > 2 { path.drain(..2).nth(1) } else { None };

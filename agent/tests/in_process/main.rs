@@ -313,3 +313,32 @@ async fn a_deleted_deployment_is_gone_before_what_it_made_is_collected() {
     world.api.delete("deployments", "shop", "web");
     world.until("the deletion", |record| ended(record, &web()) == [Observation::Gone]).await;
 }
+
+#[tokio::test]
+async fn an_upgraded_api_server_is_the_new_measure_after_the_next_connection() {
+    const PINNED: &str = "admission.psa-version-pinned-old";
+    let world = World::with(true, &[]).await;
+    world.until_synced().await;
+    world.api.become_minor(27);
+    world.aggregator.hang_up();
+    world
+        .until("a hello of the older server", |record| record.hellos.last().unwrap().server_version == "v1.27.4")
+        .await;
+    let labels = json!({"pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/enforce-version": "v1.26"});
+    world.api.put("namespaces", json!({"metadata": {"name": "shop", "uid": "s", "labels": labels}}));
+    let shop = Resource::cluster_scoped("", "Namespace", "shop");
+    let order = |number| world.aggregator.order(number, &shop, PINNED);
+    let verdict = |record: &Record, number| {
+        record.testimonies.iter().find(|t| t.retest.as_bytes()[0] == number).map(|t| t.verdict)
+    };
+    order(1).await;
+    world.until("a verdict by the older server", |record| verdict(record, 1) == Some(Verdict::Fixed)).await;
+
+    world.api.become_minor(34);
+    world.aggregator.hang_up();
+    let fails = |record: &Record| record.failing.contains_key(&(shop.clone(), PINNED.to_owned()));
+    world.until("the finding by the newer server", fails).await;
+    order(2).await;
+    world.until("a verdict by the newer server", |record| verdict(record, 2) == Some(Verdict::StillFailing)).await;
+}
