@@ -4,7 +4,7 @@
 //! A place is a path such as `spec.containers[0].securityContext` or `metadata.annotations["a/b"]`. It names the wrong field,
 //! or, where that is absent, its first missing ancestor; so whatever the end of the path lacks of the fix's field is made
 //! with it. Operations come in an order that applies: additions, then removals from the back of each list.
-//! Whether a patch may be applied, and where its source is, is for others to say.
+//! Whether a patch may be applied, and where its source is, is for others to say; `kubectl` makes the line that applies it.
 
 use std::collections::BTreeSet;
 
@@ -90,11 +90,6 @@ pub fn manifest(control: &Control, resource: &Resource) -> Option<String> {
     let Some(Fix::Create(template)) = control.fix else { return None };
     let name = serde_json::to_string(&resource.name).ok()?;
     Some(template.replace("{namespace}", &name))
-}
-
-/// The `kubectl` line that creates the objects of a [`manifest`], for a POSIX shell.
-pub fn kubectl_create(manifest: &str) -> String {
-    format!("kubectl create -f - <<'EOF'\n{}\nEOF", manifest.trim_end())
 }
 
 /// What a fix does at one place: the value to set there, or `None` to remove what is there.
@@ -208,36 +203,12 @@ fn descend<'a>(object: &'a mut Value, path: &str) -> Result<(&'a mut Value, Stri
     Ok((parent, last.replace("~1", "/").replace("~0", "~")))
 }
 
-/// The `kubectl` line that applies a patch to a resource, for a POSIX shell. Names and values come from the cluster and may
-/// hold anything: each word that is not plainly harmless is quoted, and none can be taken for a flag.
-pub fn kubectl_line(resource: &Resource, patch: &JsonPatch) -> String {
-    // Keys are strings and values come from JSON: writing them into memory cannot fail.
-    let operations = serde_json::to_string(patch).unwrap_or_default();
-    let kind =
-        if resource.group.is_empty() { resource.kind.clone() } else { format!("{}.{}", resource.kind, resource.group) };
-    let namespace = resource.namespace.iter().map(|namespace| quoted(&format!("--namespace={namespace}")));
-    let mut words = vec!["kubectl".to_owned(), "patch".to_owned()];
-    words.extend(namespace);
-    words.extend(["--type=json".to_owned(), quoted(&format!("--patch={operations}")), "--".to_owned()]);
-    words.extend([quoted(&kind.to_lowercase()), quoted(&resource.name)]);
-    words.join(" ")
-}
-
-/// A word for a POSIX shell. Control characters could act on a terminal, so they are shown as `?`: no valid name has any.
-fn quoted(word: &str) -> String {
-    let word: String = word.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@+".contains(&byte);
-    if !word.is_empty() && word.bytes().all(is_plain) {
-        return word;
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kubectl;
 
     fn of(id: &str, places: &[&str]) -> Option<Value> {
         let places: Vec<_> = places.iter().map(|path| Location::field(*path, "")).collect();
@@ -325,24 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_name_stays_one_word_of_the_shell() {
-        let resource = Resource::namespaced("apps", "Deployment", "x; rm -rf ~", "--kubeconfig='$(id)'\u{1b}[2J");
-        let patch = JsonPatch(vec![Operation::Remove { path: "/spec/it's".into() }]);
-        expect_test::expect![[r#"kubectl patch '--namespace=x; rm -rf ~' --type=json '--patch=[{"op":"remove","path":"/spec/it'\''s"}]' -- deployment.apps '--kubeconfig='\''$(id)'\''?[2J'"#]].assert_eq(&kubectl_line(&resource, &patch));
-    }
-
-    #[test]
-    fn a_plain_name_needs_no_quotes() {
-        let patch = JsonPatch(vec![Operation::Remove { path: "/spec/hostPID".into() }]);
-        expect_test::expect![[r#"kubectl patch --namespace=shop --type=json '--patch=[{"op":"remove","path":"/spec/hostPID"}]' -- pod web"#]].assert_eq(&kubectl_line(&Resource::namespaced("", "Pod", "shop", "web"), &patch));
-    }
-
-    #[test]
     fn a_hostile_name_stays_inside_the_manifest() {
         let control = Control::find("network.default-deny-ingress").unwrap();
         let name = "x\nEOF\nrm -rf /\n---\nkind: Pod";
         let manifest = manifest(control, &Resource::cluster_scoped("", "Namespace", name)).unwrap();
         assert!(manifest.contains(r#"namespace: "x\nEOF\nrm -rf /\n---\nkind: Pod""#), "{manifest}");
-        assert_eq!(kubectl_create(&manifest).matches("\nEOF").count(), 1);
+        assert_eq!(kubectl::create_line(&manifest).matches("\nEOF").count(), 1);
     }
 }

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod facts;
 pub mod fix;
 pub mod inventory;
+pub mod kubectl;
 pub mod pod_security;
 pub mod rbac;
 

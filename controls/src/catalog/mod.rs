@@ -6,7 +6,7 @@
 use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severity};
 
 use crate::facts::pod::PodSpec;
-use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service, ServiceAccount};
+use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service};
 use crate::inventory::Inventory;
 use crate::pod_security::Version;
 
@@ -61,8 +61,6 @@ pub enum Judge {
     Role(fn(&View<Role>, &mut Vec<Location>)),
     /// A RoleBinding or a ClusterRoleBinding.
     Binding(fn(&View<RoleBinding>, &mut Vec<Location>)),
-    /// A ServiceAccount.
-    ServiceAccount(fn(&View<ServiceAccount>, &mut Vec<Location>)),
     /// A Namespace; the system's own are not asked.
     Namespace(fn(&View<Namespace>, &mut Vec<Location>)),
     /// A Service.

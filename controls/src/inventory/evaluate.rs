@@ -116,9 +116,6 @@ impl Inventory {
             (Judge::Binding(judge), Some((object, Facts::RoleBinding(facts)))) => {
                 judge(&self.view(object, facts), &mut fails);
             }
-            (Judge::ServiceAccount(judge), Some((object, Facts::ServiceAccount(facts)))) => {
-                judge(&self.view(object, facts), &mut fails);
-            }
             (Judge::Namespace(judge), Some((object, Facts::Namespace(facts)))) => {
                 if namespace::SYSTEM_NAMESPACES.contains(&object.meta.name.as_str()) {
                     return None;

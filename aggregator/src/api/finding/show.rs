@@ -1,13 +1,12 @@
 //! From a stored finding to what the API shows of it: the catalog's words, the fix for these places, the reason it stands so.
 
 use holdfast_controls::catalog::Control;
-use holdfast_controls::fix;
+use holdfast_controls::{fix, kubectl};
 use holdfast_model as model;
 use holdfast_record as record;
 use holdfast_store::{Retest, StoredEvent};
 
 use super::ClusterNames;
-use crate::api::kubectl;
 use crate::api::view::{
     Actor, Calibration, Evidence, Finding, FindingRow, Fix, History, Location, Origin, Resource, Time,
 };
@@ -102,11 +101,11 @@ fn fix(control: &Control, finding: &record::Finding) -> Option<Fix> {
     }
     let warning = warning(&finding.origin);
     if let Some(patch) = fix::patch(control, &finding.locations) {
-        let kubectl = fix::kubectl_line(&finding.key.resource, &patch);
+        let kubectl = kubectl::patch_line(&finding.key.resource, &patch);
         return Some(Fix { json_patch: serde_json::to_value(patch).ok(), manifest: None, kubectl, warning });
     }
     let manifest = fix::manifest(control, &finding.key.resource)?;
-    Some(Fix { json_patch: None, kubectl: fix::kubectl_create(&manifest), manifest: Some(manifest), warning })
+    Some(Fix { json_patch: None, kubectl: kubectl::create_line(&manifest), manifest: Some(manifest), warning })
 }
 
 fn warning(origin: &model::Origin) -> Option<String> {

@@ -1,5 +1,7 @@
 //! Clusters: added, revoked, scoped.
 
+use holdfast_model::{ClusterId, Coverage, CoverageState};
+
 use super::*;
 
 #[tokio::test]
@@ -23,4 +25,38 @@ async fn a_cluster_is_added_once_and_its_token_is_shown_once() {
     let (status, revoked) = harness.send(Method::POST, &path, &harness.admin, Value::Null).await;
     assert_eq!((status, revoked["connected"].as_bool()), (StatusCode::OK, Some(false)));
     assert!(revoked["revoked_at"].is_string());
+}
+
+#[tokio::test]
+async fn what_cannot_be_seen_is_told_with_its_reason() {
+    let harness = Harness::start().await;
+    let (_, made) = harness.post("/api/v1/clusters", json!({ "name": "prod-eu" })).await;
+    let id = made["cluster_id"].as_str().unwrap();
+    let coverage = |subject: &str, state, reason: &str| Coverage {
+        subject: subject.into(),
+        state,
+        reason: reason.into(),
+        since: NOW,
+    };
+    let refusal = "deployments.apps is forbidden: User \"agent\" cannot list it";
+    let told = [
+        coverage("deployments.apps", CoverageState::Forbidden, refusal),
+        coverage("pods", CoverageState::Seen, ""),
+    ];
+    let mut tx = harness.store.begin().await.unwrap();
+    tx.put_coverage(id.parse().unwrap(), &told).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let (status, shown) = harness.get(&format!("/api/v1/clusters/{id}/coverage")).await;
+    assert_eq!(status, StatusCode::OK);
+    let since = "2026-11-22T14:05:29.123Z";
+    assert_eq!(
+        shown["items"],
+        json!([
+            { "subject": "deployments.apps", "state": "forbidden", "reason": refusal, "since": since },
+            { "subject": "pods", "state": "seen", "reason": "", "since": since },
+        ])
+    );
+    let (status, _) = harness.get(&format!("/api/v1/clusters/{}/coverage", ClusterId::from_bytes([9; 16]))).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
 }
