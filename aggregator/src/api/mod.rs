@@ -15,7 +15,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::authority::Authority;
-use crate::clock::Clock;
+use crate::edge::SharedEdge;
 use crate::enrol::Enrolments;
 use crate::live::Live;
 use crate::sessions::Sessions;
@@ -30,7 +30,6 @@ mod event;
 mod extract;
 mod finding;
 mod health;
-mod kubectl;
 mod metrics;
 pub mod mint;
 mod pattern;
@@ -63,14 +62,14 @@ pub struct AppState {
     pub enrolments: Enrolments,
     /// What just changed.
     pub live: Live,
-    /// The time, from outside.
-    pub clock: Clock,
+    /// Clock and randomness.
+    pub edge: SharedEdge,
 }
 
 impl AppState {
     /// Now.
     pub fn now(&self) -> UnixMillis {
-        (self.clock)()
+        self.edge.now()
     }
 }
 

@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::role::Role;
 use super::*;
 use crate::authority::AuthoritySettings;
-use crate::edge::SystemEdge;
+use crate::edge::testing::TestEdge;
 
 mod access;
 mod cluster;
@@ -35,14 +35,13 @@ impl Harness {
         let store = Store::open(&format!("sqlite:{}", folder.path().join("record.db").display())).await.unwrap();
         let authority = Arc::new(Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap());
         let admin = mint::mint(&store, "first", Role::Admin, Actor::Holdfast("test".into()), NOW).await.unwrap().text;
-        let clock: Clock = Arc::new(|| NOW);
+        let edge = TestEdge::at(NOW);
         let live = Live::default();
-        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), clock.clone());
+        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), edge.clone());
         let sessions = Sessions::default();
-        let edge = Arc::new(SystemEdge::default());
-        let (writer, _) = Writer::start(store.clone(), edge, live.clone(), sessions.clone());
+        let (writer, _) = Writer::start(store.clone(), edge.clone(), live.clone(), sessions.clone());
         let (watched, written) = (live.clone(), writer.clone());
-        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, clock };
+        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, edge };
         Self { router: router(state), store, admin, writer: written, live: watched, _folder: folder }
     }
 
