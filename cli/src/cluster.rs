@@ -209,3 +209,44 @@ fn scope_text(scope: &Scope) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use holdfast_aggregator::api::view::Time;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_is_shown_with_the_servers_reason() {
+        let at = Time(1_795_356_329_123);
+        let cluster = Cluster {
+            id: ClusterId::from_bytes([1; 16]),
+            name: "prod-eu".into(),
+            fingerprint: Some("0b5f".into()),
+            server_version: Some("v1.34.4".into()),
+            agent_version: Some("0.1.0".into()),
+            connected: true,
+            last_seen_at: Some(at),
+            added_at: at,
+            revoked_at: None,
+        };
+        let part = |subject: &str, state, reason: &str| Coverage {
+            subject: subject.into(),
+            state,
+            reason: reason.into(),
+            since: at,
+        };
+        let text = cluster_text(
+            &cluster,
+            &[
+                part("deployments.apps", CoverageState::Forbidden, "User \"agent\" cannot list it\u{1b}[2J"),
+                part("pods", CoverageState::Seen, ""),
+            ],
+        );
+        assert!(text.contains("1 of 2 kinds are seen"), "{text}");
+        let line = text.lines().find(|line| line.contains("deployments.apps")).unwrap();
+        assert!(line.contains("forbidden") && line.contains("User \"agent\" cannot list it"), "{line}");
+        assert!(!line.contains("\u{1b}[2J"), "{line}");
+        assert!(!text.contains("  pods"), "{text}");
+    }
+}
