@@ -273,4 +273,4 @@ pub(crate) fn canonical_value<T: Serialize + DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

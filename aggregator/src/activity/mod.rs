@@ -21,7 +21,7 @@ pub use proof::{consistency, inclusion};
 pub use verify::{LogProblem, LoggedEntry, SignedHead, VerifiedLog, verify, verify_head};
 
 use crate::authority::{Authority, AuthorityError};
-use crate::clock::Clock;
+use crate::edge::SharedEdge;
 use crate::live::Live;
 use crate::receipts::{self, CountersignError, Recorded};
 
@@ -69,14 +69,14 @@ pub struct Sequencer {
     store: Store,
     authority: Arc<Authority>,
     live: Live,
-    clock: Clock,
+    edge: SharedEdge,
     log: Option<Log>,
 }
 
 impl Sequencer {
     /// The sequencer of this record.
-    pub fn new(store: Store, authority: Arc<Authority>, live: Live, clock: Clock) -> Self {
-        Self { store, authority, live, clock, log: None }
+    pub fn new(store: Store, authority: Arc<Authority>, live: Live, edge: SharedEdge) -> Self {
+        Self { store, authority, live, edge, log: None }
     }
 
     /// Runs until it is dropped; at any moment that is safe. A failure is logged and tried again.
@@ -135,7 +135,7 @@ impl Sequencer {
         for (TileId { level, number }, hashes) in log.take_changed() {
             tx.put_log_tile(&LogTile { level: level.into(), number, hashes: hashes.concat() }).await?;
         }
-        let (root, at) = (log.root(), (self.clock)());
+        let (root, at) = (log.root(), self.edge.now());
         let head = Head { form: Head::FORM.to_owned(), size: log.size(), root: root.to_vec(), at };
         let signed = receipts::canonical_text(&head)?;
         let signature = self.authority.sign(signed.as_bytes())?;

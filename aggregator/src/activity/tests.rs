@@ -1,12 +1,16 @@
 //! Events get their places once, whatever happens in between, and a stranger notices every change.
 
-use holdfast_model::{Activity, Actor, RootFingerprint};
+use holdfast_model::{Activity, Actor, Receipt, RetestId, RootFingerprint};
 use holdfast_record::Entry;
 use holdfast_record::merkle::proof::{verify_consistency, verify_inclusion};
+use holdfast_store::EventId;
+use rcgen::{CertificateParams, KeyPair, SigningKey};
 use serde_json::json;
 
 use super::*;
 use crate::authority::AuthoritySettings;
+use crate::certificate::SigningRequest;
+use crate::edge::testing::TestEdge;
 use crate::receipts::ReceiptProblem;
 
 const NOW: i64 = 1_790_000_000_000;
@@ -26,7 +30,7 @@ async fn installation() -> Installation {
 
 impl Installation {
     fn sequencer(&self) -> Sequencer {
-        Sequencer::new(self.store.clone(), self.authority.clone(), Live::default(), Arc::new(|| NOW))
+        Sequencer::new(self.store.clone(), self.authority.clone(), Live::default(), TestEdge::at(NOW))
     }
 
     async fn happen(&self, from: usize, count: usize) {
@@ -40,6 +44,40 @@ impl Installation {
         let mut tx = self.store.begin().await.unwrap();
         tx.add_events(&(from..from + count).map(entry).collect::<Vec<_>>()).await.unwrap();
         tx.commit().await.unwrap();
+    }
+
+    /// An agent's testimony is recorded with the event that it caused.
+    async fn testify(&self) -> (RetestId, EventId) {
+        let agent = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&agent).unwrap();
+        let request = SigningRequest::parse(request.der()).unwrap();
+        let testimony = receipts::tests::testimony();
+        let text = receipts::canonical_text(&testimony).unwrap();
+        let activity = Activity {
+            at: NOW,
+            actor: Actor::Agent(testimony.cluster),
+            event: "finding-verified".into(),
+            cluster: Some(testimony.cluster),
+            finding: Some(testimony.finding),
+            cause: testimony.reason.clone(),
+            detail: json!({}),
+        };
+        let mut tx = self.store.begin().await.unwrap();
+        let event = tx.add_events(&[Entry::of(activity).unwrap()]).await.unwrap()[0];
+        let receipt = StoredReceipt {
+            cluster: testimony.cluster,
+            retest: testimony.retest,
+            finding: testimony.finding,
+            agent_signature: agent.sign(text.as_bytes()).unwrap(),
+            agent_certificate: self.authority.issue(testimony.cluster, &request, NOW).unwrap().der,
+            testimony: text,
+            recorded_at: NOW,
+            event,
+            receipt: None,
+        };
+        tx.add_receipt(&receipt).await.unwrap();
+        tx.commit().await.unwrap();
+        (testimony.retest, event)
     }
 
     async fn exported(&self) -> Vec<LoggedEntry> {
@@ -82,6 +120,25 @@ async fn the_log_is_the_same_whether_the_sequencer_lives_on_or_starts_anew_each_
     let causes = steady.store.events_from(0, 10_000).await.unwrap();
     let causes: Vec<_> = causes.into_iter().map(|event| event.activity.unwrap().cause).collect();
     assert_eq!(causes, (0..at).map(|i| format!("event {i}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_receipt_is_countersigned_once_its_event_has_its_place_and_is_believed_by_a_stranger() {
+    let here = installation().await;
+    let mut sequencer = here.sequencer();
+    here.happen(0, 3).await;
+    let (retest, event) = here.testify().await;
+    let stored = || async { here.store.receipt(retest).await.unwrap().unwrap() };
+    assert_eq!(stored().await.receipt, None);
+    assert_eq!(sequencer.step().await.unwrap(), Step { sequenced: 4, countersigned: 1 });
+    assert_eq!(sequencer.step().await.unwrap(), Step::default(), "nothing is signed twice");
+
+    let receipt: Receipt = serde_json::from_str(&stored().await.receipt.unwrap()).unwrap();
+    let verified = receipts::verify(&receipt, &here.authority.fingerprint()).unwrap();
+    let place = here.store.event(event).await.unwrap().unwrap();
+    assert_eq!(verified.countersigned.recorded_at, NOW);
+    assert_eq!(Some(verified.countersigned.log_index), place.log_index);
+    assert_eq!(verified.countersigned.log_leaf, place.leaf.to_vec());
 }
 
 #[tokio::test]

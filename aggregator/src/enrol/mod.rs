@@ -26,7 +26,7 @@ pub use operate::{NewToken, TokenTerms};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::certificate::CertificateProblem;
-use crate::clock::Clock;
+use crate::edge::SharedEdge;
 use crate::live::{Live, LiveChange};
 
 /// How many revocations a live stream may be behind before it is ended to be on the safe side.
@@ -38,7 +38,7 @@ pub struct Enrolments {
     store: Store,
     authority: Arc<Authority>,
     live: Live,
-    clock: Clock,
+    edge: SharedEdge,
     revoked: broadcast::Sender<ClusterId>,
 }
 
@@ -126,12 +126,12 @@ impl EnrolError {
 
 impl Enrolments {
     /// The members of the installation that this store records and this authority names.
-    pub fn new(store: Store, authority: Arc<Authority>, live: Live, clock: Clock) -> Self {
-        Self { store, authority, live, clock, revoked: broadcast::Sender::new(REVOCATIONS) }
+    pub fn new(store: Store, authority: Arc<Authority>, live: Live, edge: SharedEdge) -> Self {
+        Self { store, authority, live, edge, revoked: broadcast::Sender::new(REVOCATIONS) }
     }
 
     fn now(&self) -> UnixMillis {
-        (self.clock)()
+        self.edge.now()
     }
 
     /// Commits, then tells whoever watches.

@@ -1,6 +1,5 @@
 //! Joining and leaving, over real TLS on loopback, with a clock of the test's own.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use holdfast_model::{Actor, JoinToken};
@@ -16,6 +15,8 @@ use tonic::transport::{Certificate as Pem, Channel, ClientTlsConfig, Identity, S
 
 use super::*;
 use crate::authority::AuthoritySettings;
+use crate::edge::testing::TestEdge;
+use crate::edge::{Edge, SystemEdge};
 
 const HOUR: i64 = 60 * 60 * 1000;
 
@@ -23,7 +24,7 @@ struct Installation {
     data: tempfile::TempDir,
     members: Enrolments,
     authority: Arc<Authority>,
-    time: Arc<AtomicI64>,
+    edge: Arc<TestEdge>,
     address: String,
     server: tokio::task::JoinHandle<()>,
 }
@@ -41,26 +42,22 @@ fn operator() -> Actor {
 /// TLS is judged by the system's clock, so the test's clock starts there and only moves on.
 async fn installation() -> Installation {
     let data = tempfile::tempdir().unwrap();
-    let time = Arc::new(AtomicI64::new(crate::clock::system()()));
-    let clock: Clock = Arc::new({
-        let time = time.clone();
-        move || time.load(Ordering::SeqCst)
-    });
-    let authority = Arc::new(Authority::open(data.path(), &AuthoritySettings::default(), clock()).unwrap());
+    let edge = TestEdge::at(SystemEdge::default().now());
+    let authority = Arc::new(Authority::open(data.path(), &AuthoritySettings::default(), edge.now()).unwrap());
     let store = Store::open(&format!("sqlite:{}", data.path().join("record.db").display())).await.unwrap();
-    let members = Enrolments::new(store, authority.clone(), Live::default(), clock);
+    let members = Enrolments::new(store, authority.clone(), Live::default(), edge.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
     let service = EnrolmentServer::new(members.clone());
     let mut server = Server::builder().tls_config(authority.tls()).unwrap();
     let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
     let server = tokio::spawn(async move { serving.await.unwrap() });
-    Installation { data, members, authority, time, address, server }
+    Installation { data, members, authority, edge, address, server }
 }
 
 impl Installation {
     fn later(&self, millis: i64) {
-        self.time.fetch_add(millis, Ordering::SeqCst);
+        self.edge.pass(millis);
     }
 
     async fn client(&self, identity: Option<(&Certificate, &KeyPair)>) -> EnrolmentClient<Channel> {
@@ -266,7 +263,7 @@ async fn a_stream_ends_before_its_certificate_does() {
     let facts = crate::certificate::CertificateFacts::parse(&certificate).unwrap();
     let identity =
         crate::identity::ClusterIdentity { cluster: added.cluster, serial: facts.serial, key_hash: facts.key_hash };
-    here.time.store(facts.not_after - 100, Ordering::SeqCst);
+    here.later(facts.not_after - 100 - here.edge.now());
     let mut live = here.members.admit_identity(identity, certificate).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(5), live.ended()).await.unwrap();
     assert_eq!(ended.code(), Code::Unauthenticated);

@@ -1,7 +1,6 @@
 //! A pattern spreads over a fleet and shrinks again: its band and the severities of its findings follow, each an event.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use holdfast_model::{
     ClusterId, ControlId, Coverage, CoverageState, FindingKey, Location, Observation, Origin, Read, Resource, Severity,
@@ -12,13 +11,15 @@ use holdfast_record::lifecycle::Observed;
 use holdfast_store::{Cluster, Connected, EventFilter};
 
 use super::*;
+use crate::edge::Edge;
+use crate::edge::testing::TestEdge;
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");
 
 struct Fleet {
     _data: tempfile::TempDir,
     store: Store,
-    time: Arc<AtomicI64>,
+    edge: Arc<TestEdge>,
 }
 
 fn cluster(number: u8) -> ClusterId {
@@ -42,7 +43,7 @@ fn policy() -> FleetPolicy {
 async fn fleet(size: u8) -> Fleet {
     let data = tempfile::tempdir().unwrap();
     let store = Store::open(&format!("sqlite:{}", data.path().join("record.db").display())).await.unwrap();
-    let fleet = Fleet { _data: data, store, time: Arc::new(AtomicI64::new(1_790_000_000_000)) };
+    let fleet = Fleet { _data: data, store, edge: TestEdge::at(1_790_000_000_000) };
     for number in 1..=size {
         let mut tx = fleet.store.begin().await.unwrap();
         tx.add_cluster(&Cluster::new(cluster(number), &format!("cluster-{number}"), 0)).await.unwrap();
@@ -62,13 +63,11 @@ async fn fleet(size: u8) -> Fleet {
 
 impl Fleet {
     fn worker(&self) -> FleetWorker {
-        let time = self.time.clone();
-        let clock: Clock = Arc::new(move || time.load(Ordering::SeqCst));
-        FleetWorker::new(self.store.clone(), Live::default(), clock, policy())
+        FleetWorker::new(self.store.clone(), Live::default(), self.edge.clone(), policy())
     }
 
     fn minutes_later(&self, minutes: i64) {
-        self.time.fetch_add(minutes * 60_000, Ordering::SeqCst);
+        self.edge.pass(minutes * 60_000);
     }
 
     async fn cover(&self, number: u8, state: CoverageState) {
@@ -84,7 +83,7 @@ impl Fleet {
         let observation = Observation::Fail { severity: Severity::Medium, locations: vec![Location::field("a", "b")] };
         let statement = Statement { control: CONTROL, control_version: 1, observation };
         let observed = Observed { key: &key, origin: &origin, read: &read, statement: &statement };
-        let now = self.time.load(Ordering::SeqCst);
+        let now = self.edge.now();
         let decided = decide(&context(&CONTROL, now), None, Command::Observe(observed)).unwrap().unwrap();
         let mut tx = self.store.begin().await.unwrap();
         tx.write_findings(&[Written { before: None, after: &decided.finding }]).await.unwrap();

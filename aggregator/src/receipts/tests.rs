@@ -31,7 +31,7 @@ fn installation() -> Installation {
     Installation { _data: data, authority, agent, agent_certificate }
 }
 
-fn testimony() -> Testimony {
+pub(crate) fn testimony() -> Testimony {
     let resource = Resource::namespaced("apps", "Deployment", "shop", "web");
     let control = ControlId::known("workload.privileged");
     let key = FindingKey { cluster: cluster(), resource: resource.clone(), control: control.clone() };
