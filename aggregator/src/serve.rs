@@ -18,12 +18,12 @@ use crate::activity::Sequencer;
 use crate::api::role::Role;
 use crate::api::{AppState, mint, router};
 use crate::authority::{Authority, AuthoritySettings, files};
-use crate::clock::Clock;
 use crate::edge::{SharedEdge, SystemEdge};
 use crate::enrol::Enrolments;
 use crate::fleet::{FleetWorker, policy};
 use crate::intake::Intake;
 use crate::live::Live;
+use crate::periodic::Periodic;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::writer::Writer;
@@ -48,18 +48,14 @@ impl Aggregator {
     pub async fn start(settings: Settings) -> Result<Self> {
         files::folder(&settings.data)?;
         let edge: SharedEdge = Arc::new(SystemEdge::default());
-        let clock: Clock = {
-            let edge = edge.clone();
-            Arc::new(move || edge.now())
-        };
-        let authority = open_authority(&settings, clock())?;
+        let authority = open_authority(&settings, edge.now())?;
         let policy = settings.policy.as_deref().map_or_else(policy::shipped, policy::load)?;
         let store = Store::open(&address(&settings)).await.context("opening the store")?;
         let live = Live::default();
         let sessions = Sessions::default();
-        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), clock.clone());
+        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), edge.clone());
         let (writer, writing) = Writer::start(store.clone(), edge.clone(), live.clone(), sessions.clone());
-        let token = admin_token(&settings.data, &store, clock()).await?;
+        let token = admin_token(&settings.data, &store, edge.now()).await?;
         let state = AppState {
             store: store.clone(),
             authority: authority.clone(),
@@ -67,13 +63,13 @@ impl Aggregator {
             sessions: sessions.clone(),
             enrolments: enrolments.clone(),
             live: live.clone(),
-            clock: clock.clone(),
+            edge: edge.clone(),
         };
         let intake = Intake {
             store: store.clone(),
-            writer,
+            writer: writer.clone(),
             sessions: sessions.clone(),
-            edge,
+            edge: edge.clone(),
             identify: Arc::new(enrolments.clone()),
         };
 
@@ -92,9 +88,12 @@ impl Aggregator {
         tasks.spawn(named("writer", async { drop(writing.await) }));
         tasks.spawn(named(
             "sequencer",
-            Sequencer::new(store.clone(), authority.clone(), live.clone(), clock.clone()).run(),
+            Sequencer::new(store.clone(), authority.clone(), live.clone(), edge.clone()).run(),
         ));
-        tasks.spawn(named("fleet", FleetWorker::new(store.clone(), live.clone(), clock.clone(), policy).run()));
+        tasks.spawn(named("fleet", FleetWorker::new(store.clone(), live.clone(), edge.clone(), policy).run()));
+        if let Some(period) = settings.recheck {
+            tasks.spawn(named("periodic", Periodic::new(store, writer, edge, period).run()));
+        }
         tasks.spawn(named("api", serve_api(api, state, stopping.clone())));
         tasks.spawn(named("agents", serve_agents(agents, authority, enrolments, intake, stopping)));
         Ok(aggregator)

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub policy: Option<PathBuf>,
     /// The store's address, `sqlite:…` or `postgres://…`; SQLite in the data folder where there is none.
     pub store: Option<String>,
+    /// How long after its last change a verified finding is looked at again; never where there is none.
+    pub recheck: Option<Duration>,
 }
 
 /// Settings as flags and environment give them.
@@ -44,6 +47,9 @@ pub struct Flags {
     /// Where the record is kept: `sqlite:FILE` or `postgres://…`
     #[arg(long, env = "HOLDFAST_STORE", hide_env_values = true, value_name = "ADDRESS")]
     store: Option<String>,
+    /// Hours after which a verified finding is looked at again; 0 for never
+    #[arg(long, env = "HOLDFAST_RECHECK_HOURS", value_name = "HOURS")]
+    recheck_hours: Option<u32>,
     /// Settings file (YAML) with the same names; flags and environment win over it
     #[arg(long, env = "HOLDFAST_SETTINGS", value_name = "FILE")]
     settings: Option<PathBuf>,
@@ -58,6 +64,7 @@ struct File {
     server_names: Vec<String>,
     policy: Option<PathBuf>,
     store: Option<String>,
+    recheck_hours: Option<u32>,
 }
 
 impl Flags {
@@ -72,6 +79,10 @@ impl Flags {
             names,
             policy: self.policy.or(file.policy),
             store: self.store.or(file.store),
+            recheck: match self.recheck_hours.or(file.recheck_hours) {
+                None => Some(DEFAULT_RECHECK),
+                Some(hours) => Some(HOUR * hours).filter(|period| !period.is_zero()),
+            },
         })
     }
 }
@@ -80,6 +91,9 @@ impl Flags {
 pub const DEFAULT_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8470);
 /// Where agents are served by default: this machine only.
 pub const DEFAULT_AGENTS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8471);
+/// A day after its last change, a verified finding is looked at again by default.
+pub const DEFAULT_RECHECK: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 impl File {
     fn read(path: &Path) -> Result<Self> {
@@ -106,6 +120,12 @@ mod tests {
         let flags = Flags { api: Some(DEFAULT_API), settings: Some(path), ..Flags::default() };
         let settings = flags.settle().unwrap();
         assert_eq!((settings.api, settings.agents.port()), (DEFAULT_API, 2));
+    }
+
+    #[test]
+    fn verified_findings_are_rechecked_daily_unless_said_otherwise() {
+        let recheck = |hours| Flags { recheck_hours: hours, ..Flags::default() }.settle().unwrap().recheck;
+        assert_eq!([None, Some(6), Some(0)].map(recheck), [Some(DEFAULT_RECHECK), Some(HOUR * 6), None]);
     }
 
     #[test]

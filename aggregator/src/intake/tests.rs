@@ -1,7 +1,6 @@
 //! Streams over channels, against a real SQLite file: the story of a finding, and what must not happen.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -21,27 +20,13 @@ use tonic::{Code, Request, Status, Streaming};
 use super::{Identify, Intake, Peer, session};
 use crate::authority::{Authority, AuthoritySettings};
 use crate::certificate::SigningRequest;
-use crate::edge::Edge;
+use crate::edge::testing::TestEdge;
 use crate::live::Live;
+use crate::periodic::Periodic;
 use crate::sessions::Sessions;
 use crate::writer::{Action, Writer};
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");
-
-struct FixedEdge {
-    now: AtomicI64,
-    drawn: AtomicU64,
-}
-
-impl Edge for FixedEdge {
-    fn now(&self) -> i64 {
-        self.now.load(Ordering::Relaxed)
-    }
-
-    fn draw(&self) -> Option<[u8; 16]> {
-        Some((u128::from(self.drawn.fetch_add(1, Ordering::Relaxed)) + 1).to_be_bytes())
-    }
-}
 
 /// Streams in these tests start past the door.
 struct Nobody;
@@ -54,7 +39,7 @@ impl Identify for Nobody {
 
 struct House {
     intake: Intake,
-    edge: Arc<FixedEdge>,
+    edge: Arc<TestEdge>,
     authority: Authority,
     _folder: tempfile::TempDir,
 }
@@ -74,7 +59,7 @@ impl House {
             tx.add_cluster(&Cluster::new(cluster(number), &format!("cluster-{number}"), 0)).await.unwrap();
         }
         tx.commit().await.unwrap();
-        let edge = Arc::new(FixedEdge { now: AtomicI64::new(NOW), drawn: AtomicU64::new(0) });
+        let edge = TestEdge::at(NOW);
         let sessions = Sessions::default();
         let (writer, _) = Writer::start(store.clone(), edge.clone(), Live::default(), sessions.clone());
         let intake = Intake { store, writer, sessions, edge: edge.clone(), identify: Arc::new(Nobody) };
@@ -122,6 +107,15 @@ impl House {
             let events = self.intake.store.events(&EventFilter::default(), 5).await.unwrap();
             panic!("{:?} instead of {wanted:?}: {events:#?}", self.status(finding).await);
         }
+    }
+
+    async fn happens(&self, finding: FindingId, event: &str) {
+        let happened = async {
+            while self.events(Some(finding)).await.last().is_none_or(|last| last != event) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), happened).await.expect("the event in time");
     }
 
     async fn events(&self, finding: Option<FindingId>) -> Vec<String> {
@@ -264,6 +258,36 @@ async fn a_fix_is_seen_retested_and_verified_with_a_receipt() {
     agent.state("web", failing()).await;
     let again = house.intake.store.finding(id).await.unwrap().unwrap();
     assert_eq!((again.status, again.reopened), (State::Open, 1));
+}
+
+#[tokio::test]
+async fn what_was_verified_is_looked_at_again_after_the_period_and_reopens_if_it_fails() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let id = key(1, "web").finding_id();
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::Fixed).await;
+    house.becomes(id, State::Verified).await;
+
+    let Intake { store, writer, edge, .. } = &house.intake;
+    let day = Duration::from_secs(24 * 60 * 60);
+    let periodic = Periodic::new(store.clone(), writer.clone(), edge.clone(), day);
+    house.edge.pass(day.as_millis() as i64 - 1);
+    assert_eq!(periodic.pass().await.unwrap(), 0);
+    house.edge.pass(1);
+    assert_eq!((periodic.pass().await.unwrap(), periodic.pass().await.unwrap()), (1, 0));
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::Fixed).await;
+    house.happens(id, "retest-confirmed").await;
+    assert_eq!((house.status(id).await, periodic.pass().await.unwrap()), (State::Verified, 0));
+
+    house.edge.pass(day.as_millis() as i64);
+    assert_eq!(periodic.pass().await.unwrap(), 1);
+    let order = agent.order().await;
+    agent.answer(&order, Verdict::StillFailing).await;
+    house.becomes(id, State::Open).await;
 }
 
 #[tokio::test]
@@ -465,7 +489,7 @@ async fn an_answer_that_settles_nothing_is_asked_for_again_after_a_pause() {
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
     assert_eq!((finding.status, finding.unverified.as_deref()), (State::Resolved, Some("it is unreachable")));
 
-    house.edge.now.fetch_add(5_000, Ordering::Relaxed);
+    house.edge.pass(5_000);
     house.intake.sessions.wake(cluster(1));
     let again = agent.order().await;
     assert_eq!(again.retest, order.retest);

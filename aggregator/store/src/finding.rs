@@ -140,6 +140,16 @@ impl Store {
         sql.optional(&mut *self.reader().await?, read).await
     }
 
+    /// Verified findings that have not changed since then and for which no retest is out, longest unchanged first; of clusters
+    /// that were not revoked.
+    pub async fn verified_unchanged_since(&self, then: UnixMillis, limit: u32) -> Result<Vec<(ClusterId, FindingId)>> {
+        let text = "SELECT cluster, id FROM finding WHERE status = 'verified' AND retest IS NULL AND changed_at <= $1 \
+                    AND cluster NOT IN (SELECT id FROM cluster WHERE revoked_at IS NOT NULL) \
+                    ORDER BY changed_at, id LIMIT $2";
+        let sql = Sql::new("verified unchanged since", text).bind(then).bind(limit);
+        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+    }
+
     /// The failing statements of a cluster, as (finding, hash): what its agent last said, folded into a digest.
     pub async fn statements(&self, cluster: ClusterId) -> Result<Vec<(FindingId, StatementHash)>> {
         let text = "SELECT id, statement FROM finding WHERE cluster = $1 AND statement IS NOT NULL";

@@ -317,6 +317,11 @@ fn every_arrow_leads_where_the_table_says() {
     };
     row("a requested retest fails", Verified, requested, Open, &[RetestCause::User]);
     row("a requested retest fails later", Retired, requested, Open, &[RetestCause::User]);
+    let periodic = |w: &mut World| {
+        w.run(Command::RequestRetest(RetestCause::Periodic)).unwrap();
+    };
+    row("a periodic look", Verified, periodic, Verified, &[RetestCause::Periodic]);
+    row("no periodic look at what is not verified", Retired, periodic, Retired, &[]);
     row(
         "subject gone later",
         Verified,
@@ -586,7 +591,7 @@ fn play(world: &mut World, step: &Move) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn only_a_proving_verdict_ever_verifies(steps in prop::collection::vec(moves(), 1..60), fixes: bool) {

@@ -82,6 +82,7 @@ CREATE TABLE finding (
 CREATE UNIQUE INDEX finding_id ON finding (id);
 CREATE INDEX finding_pattern ON finding (pattern);
 CREATE INDEX finding_severity ON finding (severity, id);
+CREATE INDEX finding_verified ON finding (changed_at, id) WHERE status = 'verified' AND retest IS NULL;
 
 CREATE TABLE finding_count (
     cluster BLOB NOT NULL,

@@ -44,10 +44,11 @@ async fn conform(address: &str) {
     events_are_sequenced_once(&store).await;
     retests_and_receipts(&store).await;
     surroundings(&store).await;
+    the_longest_unchanged_of_the_verified_come_first(&store).await;
     what_is_not_committed_never_was(&store).await;
     store.close().await;
     let again = Store::open(address).await.unwrap();
-    assert_eq!(again.clusters().await.unwrap().len(), 2, "a restart finds everything");
+    assert_eq!(again.clusters().await.unwrap().len(), 3, "a restart finds everything");
     again.close().await;
 }
 
@@ -371,6 +372,36 @@ async fn surroundings(store: &Store) {
     tx.put_scope_proposal(cluster(1), &proposal("")).await.unwrap();
     tx.commit().await.unwrap();
     assert!(store.scope_proposals(cluster(1)).await.unwrap().is_empty());
+}
+
+async fn the_longest_unchanged_of_the_verified_come_first(store: &Store) {
+    let verified = |number, name: &str, changed_at, retest| Finding {
+        status: Status::Verified,
+        changed_at,
+        retest,
+        ..finding(number, name)
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.add_cluster(&Cluster::new(cluster(3), "gone", 1)).await.unwrap();
+    tx.revoke_cluster(cluster(3), 1).await.unwrap();
+    tx.commit().await.unwrap();
+    let names = ["late", "early", "asked", "recent", "revoked"];
+    let all = [
+        verified(1, names[0], 30, None),
+        verified(2, names[1], 20, None),
+        verified(1, names[2], 10, Some(RetestId::from_bytes([8; 16]))),
+        verified(1, names[3], 31, None),
+        verified(3, names[4], 5, None),
+    ];
+    write(store, None, &all).await;
+    let found = async |then, limit| {
+        let found = store.verified_unchanged_since(then, limit).await.unwrap();
+        let name = |place: &(ClusterId, FindingId)| all.iter().position(|f| (f.key.cluster, f.id) == *place);
+        found.iter().filter_map(name).map(|at| names[at]).collect::<Vec<_>>()
+    };
+    assert_eq!(found(30, 99).await, ["early", "late"]);
+    assert_eq!(found(29, 99).await, ["early"]);
+    assert_eq!(store.verified_unchanged_since(30, 1).await.unwrap().len(), 1);
 }
 
 async fn what_is_not_committed_never_was(store: &Store) {

@@ -1,0 +1,93 @@
+//! Periodic retests: what was verified is looked at again from time to time, so that "fixed" stays a fact.
+//!
+//! One task. Each minute it asks for the share of the verified findings that brings it round to all of them in one period,
+//! longest unchanged first; what was verified together is not retested together. A finding is looked at again between one
+//! and two periods after its last change. What the look means is decided by `record`; an agent that is away finds it waiting.
+
+use std::time::Duration;
+
+use holdfast_model::{Actor, Status};
+use holdfast_record::RetestCause;
+use holdfast_store::{Store, StoreError};
+
+use crate::edge::SharedEdge;
+use crate::writer::{Action, WriteError, Writer};
+
+/// The pause between two passes.
+const EVERY: Duration = Duration::from_secs(60);
+/// Most findings of one pass, however many there are.
+const MOST: u64 = 2048;
+
+/// Why a pass broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum PeriodicError {
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// A retest could not be requested.
+    #[error("a retest could not be requested")]
+    Write(#[from] WriteError),
+}
+
+/// The one task that asks for periodic retests.
+pub struct Periodic {
+    store: Store,
+    writer: Writer,
+    edge: SharedEdge,
+    period: Duration,
+}
+
+impl Periodic {
+    /// Comes round to every verified finding once in this period.
+    pub fn new(store: Store, writer: Writer, edge: SharedEdge, period: Duration) -> Self {
+        Self { store, writer, edge, period }
+    }
+
+    /// Runs until it is dropped or the writer is gone. A failure is logged and tried again.
+    pub async fn run(self) {
+        loop {
+            match self.pass().await {
+                Err(PeriodicError::Write(WriteError::Stopped)) => return,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "periodic retests were not requested");
+                }
+                Ok(_) => {}
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// Requests this minute's retests, and answers how many.
+    pub async fn pass(&self) -> Result<usize, PeriodicError> {
+        let counts = self.store.counts().await?;
+        let verified = counts.iter().filter(|count| count.status == Status::Verified).map(|count| count.findings).sum();
+        let unchanged_since = self.edge.now() - i64::try_from(self.period.as_millis()).unwrap_or(i64::MAX);
+        let due = self.store.verified_unchanged_since(unchanged_since, share(verified, self.period)).await?;
+        // Together, so that the writer folds them into one transaction.
+        let requests = due.iter().map(|&(cluster, finding)| {
+            let actor = Actor::Holdfast("periodic".into());
+            self.writer.act(actor, cluster, finding, Action::RequestRetest(RetestCause::Periodic))
+        });
+        futures::future::try_join_all(requests).await?;
+        Ok(due.len())
+    }
+}
+
+/// How many of this many findings a pass takes, to take all of them in a period.
+fn share(verified: u64, period: Duration) -> u32 {
+    let passes = (period.as_secs() / EVERY.as_secs()).max(1);
+    u32::try_from(verified.div_ceil(passes).min(MOST)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_passes_of_a_period_take_everything_and_one_pass_is_bounded() {
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert_eq!([0, 1, 1440, 1441, 100_000].map(|verified| share(verified, day)), [0, 1, 1, 2, 70]);
+        assert_eq!(share(500, Duration::from_secs(1)), 500);
+        assert_eq!(u64::from(share(u64::MAX, day)), MOST);
+    }
+}
