@@ -14,7 +14,7 @@ use holdfast_agent::credential::StateDir;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, rights};
 use holdfast_aggregator::api::view::{self, Cluster, NewCluster, Page, Summary};
 use holdfast_aggregator::serve::Aggregator;
-use holdfast_aggregator::settings::{DEFAULT_AGENTS, DEFAULT_API, Settings};
+use holdfast_aggregator::settings::{DEFAULT_AGENTS, DEFAULT_API, DEFAULT_RECHECK, Settings};
 use holdfast_lab::{ControlPlane, Options, apply};
 use holdfast_model::{JoinToken, Severity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -91,6 +91,7 @@ impl Args {
             names: Vec::new(),
             policy: self.policy.clone(),
             store: None,
+            recheck: Some(DEFAULT_RECHECK),
         };
         let aggregator = Aggregator::start(settings).await?;
         let profile =

@@ -39,10 +39,8 @@ async fn what_cannot_be_seen_is_told_with_its_reason() {
         since: NOW,
     };
     let refusal = "deployments.apps is forbidden: User \"agent\" cannot list it";
-    let told = [
-        coverage("deployments.apps", CoverageState::Forbidden, refusal),
-        coverage("pods", CoverageState::Seen, ""),
-    ];
+    let told =
+        [coverage("deployments.apps", CoverageState::Forbidden, refusal), coverage("pods", CoverageState::Seen, "")];
     let mut tx = harness.store.begin().await.unwrap();
     tx.put_coverage(id.parse().unwrap(), &told).await.unwrap();
     tx.commit().await.unwrap();
