@@ -21,7 +21,8 @@ pub fn source() -> StdRng {
 /// The `i`th Deployment.
 pub fn deployment(rng: &mut StdRng, i: usize) -> Value {
     let name = format!("{}-{i:05}", ["cart", "checkout", "search", "mail", "ledger"][rng.random_range(0..5)]);
-    let containers: Vec<_> = (0..rng.random_range(1..=3)).map(|at| container(rng, &name, at, i.is_multiple_of(40))).collect();
+    let containers: Vec<_> =
+        (0..rng.random_range(1..=3)).map(|at| container(rng, &name, at, i.is_multiple_of(40))).collect();
     let checksum: String = (0..64).map(|_| char::from_digit(rng.random_range(0..16), 16).unwrap_or('0')).collect();
     json!({
         "apiVersion": "apps/v1",
