@@ -539,7 +539,7 @@ async fn an_answer_that_comes_after_its_deadline_counts_while_it_is_still_wanted
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    house.edge.now.fetch_add(30_000, Ordering::Relaxed);
+    house.edge.pass(30_000);
     house.intake.sessions.wake(cluster(1));
     let missed = async {
         while !house.events(Some(id)).await.contains(&"retest-unsettled".to_owned()) {
