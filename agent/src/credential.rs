@@ -132,10 +132,13 @@ impl Credential {
         renewed
     }
 
-    /// When to renew: with a third of the life left.
-    pub fn renew_at(&self) -> UnixMillis {
+    /// In how many milliseconds to renew, by the aggregator's clock: with a third of the life left. Where the moment of
+    /// receipt was noted by a clock that runs ahead, what is left now counts as the life.
+    pub fn renew_in(&self, now: UnixMillis) -> UnixMillis {
         let newest = self.next.as_ref().unwrap_or(&self.current);
-        newest.not_after - (newest.not_after - newest.received_at).max(0) / 3
+        let left = newest.not_after.saturating_sub(now).max(0);
+        let life = newest.not_after.saturating_sub(newest.received_at).max(left);
+        (left - life / 3).max(0)
     }
 }
 
@@ -230,15 +233,27 @@ mod tests {
         let state = StateDir::open(folder.path()).unwrap();
         let mut credential =
             Credential { cluster: ClusterId::from_bytes([1; 16]), root: vec![9], current: issued(1), next: None };
-        assert_eq!(credential.renew_at(), 200);
+        assert_eq!(credential.renew_in(0), 200);
         credential.next = Some(issued(2));
         state.keep(&credential).unwrap();
         assert_eq!(state.credential().unwrap().as_ref(), Some(&credential));
         assert_eq!(credential.certificates().cloned().collect::<Vec<_>>(), [issued(2), issued(1)]);
-        assert_eq!(credential.renew_at(), 400);
+        assert_eq!(credential.renew_in(0), 400);
         assert!(!credential.used(&issued(1)));
         assert!(credential.used(&issued(2)));
         assert_eq!(credential.certificates().cloned().collect::<Vec<_>>(), [issued(2)]);
+    }
+
+    #[test]
+    fn no_clock_makes_the_renewal_come_at_once_for_ever_or_never() {
+        let of = |received_at, not_after| {
+            let current = Issued { certificate: vec![1], received_at, not_after };
+            Credential { cluster: ClusterId::from_bytes([1; 16]), root: vec![9], current, next: None }
+        };
+        assert_eq!(of(10_000, 300).renew_in(0), 200, "received by a clock that runs ahead");
+        assert_eq!(of(0, 300).renew_in(250), 0);
+        assert_eq!(of(i64::MAX, i64::MIN).renew_in(i64::MAX), 0);
+        assert_eq!(of(i64::MIN, i64::MAX).renew_in(i64::MIN), i64::MAX - i64::MAX / 3);
     }
 
     #[test]

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::{Inventory, KINDS, Kind};
-use holdfast_model::{ClusterId, CoverageState, Resource, UnixMillis};
+use holdfast_model::{ClusterId, Coverage, CoverageState, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
-use prost::Message;
 
 use crate::collect::Unreadable;
 use crate::ledger::Ledger;
 use crate::outbox::{Draft, Outbox};
+use crate::text::clip;
 
 mod events;
 mod judge;
@@ -33,6 +33,9 @@ const FIRST_LISTS: Duration = Duration::from_secs(2);
 const PATIENCE_MILLIS: UnixMillis = 60_000;
 /// The first minor version of Kubernetes whose resource versions are ordered.
 const ORDERED_VERSIONS: u32 = 34;
+
+/// A subject that would fill a message beyond this is said in parts. A single statement takes a tenth of it.
+const FULL_BYTES: usize = limits::MESSAGE_BYTES - 128 * 1024;
 
 /// How far the agent has come with its cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,6 +127,12 @@ impl Engine {
 
     /// A new session with the aggregator. Answers the ledger's root, or none while the first lists are under way.
     pub fn restart(&mut self) -> Option<[u8; 32]> {
+        // Coverage is in no digest, and few: a record that was restored from an older copy hears all of it.
+        for (kind, known) in &self.kinds {
+            let KindState { state, reason, since, .. } = known;
+            let (subject, reason) = (kind.subject(), clip(reason));
+            self.outbox.cover(Coverage { subject, state: *state, reason, since: *since });
+        }
         let ledger = &self.ledger;
         self.outbox.restart(|resource, control| ledger.fails_on(resource, control));
         self.synced.then(|| self.ledger.digest().root())
@@ -150,11 +159,15 @@ impl Engine {
             return None;
         }
         let (mut draft, mut flight) = self.outbox.begin();
-        let mut bytes = 0;
+        let mut bytes = draft.encoded_len();
         while bytes < limits::BATCH_BYTES {
-            let Some((resource, owed)) = self.outbox.take_next() else { break };
-            let wire = self.wire_reports(&resource, &owed);
-            bytes += wire.iter().map(|report| report.encoded_len() + 8).sum::<usize>();
+            let Some((resource, mut owed)) = self.outbox.take_next() else { break };
+            let mut wire = self.wire_reports(&resource, &owed);
+            while bytes + wire::size(&wire) > FULL_BYTES && owed.due.len() > 1 {
+                self.outbox.put_back(&resource, owed.split_off_half());
+                wire = self.wire_reports(&resource, &owed);
+            }
+            bytes += wire::size(&wire);
             flight.carry(&resource, &owed);
             draft.reports.extend(wire);
         }

@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdfast_controls::Control;
 use holdfast_model::{Coverage, Observation, Origin, Read, Report, Resource};
 use holdfast_proto::v1;
+use prost::Message;
+
+/// Coverage states, and scope proposals, in one batch: each is a kilobyte or two at most.
+const SMALL: usize = 64;
 
 /// What is owed about one subject.
 #[derive(Debug, Clone, Default)]
@@ -119,10 +123,23 @@ impl Outbox {
         self.owed.pop_first()
     }
 
-    /// Starts a batch with everything that is small: coverage, proposals.
+    /// Owes again what did not fit. What fails may be part of a resync: its buckets are complete only once it has left.
+    pub fn put_back(&mut self, resource: &Resource, rest: Owed) {
+        let (failing, ended): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            rest.due.into_iter().partition(|(_, due)| matches!(due, Due::Failing));
+        if !failing.is_empty() {
+            self.resync.entry(resource.clone()).or_default().extend(failing.into_keys());
+        }
+        if !ended.is_empty() {
+            let empty = Owed { read: rest.read, origin: rest.origin, due: BTreeMap::new() };
+            self.owed.entry(resource.clone()).or_insert(empty).due.extend(ended);
+        }
+    }
+
+    /// Starts a batch with what is small: coverage, proposals; only so many of them, the rest with the next.
     pub fn begin(&mut self) -> (Draft, Flight) {
-        let coverage: Vec<_> = std::mem::take(&mut self.coverage).into_values().collect();
-        let proposals: Vec<_> = std::mem::take(&mut self.proposals).into_iter().collect();
+        let coverage: Vec<_> = std::iter::from_fn(|| self.coverage.pop_first()).take(SMALL).map(|(_, c)| c).collect();
+        let proposals: Vec<_> = std::iter::from_fn(|| self.proposals.pop_first()).take(SMALL).collect();
         let draft = Draft {
             coverage: coverage.iter().map(holdfast_proto::convert::coverage_to_wire).collect(),
             proposals: proposals.iter().map(proposal_to_wire).collect(),
@@ -178,7 +195,22 @@ impl Outbox {
     }
 }
 
+impl Owed {
+    /// Takes the latter half of the statements off.
+    pub fn split_off_half(&mut self) -> Self {
+        let half = self.due.keys().nth(self.due.len() / 2).copied();
+        let due = half.map(|half| self.due.split_off(half)).unwrap_or_default();
+        Self { read: self.read.clone(), origin: self.origin.clone(), due }
+    }
+}
+
 impl Draft {
+    /// The bytes that it takes on the wire so far, its reports left out.
+    pub fn encoded_len(&self) -> usize {
+        let coverage = self.coverage.iter().map(|coverage| coverage.encoded_len() + 8);
+        coverage.chain(self.proposals.iter().map(|proposal| proposal.encoded_len() + 8)).sum()
+    }
+
     fn is_empty(&self) -> bool {
         self.reports.is_empty()
             && self.coverage.is_empty()

@@ -4,7 +4,7 @@
 //! a lost connection leaves open is decided by the digests and by what was not acknowledged, never by sending blindly again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use holdfast_controls::catalog;
@@ -31,6 +31,11 @@ const WINDOW: usize = 8;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long the aggregator may take for its first answer.
 const WELCOME: Duration = Duration::from_secs(10);
+/// A session that held this long was a good one: the next failure waits shortly again. Two agents that share a credential
+/// replace each other for ever, and must not do so ten times a second.
+const HELD: Duration = Duration::from_secs(30);
+/// A renewed certificate is never renewed again sooner, whatever the clocks say.
+const RENEW_APART: Duration = Duration::from_secs(1);
 /// First and longest wait before connecting again.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -95,12 +100,21 @@ struct Session {
     up: mpsc::Sender<v1::FromAgent>,
     down: Streaming<v1::ToAgent>,
     epoch: u64,
+    /// How far this machine's clock is ahead of the aggregator's, which is the one that certificates go by.
+    ahead: i64,
     flying: usize,
     acknowledged: u64,
     sent: u64,
     pull: Option<oneshot::Receiver<Draft>>,
     /// Whether the buckets must still be compared, once the first lists have ended.
     disagrees: bool,
+}
+
+impl Session {
+    /// Now, by the aggregator's clock.
+    fn now(&self) -> i64 {
+        clock::now().saturating_sub(self.ahead)
+    }
 }
 
 impl Uplink {
@@ -124,12 +138,16 @@ impl Uplink {
     async fn session(&mut self, wait: &mut ExponentialBackoff) -> SessionError {
         match self.open().await {
             Ok((mut session, channel)) => {
-                *wait = reconnect();
+                let began = Instant::now();
                 self.link.send_replace(Link { connected: true, last_error: None });
-                match self.talk(&mut session, channel).await {
+                let ended = match self.talk(&mut session, channel).await {
                     Ok(never) => match never {},
                     Err(ended) => ended,
+                };
+                if began.elapsed() >= HELD {
+                    *wait = reconnect();
                 }
+                ended
             }
             Err(ended) => ended,
         }
@@ -175,7 +193,8 @@ impl Uplink {
             return Err(SessionError::Protocol("the first message is no welcome"));
         };
         let (epoch, disagrees) = (welcome.epoch, !welcome.in_agreement);
-        let session = Session { up, down, epoch, flying: 0, acknowledged: 0, sent: 0, pull: None, disagrees };
+        let ahead = clock::now().saturating_sub(welcome.clock);
+        let session = Session { up, down, epoch, ahead, flying: 0, acknowledged: 0, sent: 0, pull: None, disagrees };
         Ok((session, channel))
     }
 
@@ -200,7 +219,7 @@ impl Uplink {
     ) -> Result<std::convert::Infallible, SessionError> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut progress = self.engine.progress.clone();
-        let renew = sleep(self.until_renewal());
+        let renew = sleep(self.until_renewal(session));
         tokio::pin!(renew);
         loop {
             if session.disagrees && progress.borrow_and_update().synced {
@@ -225,7 +244,7 @@ impl Uplink {
                     changed.map_err(|_| crate::engine::Stopped)?;
                 }
                 _ = heartbeat.tick() => send(&session.up, Up::Heartbeat(v1::Heartbeat { clock: clock::now() })).await?,
-                () = &mut renew => match self.renew(channel.clone()).await {
+                () = &mut renew => match self.renew(session, channel.clone()).await {
                     Ok(()) => return Err(SessionError::Renewed),
                     Err(SessionError::Connect(error)) => {
                         tracing::warn!(error = %crate::api::chain(&error), "the certificate could not be renewed");
@@ -277,14 +296,14 @@ impl Uplink {
         Ok(())
     }
 
-    fn until_renewal(&self) -> Duration {
-        let left = u64::try_from(self.credential.renew_at() - clock::now()).unwrap_or(0);
-        Duration::from_millis(left) + jitter::up_to(Duration::from_millis(left / 10))
+    fn until_renewal(&self, session: &Session) -> Duration {
+        let left = u64::try_from(self.credential.renew_in(session.now())).unwrap_or(0);
+        (Duration::from_millis(left) + jitter::up_to(Duration::from_millis(left / 10))).max(RENEW_APART)
     }
 
     /// Keeps a renewed certificate beside the old one.
-    async fn renew(&mut self, channel: tonic::transport::Channel) -> Result<(), SessionError> {
-        let issued = enrol::renew(channel, &self.key, clock::now()).await?;
+    async fn renew(&mut self, session: &Session, channel: tonic::transport::Channel) -> Result<(), SessionError> {
+        let issued = enrol::renew(channel, &self.key, session.now()).await?;
         self.credential.next = Some(issued);
         self.state.keep(&self.credential)?;
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::{Kind, Object, project};
+use holdfast_proto::limits;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -73,6 +74,9 @@ struct Identified {
 /// Projects one object.
 pub fn object(kind: &'static Kind, bytes: &[u8]) -> Result<Box<Object>, Unreadable> {
     match project(kind, &mut serde_json::Deserializer::from_slice(bytes)) {
+        Ok(object) if object.meta.name.len() > limits::STRING_BYTES => {
+            Err(unreadable(kind, bytes, "metadata.name: longer than can be reported"))
+        }
         Ok(object) if !object.meta.name.is_empty() => Ok(Box::new(object)),
         Ok(_) => Err(unreadable(kind, bytes, "metadata.name: missing")),
         Err(error) => Err(unreadable(kind, bytes, &error.to_string())),

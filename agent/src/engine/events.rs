@@ -12,7 +12,7 @@ use holdfast_model::{Coverage, CoverageState, Resource, UnixMillis};
 
 use super::{Engine, KindState};
 use crate::collect::{Event, Uids, Unreadable, Versions};
-use crate::text::clip;
+use crate::text::{clip, line};
 
 /// Unreadable objects that are named one by one in the coverage.
 const NAMED_UNREADABLE: usize = 100;
@@ -97,8 +97,8 @@ impl Engine {
     fn cover_unreadable(&mut self, key: &ObjectKey, state: CoverageState, reason: String, now: UnixMillis) {
         if self.unreadable.len() < NAMED_UNREADABLE {
             let place = key.namespace.iter().chain([&key.name]).cloned().collect::<Vec<_>>().join("/");
-            let subject = clip(&format!("{} {place}", key.kind.subject()));
-            self.outbox.cover(Coverage { subject, state, reason: clip(&reason), since: now });
+            let subject = line(&format!("{} {place}", key.kind.subject()));
+            self.outbox.cover(Coverage { subject, state, reason: line(&reason), since: now });
         }
     }
 

@@ -39,6 +39,10 @@ fn failing(judgement: &Judgement, control: &str) -> Option<Statement> {
     Some(ledger::statement(outcome.control, Observation::Fail { severity, locations }))
 }
 
+pub(super) fn size(reports: &[v1::Report]) -> usize {
+    reports.iter().map(|report| report.encoded_len() + 8).sum()
+}
+
 /// One report as one or more messages, each well under the limit: a subject may fail in many places.
 fn split(report: Report) -> Vec<v1::Report> {
     if report.statements.is_empty() {

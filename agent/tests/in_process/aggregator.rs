@@ -37,6 +37,7 @@ pub struct Record {
     pub proposals: Vec<v1::ScopeProposal>,
     pub testimonies: Vec<Testimony>,
     pub hellos: Vec<v1::Hello>,
+    /// Those that said something of a resource.
     pub batches: usize,
     pub complete: Vec<u8>,
     pub enrolled: usize,
@@ -145,7 +146,7 @@ impl v1::enrolment_server::Enrolment for Service {
 impl Service {
     fn issue(&self, csr: Vec<u8>) -> v1::Certificate {
         let csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr)).unwrap();
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let now = now();
         v1::Certificate {
             certificate: csr.signed_by(&self.root).unwrap().der().to_vec(),
             root: self.root.der().to_vec(),
@@ -165,7 +166,7 @@ impl Service {
 
     fn apply(&self, batch: v1::Batch) {
         let mut record = self.record.lock().unwrap();
-        record.batches += 1;
+        record.batches += usize::from(!batch.reports.is_empty());
         for report in batch.reports {
             let report = convert::report(report).unwrap();
             for statement in report.statements {
@@ -227,7 +228,7 @@ impl Service {
                     let mut record = self.record.lock().unwrap();
                     record.hellos.push(hello);
                     epoch = record.hellos.len() as u64;
-                    Some(Down::Welcome(v1::Welcome { epoch, in_agreement, clock: 0 }))
+                    Some(Down::Welcome(v1::Welcome { epoch, in_agreement, clock: now() }))
                 }
                 Up::Buckets(buckets) => {
                     let theirs: Vec<_> = buckets.digests.iter().map(|d| d.as_slice().try_into().unwrap()).collect();
@@ -253,4 +254,8 @@ impl Service {
             }
         }
     }
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
 }

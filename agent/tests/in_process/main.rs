@@ -342,3 +342,72 @@ async fn an_upgraded_api_server_is_the_new_measure_after_the_next_connection() {
     order(2).await;
     world.until("a verdict by the newer server", |record| verdict(record, 2) == Some(Verdict::StillFailing)).await;
 }
+
+#[tokio::test]
+async fn a_deployment_that_fails_everywhere_is_said_in_messages_that_fit() {
+    let container = |number: usize| {
+        let name = format!("{number:03}{}", "c".repeat(60));
+        json!({"name": name, "image": format!("registry.example.com/{}", "i".repeat(1000)), "stdin": true,
+            "securityContext": {"privileged": true, "procMount": "Unmasked", "runAsUser": 0,
+                "allowPrivilegeEscalation": true, "capabilities": {"add": ["SYS_ADMIN", "NET_RAW"]},
+                "seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Unconfined"},
+                "windowsOptions": {"hostProcess": true}, "seLinuxOptions": {"type": "s".repeat(1000), "user": "u"}},
+            "ports": [{"hostPort": 80, "containerPort": 80}],
+            "livenessProbe": {"httpGet": {"host": "h".repeat(1000), "port": 80}}})
+    };
+    let pods = |count: usize| {
+        let path = |n| json!({"name": format!("v{n}"), "hostPath": {"path": "/p".repeat(500)}});
+        let sysctl = |n| json!({"name": format!("kernel.{n}{}", "k".repeat(200)), "value": "1"});
+        json!({
+            "containers": (0..count).map(container).collect::<Vec<_>>(),
+            "hostPID": true, "hostIPC": true, "hostNetwork": true,
+            "volumes": (0..count).map(path).collect::<Vec<_>>(),
+            "securityContext": {"sysctls": (0..count).map(sysctl).collect::<Vec<_>>()},
+        })
+    };
+    // Small ones that fill a message to different heights, each time before a large one.
+    let heights = [1, 2, 3, 4, 5, 6].into_iter().flat_map(|small| std::iter::repeat_n(12, small).chain([250]));
+    let all: Vec<_> = (0..)
+        .zip(heights)
+        .map(|(number, count)| {
+            let mut one = deployment(&format!("web{number:02}"), true);
+            one["spec"]["template"]["spec"] = pods(count);
+            one
+        })
+        .collect();
+    let world = World::with(true, &all).await;
+    let of = |number: usize| Resource::namespaced("apps", "Deployment", "shop", &format!("web{number:02}"));
+    world.until("all of them", |record| (0..all.len()).all(|number| fails(record, &of(number)))).await;
+    world.until_synced().await;
+    assert_eq!(world.aggregator.record.lock().unwrap().hellos.len(), 1);
+}
+
+/// Names of roles have no limit but the size of the object.
+#[tokio::test]
+async fn an_object_with_a_name_too_long_to_send_is_named_as_unreadable_and_stops_nothing() {
+    let world = World::with(true, &[deployment("web", true)]).await;
+    let all = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    let role = json!({"metadata": {"name": "n".repeat(5000), "namespace": "shop", "uid": "r"}, "rules": all});
+    world.api.put("roles", role);
+    let named = |record: &Record| {
+        record.coverage.keys().any(|subject| subject.starts_with("roles.rbac") && subject.contains("shop/nnn"))
+    };
+    world.until("the role by the start of its name", named).await;
+    world.until("the finding", |record| fails(record, &web())).await;
+    let record = world.aggregator.record.lock().unwrap();
+    assert!(record.coverage.keys().all(|subject| subject.len() <= 1024));
+    assert!(record.failing.keys().all(|(resource, _)| resource.name.len() < 4096));
+}
+
+/// What a record forgot, restored from an older copy, is said again.
+#[tokio::test]
+async fn every_session_begins_with_the_whole_coverage() {
+    let world = World::with(true, &[]).await;
+    world.until_synced().await;
+    world
+        .until("coverage", |record| record.coverage.values().filter(|c| c.state == CoverageState::Seen).count() > 10)
+        .await;
+    let before = std::mem::take(&mut world.aggregator.record.lock().unwrap().coverage);
+    world.aggregator.hang_up();
+    world.until("it again", |record| record.coverage.len() == before.len()).await;
+}
