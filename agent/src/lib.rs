@@ -149,6 +149,7 @@ async fn start(config: AgentConfig, status: watch::Sender<AgentStatus>, stop: Ca
         orders,
         answers: answered,
         link,
+        introduced: false,
     };
     tokio::select! {
         joined = tokio::spawn(engine::run(engine, received, commands, progress)) => joined.context("the engine failed"),

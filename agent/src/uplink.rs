@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use holdfast_controls::catalog;
 use holdfast_model::RetestOrder;
+use holdfast_model::digest::controls_digest;
 use holdfast_proto::{PROTOCOL, convert, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
@@ -70,6 +71,8 @@ pub struct Uplink {
     pub answers: mpsc::Receiver<v1::RetestAnswer>,
     /// How the link stands.
     pub link: watch::Sender<Link>,
+    /// Whether the aggregator has welcomed this agent with the controls that it evaluates: their digest is enough then.
+    pub introduced: bool,
 }
 
 /// Why a session ended.
@@ -136,7 +139,14 @@ impl Uplink {
     }
 
     async fn session(&mut self, wait: &mut ExponentialBackoff) -> SessionError {
-        match self.open().await {
+        let opened = self.open().await;
+        self.introduced = match &opened {
+            Ok(_) => true,
+            Err(SessionError::Connect(_)) => self.introduced,
+            // It may be an aggregator that has lost the list and refuses its digest: the next attempt says everything.
+            Err(_) => false,
+        };
+        match opened {
             Ok((mut session, channel)) => {
                 let began = Instant::now();
                 self.link.send_replace(Link { connected: true, last_error: None });
@@ -199,6 +209,7 @@ impl Uplink {
     }
 
     fn hello(&self, server_version: String, root: Option<[u8; 32]>) -> v1::Hello {
+        let controls: Vec<_> = catalog::all().map(|control| format!("{}@{}", control.id, control.version)).collect();
         v1::Hello {
             protocol: PROTOCOL,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -207,7 +218,8 @@ impl Uplink {
             claimed_cluster: self.credential.cluster.to_string(),
             root_digest: root.map(Vec::from).unwrap_or_default(),
             server_version,
-            controls: catalog::all().map(|control| format!("{}@{}", control.id, control.version)).collect(),
+            controls_digest: controls_digest(&controls).to_vec(),
+            controls: if self.introduced { Vec::new() } else { controls },
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
-use holdfast_model::digest::LedgerDigest;
+use holdfast_model::digest::{LedgerDigest, controls_digest};
 use holdfast_model::{Activity, Actor, ClusterId, FindingId};
 use holdfast_proto::v1::from_agent::Message as From;
 use holdfast_proto::v1::to_agent::Message as To;
@@ -77,13 +77,26 @@ async fn welcome(
         return Err(refuse_claim(intake, cluster, &hello.claimed_cluster).await);
     }
     let now = intake.edge.now();
-    let said = check::hello(hello, now)?;
+    let mut said = check::hello(hello, now)?;
+    if said.controls.is_empty() {
+        said.controls = known_controls(intake, cluster, &hello.controls_digest).await?;
+    }
     let epoch = intake.writer.connect(cluster, said).await.map_err(|error| status(&error))?;
     let session = intake.sessions.open(cluster, epoch);
     let digest = digest(&intake.store, cluster).await?;
     let in_agreement = digest.root().as_slice() == hello.root_digest.as_slice();
     send(outbound, To::Welcome(v1::Welcome { epoch, in_agreement, clock: now })).await?;
     Ok(session)
+}
+
+/// The controls of the last stream, if it is them that the digest names. An agent that is refused here says them anew.
+async fn known_controls(intake: &Intake, cluster: ClusterId, named: &[u8]) -> Result<Vec<String>, Status> {
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let known = intake.store.cluster(cluster).await.map_err(|error| status(&error.into()))?;
+    let known = known.map(|cluster| cluster.controls).filter(|known| controls_digest(known) == *named);
+    known.ok_or_else(|| Status::failed_precondition("hello.controls_digest: not the controls on record, say them"))
 }
 
 /// A message that names another cluster than the certificate is a mix-up or a lie; either is worth a line in the log.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use holdfast_model::digest::{LedgerDigest, statement_hash};
+use holdfast_model::digest::{LedgerDigest, controls_digest, statement_hash};
 use holdfast_model::{
     ClusterId, ControlId, FindingId, FindingKey, Location, Method, Observation, Reach, Report, Resource, RetestOrder,
     Statement, Status as State, Testimony, Verdict, canonical,
@@ -393,6 +393,28 @@ async fn a_forged_cluster_is_refused_and_logged() {
     agent.say(v1::from_agent::Message::Hello(claim)).await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
     assert_eq!(house.events(None).await, ["cluster-claim-refused"]);
+}
+
+#[tokio::test]
+async fn controls_that_are_on_record_need_not_be_said_again_and_others_must() {
+    let house = House::new().await;
+    let controls = vec!["workload.privileged@1".to_owned()];
+    let said = |controls: &[String], digest: [u8; 32]| {
+        let hello = hello(1, &LedgerDigest::default());
+        let (controls, controls_digest) = (controls.to_vec(), digest.to_vec());
+        v1::from_agent::Message::Hello(v1::Hello { controls, controls_digest, ..hello })
+    };
+    let digest = controls_digest(&controls);
+    for controls in [&controls[..], &[]] {
+        let mut agent = house.stream(1);
+        agent.say(said(controls, digest)).await;
+        assert!(matches!(agent.hear().await, v1::to_agent::Message::Welcome(_)));
+    }
+    let kept = house.intake.store.cluster(cluster(1)).await.unwrap().unwrap().controls;
+    assert_eq!(kept, controls);
+    let mut other = house.stream(1);
+    other.say(said(&[], [7; 32])).await;
+    assert_eq!(other.refusal().await.code(), Code::FailedPrecondition);
 }
 
 #[tokio::test]

@@ -34,6 +34,16 @@ pub fn statement_hash(finding: FindingId, control_version: u32, locations: &[Loc
     std::array::from_fn(|i| digest[i])
 }
 
+/// Names a list of controls, `id@version` each, in the order given: an agent that comes back says this instead of the list.
+pub fn controls_digest<S: AsRef<str>>(controls: impl IntoIterator<Item = S>) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for control in controls {
+        hash.update((control.as_ref().len() as u64).to_be_bytes());
+        hash.update(control.as_ref());
+    }
+    hash.finalize().into()
+}
+
 /// The fold over all failing statements of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerDigest {

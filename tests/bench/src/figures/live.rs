@@ -69,9 +69,12 @@ async fn live(effort: &Effort) -> Result<Vec<Figure>> {
     let mut scene = Scene::set().await?;
     let (mut visible, mut verdict, mut reconnect) = <(Beside, Beside, Beside)>::default();
     let mut source = fixture::source();
-    for n in effort.sizes(8_000) {
+    let sizes = effort.sizes(8_000);
+    for n in sizes {
         scene.cluster.grow_to(n, |i| fixture::idle_workload(&mut source, i)).await?;
-        let targets = scene.plant(n, effort.samples()).await?;
+        // The smaller sizes are there for the curve of the medians: a quarter of the samples is enough for that.
+        let samples = if Some(&n) == sizes.last() { effort.samples() } else { effort.samples().div_ceil(4) };
+        let targets = scene.plant(n, samples).await?;
         let everything = scene.start_over().await?;
 
         visible.begin();
