@@ -142,6 +142,17 @@ impl Story {
             Ok(Some(()))
         })
         .await
+        .with_context(|| self.logs())
+    }
+
+    /// The end of every log, for a failure's message.
+    fn logs(&self) -> String {
+        let logs = self.everything_written().unwrap_or_default().into_iter().filter(|(name, _)| name.ends_with(".log"));
+        let tails = logs.map(|(name, bytes)| {
+            let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4000)..]).into_owned();
+            format!("-- {name}\n{text}\n")
+        });
+        tails.collect()
     }
 
     /// The rows of `holdfast findings` with these filters.
