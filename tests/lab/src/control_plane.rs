@@ -306,7 +306,7 @@ async fn client(kubeconfig: &Path) -> Result<Client> {
 }
 
 /// Ports that are free now, all held open until each is known, so that they differ.
-fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {

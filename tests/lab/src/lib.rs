@@ -13,6 +13,6 @@ mod manifests;
 mod pki;
 mod programs;
 
-pub use control_plane::{ControlPlane, Options};
+pub use control_plane::{ControlPlane, Options, free_ports};
 pub use manifests::{apply, planted};
 pub use programs::Programs;
