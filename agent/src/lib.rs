@@ -22,6 +22,7 @@ pub mod collect;
 pub mod credential;
 pub mod engine;
 pub mod enrol;
+pub mod eyes;
 mod jitter;
 pub mod ledger;
 pub mod outbox;

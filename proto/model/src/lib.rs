@@ -12,6 +12,7 @@ pub mod finding;
 pub mod fleet;
 pub mod id;
 pub mod join_token;
+pub mod kernel;
 pub mod receipt;
 pub mod resource;
 pub mod retest;
