@@ -4,6 +4,9 @@
 //! with a thousand equal workers is one [`Standing`] with a count. Nothing here names an argument, an environment variable
 //! or a file of the container's own: a process's name (`comm`, at most 15 bytes) is all that identifies it to people.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
