@@ -11,30 +11,22 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::arguments::TO_KUBELETS;
+use crate::image::Images;
 use crate::keeper::Keeper;
 use crate::manifests::planted;
+use crate::network::Network;
+use crate::node::{Ground, Node};
 use crate::pki::{Identity, Pki, write_secret};
 use crate::programs::Programs;
 
 /// How long a control plane may take until it serves; it takes 2 to 4 seconds on two idle cores.
 const START: Duration = Duration::from_secs(90);
 
-/// The controllers that make an API server a cluster: default service accounts, aggregated roles, namespaces that really
-/// go away, owners that are collected, and the workloads' own.
-const CONTROLLERS: &[&str] = &[
-    "serviceaccount-controller",
-    "serviceaccount-token-controller",
-    "clusterrole-aggregation-controller",
-    "namespace-controller",
-    "garbage-collector-controller",
-    "deployment-controller",
-    "replicaset-controller",
-    "replicationcontroller-controller",
-    "daemonset-controller",
-    "statefulset-controller",
-    "job-controller",
-    "cronjob-controller",
-];
+const LOOPBACK: &str = "127.0.0.1";
+
+/// The folder of the real nodes, in a control plane's own.
+const NODES: &str = "nodes";
 
 /// What kind of control plane to start.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +35,9 @@ pub struct Options {
     pub folder: Option<PathBuf>,
     /// How many nodes kwok plays. None: Pods stay pending, as nothing runs them.
     pub nodes: u16,
+    /// How many real nodes there are: a kubelet with containerd each, which run Pods from images that are loaded into them.
+    /// They need root. Together with nodes that kwok plays, a Pod says by `nodeName` or a selector where it belongs.
+    pub real_nodes: u16,
     /// Controllers that are left out: a cluster of a size that is chosen wants none that make more objects.
     pub without: &'static [&'static str],
 }
@@ -51,10 +46,13 @@ pub struct Options {
 pub struct ControlPlane {
     // Dropped first: the programs end before their folder goes.
     keeper: Keeper,
+    // Then what the real nodes' programs left running.
+    network: Option<Network>,
+    pub(crate) nodes: Vec<Node>,
     name: String,
     folder: PathBuf,
-    pki: Pki,
-    programs: Programs,
+    pub(crate) pki: Pki,
+    pub(crate) programs: Programs,
     url: String,
     _temporary: Option<TempDir>,
 }
@@ -71,9 +69,9 @@ impl ControlPlane {
         options: Options,
         progress: impl Fn(&str) + Send + Clone + 'static,
     ) -> Result<Self> {
-        let hear = progress.clone();
-        let programs = tokio::task::spawn_blocking(move || Programs::prepare(hear)).await??;
-        let (folder, temporary) = match options.folder {
+        let (hear, real_nodes) = (progress.clone(), options.real_nodes);
+        let (programs, images) = tokio::task::spawn_blocking(move || prepare(&hear, real_nodes)).await??;
+        let (folder, temporary) = match options.folder.clone() {
             Some(folder) => (folder, None),
             None => {
                 let temporary = tempfile::Builder::new().prefix("holdfast-lab-").tempdir()?;
@@ -82,20 +80,28 @@ impl ControlPlane {
         };
         let pki = Pki::open(&folder.join("pki"))?;
         let [etcd, etcd_peer, apiserver, kwok] = free_ports()?;
-        let plane = Self {
-            keeper: Keeper::new(&folder)?,
+        let keeper = Keeper::new(&folder)?;
+        let network = if images.is_some() { Some(Network::lay(&keeper, &folder.join(NODES)).await?) } else { None };
+        let address = network.as_ref().map_or_else(|| LOOPBACK.to_owned(), Network::machine);
+        let mut plane = Self {
+            keeper,
+            network,
+            nodes: Vec::new(),
             name: name.to_owned(),
-            url: format!("https://127.0.0.1:{apiserver}"),
+            url: format!("https://{address}:{apiserver}"),
             folder,
             pki,
             programs,
             _temporary: temporary,
         };
-        plane.write_kubeconfig("admin", &["system:masters"])?;
+        plane.write_identities()?;
         plane.keeper.start("etcd", plane.programs.etcd(), &plane.etcd_args(etcd, etcd_peer))?;
         plane.keeper.start("kube-apiserver", plane.programs.apiserver(), &plane.apiserver_args(etcd, apiserver))?;
         plane.until_it_serves().await?;
-        plane.start_controllers(options.nodes, options.without, kwok).await?;
+        plane.start_controllers(&options, kwok).await?;
+        if let Some(images) = images {
+            plane.start_nodes(&images, options.real_nodes).await?;
+        }
         progress(&format!("{name} serves at {}", plane.url));
         Ok(plane)
     }
@@ -196,84 +202,49 @@ impl ControlPlane {
         self.until("the API server", async || Ok(client.request_text(ready.clone()).await? == "ok")).await
     }
 
-    async fn start_controllers(&self, nodes: u16, without: &[&str], port: u16) -> Result<()> {
-        let args = self.controller_args(without);
+    async fn start_controllers(&self, options: &Options, port: u16) -> Result<()> {
+        let args = self.controller_args(options.without);
         self.keeper.start("kube-controller-manager", &self.programs.controller_manager(), &args)?;
-        if nodes > 0 {
+        if options.nodes > 0 || options.real_nodes > 0 {
             self.keeper.start("kube-scheduler", &self.programs.scheduler(), &self.scheduler_args())?;
+        }
+        if options.nodes > 0 {
             self.keeper.start("kwok", &self.programs.kwok(), &self.kwok_args(port))?;
-            crate::manifests::nodes(&self.client().await?, nodes).await?;
+            crate::manifests::nodes(&self.client().await?, options.nodes).await?;
         }
         let accounts = Api::<ServiceAccount>::namespaced(self.client().await?, "default");
         self.until("the default service account", async || Ok(accounts.get_opt("default").await?.is_some())).await
     }
 
-    fn etcd_args(&self, client: u16, peer: u16) -> Vec<String> {
-        vec![
-            format!("--data-dir={}", self.folder.join("etcd").display()),
-            format!("--listen-client-urls=http://127.0.0.1:{client}"),
-            format!("--advertise-client-urls=http://127.0.0.1:{client}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-            "--quota-backend-bytes=8589934592".to_owned(),
-            // A lab may lose its last second to a power cut; in exchange it starts and loads several times faster.
-            "--unsafe-no-fsync".to_owned(),
-        ]
+    /// The address on which the API server listens.
+    pub(crate) fn address(&self) -> String {
+        self.network.as_ref().map_or_else(|| LOOPBACK.to_owned(), Network::machine)
     }
 
-    fn apiserver_args(&self, etcd: u16, port: u16) -> Vec<String> {
-        vec![
-            format!("--etcd-servers=http://127.0.0.1:{etcd}"),
-            "--bind-address=127.0.0.1".to_owned(),
-            "--advertise-address=127.0.0.1".to_owned(),
-            format!("--secure-port={port}"),
-            format!("--client-ca-file={}", self.pki.path("ca.crt")),
-            format!("--tls-cert-file={}", self.pki.path("server.crt")),
-            format!("--tls-private-key-file={}", self.pki.path("server.key")),
-            format!("--service-account-key-file={}", self.pki.path("service-account.pub")),
-            format!("--service-account-signing-key-file={}", self.pki.path("service-account.key")),
-            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-            "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
-            "--authorization-mode=RBAC".to_owned(),
-            "--allow-privileged=true".to_owned(),
-            "--endpoint-reconciler-type=none".to_owned(),
-            // It taints new nodes as not ready, which only a node lifecycle controller would take back.
-            "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
-            "--max-requests-inflight=2000".to_owned(),
-            "--max-mutating-requests-inflight=1000".to_owned(),
-        ]
+    /// The number of a lab with real nodes, by which [`crate::left_behind`] finds what it left; none without real nodes.
+    pub fn number(&self) -> Option<u8> {
+        self.network.as_ref().map(Network::number)
     }
 
-    fn controller_args(&self, without: &[&str]) -> Vec<String> {
-        let controllers: Vec<_> = CONTROLLERS.iter().copied().filter(|name| !without.contains(name)).collect();
-        vec![
-            format!("--kubeconfig={}", self.kubeconfig().display()),
-            format!("--controllers={}", controllers.join(",")),
-            format!("--service-account-private-key-file={}", self.pki.path("service-account.key")),
-            format!("--root-ca-file={}", self.pki.path("ca.crt")),
-            "--leader-elect=false".to_owned(),
-            "--secure-port=0".to_owned(),
-            "--kube-api-qps=500".to_owned(),
-            "--kube-api-burst=1000".to_owned(),
-        ]
+    /// Whether real nodes belong to this control plane.
+    pub(crate) fn has_real_nodes(&self) -> bool {
+        self.network.is_some()
     }
 
-    fn scheduler_args(&self) -> Vec<String> {
-        vec![
-            format!("--kubeconfig={}", self.kubeconfig().display()),
-            "--leader-elect=false".to_owned(),
-            "--secure-port=0".to_owned(),
-        ]
+    /// What a real node stands on; none where there are to be none.
+    pub(crate) fn ground<'a>(&'a self, images: &'a Images) -> Option<Ground<'a>> {
+        let network = self.network.as_ref()?;
+        let folder = self.folder.join(NODES);
+        Some(Ground { keeper: &self.keeper, network, programs: &self.programs, pki: &self.pki, images, folder })
     }
 
-    fn kwok_args(&self, port: u16) -> Vec<String> {
-        vec![
-            format!("--kubeconfig={}", self.kubeconfig().display()),
-            "--manage-all-nodes=true".to_owned(),
-            format!("--config={}", self.programs.kwok_settings().display()),
-            format!("--server-address=127.0.0.1:{port}"),
-        ]
+    fn write_identities(&self) -> Result<()> {
+        let address = self.address();
+        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", LOOPBACK, "10.0.0.1"];
+        self.pki.write_server(self.pki.folder(), "kube-apiserver", &[&names[..], &[&address]].concat())?;
+        self.pki.write_client(TO_KUBELETS, &["system:masters"])?;
+        self.write_kubeconfig("admin", &["system:masters"])?;
+        Ok(())
     }
 
     fn write_kubeconfig(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
@@ -290,6 +261,16 @@ impl ControlPlane {
         write_secret(&path, &serde_json::to_string_pretty(&config)?)?;
         Ok(path)
     }
+}
+
+/// The programs, and the images where real nodes need them.
+fn prepare(hear: &impl Fn(&str), real_nodes: u16) -> Result<(Programs, Option<Images>)> {
+    if real_nodes == 0 {
+        return Ok((Programs::prepare(hear)?, None));
+    }
+    crate::node::possible()?;
+    let images = Images::prepare(hear)?;
+    Ok((Programs::prepare(hear)?, Some(images)))
 }
 
 /// What a command printed, or what it complained of.

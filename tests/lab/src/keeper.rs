@@ -16,11 +16,11 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a program may take to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-type Start = (&'static str, Command, mpsc::Sender<Result<()>>);
+type Start = (String, Command, mpsc::Sender<Result<u32>>);
 
 enum Request {
     Start(Box<Start>),
-    Alive(mpsc::Sender<Option<&'static str>>),
+    Alive(mpsc::Sender<Option<String>>),
 }
 
 /// The thread that owns the programs. Dropping it ends them, the last started first.
@@ -38,14 +38,14 @@ impl Keeper {
         Ok(Self { requests: Some(requests), thread: Some(thread), logs: logs.to_owned() })
     }
 
-    /// Starts a program; its output goes to `<name>.log`.
-    pub(crate) fn start(&self, name: &'static str, program: &Path, args: &[String]) -> Result<()> {
+    /// Starts a program and answers its process id; its output goes to `<name>.log`.
+    pub(crate) fn start(&self, name: &str, program: &Path, args: &[String]) -> Result<u32> {
         let log = File::create(self.log(name)).with_context(|| format!("creating the log of {name}"))?;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let (reply, answer) = mpsc::channel();
-        self.send(Request::Start(Box::new((name, command, reply))))?;
+        self.send(Request::Start(Box::new((name.to_owned(), command, reply))))?;
         answer.recv().context("the lab's keeper ended")?
     }
 
@@ -55,15 +55,16 @@ impl Keeper {
         self.send(Request::Alive(reply))?;
         match answer.recv().context("the lab's keeper ended")? {
             None => Ok(()),
-            Some(name) => bail!("{name} ended by itself; its log ends with:\n{}", self.tail(name)),
+            Some(name) => bail!("{name} ended by itself; its log ends with:\n{}", self.tail(&name)),
         }
     }
 
     /// The last lines of every program's log.
     pub(crate) fn tails(&self) -> String {
-        let names = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"];
-        let started = names.iter().filter(|name| self.log(name).exists());
-        started.map(|name| format!("-- {name}\n{}\n", self.tail(name))).collect()
+        let entries = std::fs::read_dir(&self.logs).into_iter().flatten().flatten();
+        let mut names: Vec<_> = entries.filter_map(|entry| log_of(&entry.path())).collect();
+        names.sort();
+        names.iter().map(|name| format!("-- {name}\n{}\n", self.tail(name))).collect()
     }
 
     /// The last lines of a program's log.
@@ -94,20 +95,30 @@ impl Drop for Keeper {
     }
 }
 
+/// The name of the program that wrote a log.
+fn log_of(path: &Path) -> Option<String> {
+    let is_log = path.extension().is_some_and(|extension| extension == "log");
+    path.file_stem().filter(|_| is_log).map(|stem| stem.to_string_lossy().into_owned())
+}
+
 fn keep(inbox: &mpsc::Receiver<Request>) {
-    let mut programs: Vec<(&'static str, Child)> = Vec::new();
+    let mut programs: Vec<(String, Child)> = Vec::new();
     while let Ok(request) = inbox.recv() {
         match request {
             Request::Start(start) => {
                 let (name, mut command, reply) = *start;
-                let started = command.spawn().map(|child| programs.push((name, child)));
+                let started = command.spawn().with_context(|| format!("starting {name}"));
                 // A caller that stopped waiting has nobody to tell.
-                let _ = reply.send(started.with_context(|| format!("starting {name}")));
+                let _ = reply.send(started.map(|child| {
+                    let pid = child.id();
+                    programs.push((name, child));
+                    pid
+                }));
             }
             Request::Alive(reply) => {
                 let mut ended = programs
                     .iter_mut()
-                    .filter_map(|(name, child)| (!matches!(child.try_wait(), Ok(None))).then_some(*name));
+                    .filter_map(|(name, child)| (!matches!(child.try_wait(), Ok(None))).then(|| name.clone()));
                 let _ = reply.send(ended.next());
             }
         }

@@ -40,6 +40,9 @@ pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
     Ok(())
 }
 
+/// The annotation of the nodes that kwok plays, where real ones stand beside them.
+pub(crate) const PLAYED: &str = "kwok.x-k8s.io/node";
+
 /// Registers nodes for kwok to play.
 pub(crate) async fn nodes(client: &Client, count: u16) -> Result<()> {
     let nodes: Vec<Value> = (0..count).map(node).collect();
@@ -50,7 +53,11 @@ fn node(number: u16) -> Value {
     let capacity = json!({"cpu": "64", "memory": "256Gi", "pods": "1000"});
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": format!("lab-{number}"), "labels": {"kubernetes.io/os": "linux", "kubernetes.io/hostname": format!("lab-{number}")}},
+        "metadata": {
+            "name": format!("lab-{number}"),
+            "labels": {"kubernetes.io/os": "linux", "kubernetes.io/hostname": format!("lab-{number}")},
+            "annotations": {PLAYED: "fake"},
+        },
         "status": {"capacity": capacity, "allocatable": capacity},
     })
 }

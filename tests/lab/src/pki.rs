@@ -34,7 +34,7 @@ impl Pki {
         Ok(Self { folder: folder.to_owned(), issuer: Issuer::from_ca_cert_pem(&certificate, key)? })
     }
 
-    /// The path of one of its files: `ca.crt`, `server.crt`, `server.key`, `service-account.key`, `service-account.pub`.
+    /// The path of one of its files: `ca.crt`, `service-account.key`, `service-account.pub`, and those of written identities.
     pub(crate) fn path(&self, file: &str) -> String {
         self.folder.join(file).display().to_string()
     }
@@ -42,6 +42,26 @@ impl Pki {
     /// The authority's certificate, PEM.
     pub(crate) fn authority(&self) -> Result<String> {
         Ok(fs::read_to_string(self.folder.join("ca.crt"))?)
+    }
+
+    /// Writes a server's certificate for these names and addresses to `<name>.crt` and `<name>.key` in a folder.
+    pub(crate) fn write_server(&self, folder: &Path, name: &str, names: &[&str]) -> Result<()> {
+        let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Identity { certificate: certificate.pem(), key: key.serialize_pem() }.write(folder, name)
+    }
+
+    /// Writes a client's certificate to `<name>.crt` and `<name>.key` in its folder.
+    pub(crate) fn write_client(&self, name: &str, groups: &[&str]) -> Result<()> {
+        self.client(name, groups)?.write(&self.folder, name)
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A client certificate: the API server takes the common name as the user and the organisations as groups.
@@ -58,6 +78,14 @@ impl Pki {
     }
 }
 
+impl Identity {
+    fn write(&self, folder: &Path, name: &str) -> Result<()> {
+        write_secret(&folder.join(format!("{name}.key")), &self.key)?;
+        fs::write(folder.join(format!("{name}.crt")), &self.certificate)?;
+        Ok(())
+    }
+}
+
 fn found(folder: &Path) -> Result<()> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "holdfast lab");
@@ -65,21 +93,10 @@ fn found(folder: &Path) -> Result<()> {
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let key = KeyPair::generate()?;
     let certificate = authority.self_signed(&key)?;
-    let issuer = Issuer::from_params(&authority, &key);
-
-    let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", "127.0.0.1", "10.0.0.1"];
-    let mut server = CertificateParams::new(names.map(String::from).to_vec())?;
-    server.distinguished_name.push(DnType::CommonName, "kube-apiserver");
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let server_key = KeyPair::generate()?;
-    let server = server.signed_by(&server_key, &issuer)?;
-
     write_secret(&folder.join("ca.key"), &key.serialize_pem())?;
-    write_secret(&folder.join("server.key"), &server_key.serialize_pem())?;
     let accounts = KeyPair::generate()?;
     write_secret(&folder.join("service-account.key"), &accounts.serialize_pem())?;
     fs::write(folder.join("service-account.pub"), accounts.public_key_pem())?;
-    fs::write(folder.join("server.crt"), server.pem())?;
     // Last: its presence says that the folder is complete.
     fs::write(folder.join("ca.crt"), certificate.pem())?;
     Ok(())

@@ -14,7 +14,7 @@ const KUBERNETES: GoBuild = GoBuild {
     name: "kubernetes",
     package: ".",
     binary: "kubernetes",
-    links: &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
+    links: &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"],
     sources: &[
         ("go.mod", include_str!("../kubernetes/go.mod")),
         ("go.sum", include_str!("../kubernetes/go.sum")),
@@ -89,6 +89,16 @@ impl Programs {
     /// `kube-scheduler`.
     pub fn scheduler(&self) -> PathBuf {
         self.kubernetes.join("kube-scheduler")
+    }
+
+    /// `kubelet`.
+    pub fn kubelet(&self) -> PathBuf {
+        self.kubernetes.join("kubelet")
+    }
+
+    /// `kube-proxy`.
+    pub fn proxy(&self) -> PathBuf {
+        self.kubernetes.join("kube-proxy")
     }
 
     /// `kubectl`, of the same version as the server.
@@ -202,7 +212,7 @@ fn go(folder: &Path, args: &[&str]) -> Result<String> {
 }
 
 /// `$XDG_CACHE_HOME/holdfast`, or `~/.cache/holdfast`.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     Ok(base.context("neither XDG_CACHE_HOME nor HOME is set: the lab needs a cache folder")?.join("holdfast"))

@@ -1,0 +1,65 @@
+//! A control plane's real nodes: how it brings them up, and what a story does with them.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Node as Object;
+use kube::Api;
+
+use crate::control_plane::ControlPlane;
+use crate::image::Images;
+use crate::node::Node;
+
+impl ControlPlane {
+    /// Names of the real nodes, in order.
+    pub fn node_names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.name().to_owned()).collect()
+    }
+
+    /// Makes the images of an archive (docker or OCI, as `buildah push` writes them) available on every real node, under the
+    /// names that the archive gives them.
+    pub async fn load_image(&self, archive: &Path) -> Result<()> {
+        for node in &self.nodes {
+            node.load(archive).await.with_context(|| format!("loading {} on {}", archive.display(), node.name()))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command in a real node's namespaces, as a person at the node would; answers what it printed.
+    pub async fn on_node(&self, name: &str, line: &[&str]) -> Result<String> {
+        let node = self.nodes.iter().find(|node| node.name() == name);
+        node.with_context(|| format!("{name} is no real node of {}", self.name()))?.space().run(line).await
+    }
+
+    /// Starts the real nodes and waits until each is Ready.
+    pub(crate) async fn start_nodes(&mut self, images: &Images, count: u16) -> Result<()> {
+        let proxy = self.kubeconfig_for("system:kube-proxy", &[])?;
+        for number in 0..count {
+            let user = format!("system:node:{}", Node::name_of(number));
+            let kubelet = self.kubeconfig_for(&user, &["system:nodes"])?;
+            let ground = self.ground(images).context("the lab has no network for real nodes")?;
+            let node = Node::start(&ground, number, [&kubelet, &proxy]).await?;
+            self.nodes.push(node);
+        }
+        for name in self.node_names() {
+            self.until_ready(&name).await?;
+        }
+        Ok(())
+    }
+
+    async fn until_ready(&self, name: &str) -> Result<()> {
+        let nodes = Api::<Object>::all(self.client().await?);
+        self.until(&format!("{name} to be Ready"), async || {
+            Ok(nodes.get_opt(name).await?.is_some_and(|node| ready(&node)))
+        })
+        .await
+    }
+}
+
+fn ready(node: &Object) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready =
+        conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    ready && taints.is_none_or(Vec::is_empty)
+}
