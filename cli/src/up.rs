@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use holdfast_agent::credential::StateDir;
-use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, rights};
+use holdfast_agent::rights::{self, Scope, Subject};
+use holdfast_agent::{AgentConfig, AgentStatus, KubeSource};
 use holdfast_aggregator::api::view::{self, Cluster, NewCluster, Page, Summary};
 use holdfast_aggregator::serve::Aggregator;
 use holdfast_aggregator::settings::{DEFAULT_AGENTS, DEFAULT_API, DEFAULT_RECHECK, Settings};
@@ -199,27 +200,11 @@ async fn start_lab(data: &Path) -> Result<(ControlPlane, Target)> {
     say("planting workloads, good and bad");
     lab.plant().await?;
     let admin = lab.client().await?;
-    apply(&admin, &agent_rights()).await?;
+    let user = Subject::User(LAB_AGENT);
+    apply(&admin, &rights::grant(LAB_AGENT, Scope::Cluster, user, &rights::rights())).await?;
     let kube = KubeSource::Client(lab.client_for(LAB_AGENT, &[]).await?);
     let fingerprint = fingerprint(&admin).await?;
     Ok((lab, Target { name: "lab".to_owned(), kube, fingerprint }))
-}
-
-fn agent_rights() -> [serde_json::Value; 2] {
-    let rules: Vec<_> = rights::rights()
-        .iter()
-        .map(|right| json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs}))
-        .collect();
-    let api = "rbac.authorization.k8s.io";
-    let version = format!("{api}/v1");
-    [
-        json!({"apiVersion": version, "kind": "ClusterRole", "metadata": {"name": LAB_AGENT}, "rules": rules}),
-        json!({
-            "apiVersion": version, "kind": "ClusterRoleBinding", "metadata": {"name": LAB_AGENT},
-            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": LAB_AGENT},
-            "subjects": [{"apiGroup": api, "kind": "User", "name": LAB_AGENT}],
-        }),
-    ]
 }
 
 /// Starts the agent of a cluster: with the credential that it has, or with a join token for the record that knows this

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use holdfast_agent::rights::{self, Scope, Subject};
 use holdfast_lab::{ControlPlane, apply};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::programs::{Process, eventually, free_ports, program};
@@ -83,7 +84,7 @@ impl Story {
 
     /// The same, with an agent that is told to find the aggregator at another port: of something that stands between.
     pub async fn join_through(&self, plane: &ControlPlane, port: u16) -> Result<Agent> {
-        grant(plane, &role(&[])).await?;
+        grant(plane, &[]).await?;
         let added = self.holdfast(&["cluster", "add", plane.name(), "-o", "json"]).await?;
         let token = added["token"].as_str().context("no join token")?;
         let state = self.folder.path().join(format!("agent-{}", plane.name()));
@@ -293,23 +294,10 @@ impl Started {
     }
 }
 
-/// Gives the agent's user the rights that the agent lists, less those on the named resources.
-pub async fn grant(plane: &ControlPlane, role: &Value) -> Result<()> {
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": AGENT},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": AGENT},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": AGENT}],
-    });
-    apply(&plane.client().await?, &[role.clone(), binding]).await
-}
-
-/// The agent's ClusterRole without its rights on some resources.
-pub fn role(without: &[&str]) -> Value {
-    let rights = holdfast_agent::rights::rights().into_iter().filter(|right| !without.contains(&right.resource));
-    let rules: Vec<_> = rights
-        .map(|right| json!({"apiGroups": [right.group], "resources": [right.resource], "verbs": right.verbs}))
-        .collect();
-    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": AGENT}, "rules": rules})
+/// Gives the agent's user the rights that the agent lists, less those on some resources.
+pub async fn grant(plane: &ControlPlane, without: &[&str]) -> Result<()> {
+    let rights: Vec<_> = rights::rights().into_iter().filter(|right| !without.contains(&right.resource)).collect();
+    apply(&plane.client().await?, &rights::grant(AGENT, Scope::Cluster, Subject::User(AGENT), &rights)).await
 }
 
 fn start_aggregator(folder: &TempDir, api: u16, agents: u16, policy: Option<&Path>) -> Result<Process> {

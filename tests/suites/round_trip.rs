@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::{ControlPlane, Options, apply};
 use holdfast_tests::programs::eventually;
-use holdfast_tests::story::{Agent, Story, grant, role};
+use holdfast_tests::story::{Agent, Story, grant};
 use holdfast_tests::tier;
 use serde_json::{Value, json};
 
@@ -168,7 +168,7 @@ async fn an_old_pod_that_still_runs_keeps_the_finding_unverified_and_is_named() 
 async fn a_right_taken_from_the_agent_is_a_coverage_loss_and_closes_nothing() -> Result<()> {
     let Some(mut scene) = Scene::set().await? else { return Ok(()) };
     let (id, _) = scene.web_is_found().await?;
-    grant(&scene.plane, &role(&["deployments"])).await?;
+    grant(&scene.plane, &["deployments"]).await?;
     // The running watch outlives the right: it is the next list that is refused.
     scene.agent.kill().await?;
     scene.agent.resume()?;
