@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use holdfast_model::statement::{Location, Observation, Read, Report, Statement};
-use holdfast_model::{ControlId, Coverage, CoverageState, Nonce, Origin, Resource, RetestId, RetestOrder, Severity};
+use holdfast_model::{
+    ControlId, Coverage, CoverageState, Method, Nonce, Origin, Resource, RetestId, RetestOrder, Severity,
+};
 
 use crate::limits;
 use crate::v1;
@@ -218,7 +220,14 @@ pub fn retest(wire: v1::Retest) -> Result<RetestOrder, Malformed> {
         uid: text("retest.uid", wire.uid)?,
         control: ControlId::from(name("retest.control", wire.control)?),
         control_version: wire.control_version,
+        methods: methods(&wire.methods)?,
     })
+}
+
+/// An order for a method that this program does not know cannot be answered as it was meant: it is not understood.
+fn methods(wire: &[String]) -> Result<Vec<Method>, Malformed> {
+    let field = "retest.methods";
+    wire.iter().map(|word| word.parse().map_err(|problem| Malformed { field, problem })).collect()
 }
 
 /// A retest order to the wire.
@@ -230,6 +239,7 @@ pub fn retest_to_wire(order: &RetestOrder) -> v1::Retest {
         uid: order.uid.clone(),
         control: order.control.as_str().to_owned(),
         control_version: order.control_version,
+        methods: order.methods.iter().map(|method| method.word().to_owned()).collect(),
     }
 }
 

@@ -164,6 +164,7 @@ impl Retester {
             methods: vec![Method::LiveRead],
             locations: decision.locations,
             reads,
+            nodes: Vec::new(),
             read_at: clock::now(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }

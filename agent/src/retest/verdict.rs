@@ -70,7 +70,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use holdfast_controls::facts::workload::{DEPLOYMENT, POD};
-    use holdfast_model::{Nonce, Resource, RetestId};
+    use holdfast_model::{Method, Nonce, Resource, RetestId};
 
     use super::*;
 
@@ -83,6 +83,7 @@ mod tests {
             uid: "old".into(),
             control: control.control_id(),
             control_version: control.version,
+            methods: vec![Method::LiveRead],
         };
         decide(&order, control, &gathered).verdict
     }

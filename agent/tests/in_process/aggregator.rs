@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use holdfast_model::digest::{LedgerDigest, statement_hash};
 use holdfast_model::join_token::{JoinSecret, JoinToken, RootFingerprint};
 use holdfast_model::{
-    ClusterId, Coverage, FindingId, FindingKey, Location, Nonce, Observation, Resource, RetestId, RetestOrder,
+    ClusterId, Coverage, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource, RetestId, RetestOrder,
     Testimony,
 };
 use holdfast_proto::{convert, v1};
@@ -113,6 +113,7 @@ impl Aggregator {
             uid: String::new(),
             control: control.to_owned().into(),
             control_version: holdfast_controls::Control::find(control).unwrap().version,
+            methods: vec![Method::LiveRead],
         };
         let to_agent = self.orders.lock().unwrap().clone().unwrap();
         to_agent.send(Ok(down(Down::Retest(convert::retest_to_wire(&order))))).await.unwrap();

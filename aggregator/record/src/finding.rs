@@ -3,7 +3,7 @@
 //! Only the room `record` decides what the fields become; the store keeps them, the API shows them. Two things that look
 //! alike are kept apart: `status` is where the record stands, `statement` is what the agent's ledger last said.
 
-use holdfast_model::digest::StatementHash;
+use holdfast_model::digest::{StatementHash, statement_hash};
 use holdfast_model::{
     Actor, FindingId, FindingKey, Location, Origin, PatternId, Reach, Read, RetestId, RetiredReason, Severity, Status,
     UnixMillis,
@@ -73,6 +73,47 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A record that begins now, with a failing statement: open, and nothing else has happened to it yet.
+    pub fn opened(
+        key: FindingKey,
+        severity: Severity,
+        control_version: u32,
+        locations: Vec<Location>,
+        at: UnixMillis,
+    ) -> Self {
+        let id = key.finding_id();
+        Self {
+            id,
+            pattern: key.pattern_id(),
+            key,
+            status: Status::Open,
+            base_severity: severity,
+            calibration: None,
+            control_version,
+            statement: Some(statement_hash(id, control_version, &locations)),
+            locations,
+            origin: Origin::default(),
+            read: Read::default(),
+            observed: 1,
+            opened_at: at,
+            first_seen_at: at,
+            changed_at: at,
+            status_at: at,
+            resolved_at: None,
+            claimed_by: None,
+            verified_at: None,
+            reach: None,
+            retired_at: None,
+            retired_reason: None,
+            reopened: 0,
+            refuted: 0,
+            current: true,
+            unverified: None,
+            unjudged: None,
+            retest: None,
+        }
+    }
+
     /// The severity that counts: calibrated, else the catalog's.
     pub fn severity(&self) -> Severity {
         self.calibration.as_ref().map_or(self.base_severity, |calibration| calibration.severity)

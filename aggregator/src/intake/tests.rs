@@ -186,6 +186,7 @@ impl Agent {
             methods: vec![Method::LiveRead],
             locations: Vec::new(),
             reads: Vec::new(),
+            nodes: Vec::new(),
             read_at: 1,
             agent_version: "0".into(),
         }

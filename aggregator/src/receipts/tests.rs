@@ -50,6 +50,7 @@ pub(crate) fn testimony() -> Testimony {
         reach: Reach::Config,
         methods: vec![Method::LiveRead],
         locations: vec![],
+        nodes: Vec::new(),
         reads: vec![ObjectRead {
             path: "/apis/apps/v1/namespaces/shop/deployments/web".into(),
             status: 200,

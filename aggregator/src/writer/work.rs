@@ -234,6 +234,7 @@ impl Work {
             dirty.filter_map(|slot| slot.now.as_ref().map(|after| Written { before: slot.before, after })).collect();
         self.tx.write_findings(&written).await?;
         let ids = self.tx.add_events(&self.entries).await?;
+        self.settle_methods().await?;
         let retests: Vec<_> = std::mem::take(&mut self.retests).into_values().collect();
         self.tx.write_retests(&retests).await?;
         for (cluster, ended) in &self.ended {

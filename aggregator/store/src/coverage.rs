@@ -1,5 +1,6 @@
 //! What each cluster's agent can and cannot see.
 
+use holdfast_model::kernel::coverage_subject;
 use holdfast_model::{ClusterId, Coverage};
 
 use crate::error::Result;
@@ -38,6 +39,13 @@ impl Store {
 }
 
 impl Tx {
+    /// Whether the kernel of at least one node of a cluster can be looked at.
+    pub async fn has_kernel_view(&mut self, cluster: ClusterId) -> Result<bool> {
+        let text = "SELECT subject FROM coverage WHERE cluster = $1 AND state = 'seen' AND subject LIKE $2 LIMIT 1";
+        let sql = Sql::new("kernel view", text).bind(cluster).bind(coverage_subject("%").as_str());
+        Ok(sql.optional(self.connection(), |row| row.text("subject")).await?.is_some())
+    }
+
     /// Keeps what changed. A later state of the same subject replaces the one before; each subject at most once a call.
     pub async fn put_coverage(&mut self, cluster: ClusterId, changed: &[Coverage]) -> Result<()> {
         for chunk in chunks(changed) {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use holdfast_model::{ClusterId, FindingId, Nonce, Reach, RetestId, UnixMillis, Verdict};
+use holdfast_model::{ClusterId, FindingId, Method, Nonce, Reach, RetestId, UnixMillis, Verdict};
 use holdfast_record::RetestCause;
 
 use crate::error::Result;
@@ -63,6 +63,8 @@ pub struct Retest {
     pub finding: FindingId,
     /// Why.
     pub cause: RetestCause,
+    /// What its proof needs and the cluster could do when it was requested.
+    pub methods: Vec<Method>,
     /// Where it stands.
     pub state: RetestState,
     /// When it was requested.
@@ -87,7 +89,7 @@ pub struct Retest {
     pub reach: Option<Reach>,
 }
 
-const COLUMNS: &str = "SELECT id, cluster, finding, cause, state, requested_at, due_at, attempts, nonce, observed, \
+const COLUMNS: &str = "SELECT id, cluster, finding, cause, methods, state, requested_at, due_at, attempts, nonce, observed, \
                        sent_at, answered_at, verdict, reason, reach FROM retest";
 
 fn read(row: &Fields<'_>) -> Result<Retest> {
@@ -96,6 +98,7 @@ fn read(row: &Fields<'_>) -> Result<Retest> {
         cluster: row.id("cluster")?,
         finding: row.id("finding")?,
         cause: row.word("cause")?,
+        methods: row.words("methods")?,
         state: row.word("state")?,
         requested_at: row.int("requested_at")?,
         due_at: row.int("due_at")?,
@@ -108,6 +111,11 @@ fn read(row: &Fields<'_>) -> Result<Retest> {
         reason: row.optional_text("reason")?,
         reach: row.optional_word("reach")?,
     })
+}
+
+/// Their words, apart by spaces.
+fn methods(methods: &[Method]) -> String {
+    methods.iter().map(|method| method.word()).collect::<Vec<_>>().join(" ")
 }
 
 impl Store {
@@ -169,11 +177,12 @@ impl Tx {
         for chunk in chunks(retests) {
             let mut sql = Sql::new(
                 "write retests",
-                "INSERT INTO retest (cluster, id, finding, cause, state, requested_at, due_at, attempts, nonce, observed, \
-                 sent_at, answered_at, verdict, reason, reach) VALUES ",
+                "INSERT INTO retest (cluster, id, finding, cause, methods, state, requested_at, due_at, attempts, nonce, \
+                 observed, sent_at, answered_at, verdict, reason, reach) VALUES ",
             );
             sql.rows(chunk, |row, retest| {
                 row.value(retest.cluster).value(retest.id).value(retest.finding).value(retest.cause.word());
+                row.value(methods(&retest.methods).as_str());
                 row.value(retest.state.word()).value(retest.requested_at).value(retest.due_at);
                 row.value(retest.attempts).value(retest.nonce).value(retest.observed);
                 row.value(retest.sent_at).value(retest.answered_at).value(retest.verdict.map(Verdict::word));

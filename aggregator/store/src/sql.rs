@@ -317,6 +317,12 @@ impl Fields<'_> {
         self.text(column)?.parse().map_err(|problem| self.wrong(column, problem))
     }
 
+    /// Words apart by spaces.
+    pub(crate) fn words<T: FromStr<Err = String>>(&self, column: &'static str) -> Result<Vec<T>> {
+        let text = self.text(column)?;
+        text.split_ascii_whitespace().map(|word| word.parse().map_err(|problem| self.wrong(column, problem))).collect()
+    }
+
     pub(crate) fn optional_word<T: FromStr<Err = String>>(&self, column: &'static str) -> Result<Option<T>> {
         let word = self.optional_text(column)?.map(|text| text.parse()).transpose();
         word.map_err(|problem| self.wrong(column, problem))

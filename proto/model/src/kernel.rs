@@ -128,6 +128,11 @@ pub struct HostMount {
     pub writable: bool,
 }
 
+/// The subject of the coverage row that says whether this node's kernel can be looked at: `node/<name>/kernel-view`.
+pub fn coverage_subject(node: &str) -> String {
+    format!("node/{node}/kernel-view")
+}
+
 /// What a node swears to: everything that runs there for the Pods that it was asked about. Its canonical bytes are signed
 /// by the node's own key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

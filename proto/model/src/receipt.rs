@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::UnixMillis;
 use crate::control::{ControlId, Method, Reach};
 use crate::id::{ClusterId, FindingId, Nonce, RetestId};
+use crate::kernel::SignedNodeStatement;
 use crate::resource::Resource;
 use crate::retest::{ObjectRead, Verdict};
 use crate::statement::Location;
@@ -47,6 +48,10 @@ pub struct Testimony {
     pub locations: Vec<Location>,
     /// Everything that was read, in order.
     pub reads: Vec<ObjectRead>,
+    /// What the nodes swear to about the running processes, by node; each signed by that node's own key. Left out where no
+    /// node was asked, so that older testimonies keep their bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<SignedNodeStatement>,
     /// The agent's clock when the last read ended.
     pub read_at: UnixMillis,
     /// Version of the agent program.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{ControlId, words};
+use crate::control::{ControlId, Method, words};
 use crate::id::{Nonce, RetestId};
 use crate::resource::Resource;
 
@@ -24,6 +24,9 @@ pub struct RetestOrder {
     pub control: ControlId,
     /// The control's version at the time of the claim.
     pub control_version: u32,
+    /// What the control's proof needs and the cluster could do when the claim was made. One that was lost since makes the
+    /// answer inconclusive, never an easier pass.
+    pub methods: Vec<Method>,
 }
 
 words!(

@@ -30,37 +30,9 @@ pub(super) fn unknown(context: &Context<'_>, observed: &Observed<'_>) -> Option<
 }
 
 fn first(context: &Context<'_>, observed: &Observed<'_>, severity: Severity, locations: &[Location]) -> Finding {
-    let id = observed.key.finding_id();
-    Finding {
-        id,
-        pattern: observed.key.pattern_id(),
-        key: observed.key.clone(),
-        status: Status::Open,
-        base_severity: severity,
-        calibration: None,
-        control_version: observed.statement.control_version,
-        locations: locations.to_vec(),
-        origin: observed.origin.clone(),
-        read: observed.read.clone(),
-        statement: Some(statement_hash(id, observed.statement.control_version, locations)),
-        observed: 1,
-        opened_at: context.now,
-        first_seen_at: context.now,
-        changed_at: context.now,
-        status_at: context.now,
-        resolved_at: None,
-        claimed_by: None,
-        verified_at: None,
-        reach: None,
-        retired_at: None,
-        retired_reason: None,
-        reopened: 0,
-        refuted: 0,
-        current: true,
-        unverified: None,
-        unjudged: None,
-        retest: None,
-    }
+    let version = observed.statement.control_version;
+    let opened = Finding::opened(observed.key.clone(), severity, version, locations.to_vec(), context.now);
+    Finding { origin: observed.origin.clone(), read: observed.read.clone(), ..opened }
 }
 
 /// A statement about a finding that is on record.

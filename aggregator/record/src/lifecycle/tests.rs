@@ -123,6 +123,7 @@ impl World {
             methods: vec![Method::LiveRead],
             locations: Vec::new(),
             reads: Vec::new(),
+            nodes: Vec::new(),
             read_at: 0,
             agent_version: "0".into(),
         };

@@ -1,9 +1,12 @@
 //! Retests: orders with a fresh nonce go out, answers come back and may become receipts.
 
-use holdfast_model::{Actor, ClusterId, FindingId, Nonce, RetestId, RetestOrder};
+use std::collections::BTreeMap;
+
+use holdfast_controls::Control;
+use holdfast_model::{Actor, ClusterId, FindingId, Method, Nonce, RetestId, RetestOrder};
 use holdfast_record::lifecycle::Answer;
 use holdfast_record::{Command, Finding, Refused, RetestCause};
-use holdfast_store::{Retest, RetestState, StoredReceipt};
+use holdfast_store::{Retest, RetestState, StoreError, StoredReceipt};
 
 use super::{Place, Work};
 use crate::live::LiveChange;
@@ -57,6 +60,7 @@ impl Work {
             uid: finding.read.uid.clone(),
             control: finding.key.control.clone(),
             control_version: finding.control_version,
+            methods: retest.methods.clone(),
         };
         retest.observed = finding.observed;
         retest.state = RetestState::Sent;
@@ -99,6 +103,35 @@ impl Work {
         Ok(self.finding(cluster, id).cloned().ok_or(Refused::Unknown)?)
     }
 
+    /// Gives each retest that was just requested its methods: what the control's proof needs, as far as the cluster can do
+    /// it now. Written once, so that a capability lost later makes no easier pass.
+    pub(super) async fn settle_methods(&mut self) -> Result<(), StoreError> {
+        let mut views: BTreeMap<ClusterId, bool> = BTreeMap::new();
+        let requested: Vec<_> = self.retests.values().filter(|retest| retest.methods.is_empty()).cloned().collect();
+        for mut retest in requested {
+            let control = self.finding(retest.cluster, retest.finding).map(|finding| &finding.key.control);
+            let needed = control.and_then(|id| Control::find(id.as_str())).map_or(&[][..], |control| control.methods);
+            let view = match views.get(&retest.cluster) {
+                Some(&view) => view,
+                None => {
+                    let view = self.tx.has_kernel_view(retest.cluster).await?;
+                    *views.entry(retest.cluster).or_insert(view)
+                }
+            };
+            let can = |method: Method| match method {
+                Method::LiveRead => true,
+                Method::RuntimeRecheck => view,
+                Method::FollowUpImport => false,
+            };
+            retest.methods = needed.iter().copied().filter(|&method| can(method)).collect();
+            if retest.methods.is_empty() {
+                retest.methods.push(Method::LiveRead);
+            }
+            self.retests.insert(retest.id, retest);
+        }
+        Ok(())
+    }
+
     /// The receipt belongs to the event that the verdict caused: the last one so far.
     fn receipt(&mut self, cluster: ClusterId, finding: FindingId, answer: &SignedTestimony) {
         let Some(event) = self.entries.len().checked_sub(1) else { return };
@@ -117,13 +150,14 @@ impl Work {
     }
 }
 
-/// A retest that was just ordered.
+/// A retest that was just ordered; its methods are settled before it is written.
 pub(super) fn requested(id: RetestId, place: Place, cause: RetestCause, now: i64) -> Retest {
     Retest {
         id,
         cluster: place.0,
         finding: place.1,
         cause,
+        methods: Vec::new(),
         state: RetestState::Waiting,
         requested_at: now,
         due_at: now,

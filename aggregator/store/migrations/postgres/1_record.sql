@@ -128,6 +128,7 @@ CREATE TABLE retest (
     id BYTEA NOT NULL,
     finding BYTEA NOT NULL,
     cause TEXT COLLATE "C" NOT NULL,
+    methods TEXT COLLATE "C" NOT NULL,
     state TEXT COLLATE "C" NOT NULL,
     requested_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,

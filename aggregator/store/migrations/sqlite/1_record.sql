@@ -128,6 +128,7 @@ CREATE TABLE retest (
     id BLOB NOT NULL,
     finding BLOB NOT NULL,
     cause TEXT NOT NULL,
+    methods TEXT NOT NULL,
     state TEXT NOT NULL,
     requested_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,

@@ -62,35 +62,12 @@ fn finding(number: u8, name: &str) -> Finding {
         resource: Resource::namespaced("apps", "Deployment", "shop", name),
         control: ControlId::known("workload.privileged"),
     };
+    let locations = vec![Location::field("spec", "a\0b").in_container("web")];
     Finding {
-        id: key.finding_id(),
-        pattern: key.pattern_id(),
-        key,
-        status: Status::Open,
-        base_severity: Severity::High,
-        calibration: None,
-        control_version: 1,
-        locations: vec![Location::field("spec", "a\0b").in_container("web")],
         origin: Origin { owner: Some("team-a".into()), ..Origin::default() },
         read: Read { uid: "u".into(), resource_version: "1".into(), hash: vec![1; 32] },
         statement: Some([7; 16]),
-        observed: 1,
-        opened_at: 1,
-        first_seen_at: 1,
-        changed_at: 1,
-        status_at: 1,
-        resolved_at: None,
-        claimed_by: None,
-        verified_at: None,
-        reach: None,
-        retired_at: None,
-        retired_reason: None,
-        reopened: 0,
-        refuted: 0,
-        current: true,
-        unverified: None,
-        unjudged: None,
-        retest: None,
+        ..Finding::opened(key, Severity::High, 1, locations, 1)
     }
 }
 
@@ -285,6 +262,7 @@ async fn retests_and_receipts(store: &Store) {
         cluster: cluster(1),
         finding: finding(1, "both").id,
         cause: RetestCause::Claim,
+        methods: vec![Method::LiveRead, Method::RuntimeRecheck],
         state: RetestState::Waiting,
         requested_at: 5,
         due_at: 5,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use holdfast_model::{ClusterId, ControlId, FindingKey, Location, Origin, Read, Resource, Severity, Status};
+use holdfast_model::{ClusterId, ControlId, FindingKey, Location, Read, Resource, Severity};
 use holdfast_record::Finding;
 use holdfast_store::Store;
 use holdfast_store::finding::Written;
@@ -137,34 +137,10 @@ fn finding(workload: usize, control: usize) -> Finding {
     let control = ControlId::from(format!("workload.benchmark-{control:02}"));
     let key = FindingKey { cluster: ClusterId::from_bytes([7; 16]), resource, control };
     let path = "spec.template.spec.containers[0].securityContext.privileged";
+    let locations = vec![Location::field(path, "true").in_container("web")];
     Finding {
-        id: key.finding_id(),
-        pattern: key.pattern_id(),
-        key,
-        status: Status::Open,
-        base_severity: Severity::Critical,
-        calibration: None,
-        control_version: 1,
-        locations: vec![Location::field(path, "true").in_container("web")],
-        origin: Origin::default(),
         read: Read { uid: "1f0c".repeat(9), resource_version: "123456".to_owned(), hash: vec![9; 32] },
         statement: Some([5; 16]),
-        observed: 1,
-        opened_at: 0,
-        first_seen_at: 0,
-        changed_at: 0,
-        status_at: 0,
-        resolved_at: None,
-        claimed_by: None,
-        verified_at: None,
-        reach: None,
-        retired_at: None,
-        retired_reason: None,
-        reopened: 0,
-        refuted: 0,
-        current: true,
-        unverified: None,
-        unjudged: None,
-        retest: None,
+        ..Finding::opened(key, Severity::Critical, 1, locations, 0)
     }
 }
