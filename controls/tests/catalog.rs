@@ -78,6 +78,12 @@ fn no_control_is_half_described() {
             assert!(text.len() > 25 && text.ends_with('.') && !text.contains("  "), "{id}: {text}");
         }
         assert!(control.methods.contains(&Method::LiveRead), "{id} cannot be proved on a live cluster");
+        let looks_at_processes = control.methods.contains(&Method::RuntimeRecheck);
+        assert_eq!(
+            control.running.is_some(),
+            looks_at_processes,
+            "{id} names runtime-recheck and has no eye for it, or not"
+        );
         if let Some(fix) = &control.fix {
             assert_is_well_formed(fix, id);
         }

@@ -9,6 +9,7 @@ use crate::facts::pod::PodSpec;
 use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service};
 use crate::inventory::Inventory;
 use crate::pod_security::Version;
+use crate::running::Running;
 
 pub mod admission;
 #[cfg(test)]
@@ -43,6 +44,8 @@ pub struct Control {
     pub reads: &'static [&'static Kind],
     /// The rule.
     pub judge: Judge,
+    /// What the kernel must show of running processes, where it can contradict the rule: the method `runtime-recheck`.
+    pub running: Option<Running>,
     /// The patch that makes it pass, where one exists that changes nothing else.
     pub fix: Option<Fix>,
 }

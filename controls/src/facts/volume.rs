@@ -14,6 +14,8 @@ pub struct Volume {
     pub name: Box<str>,
     /// The source; one that the restricted standard allows comes before any other, as in the standard's own check.
     pub source: Source,
+    /// Whether a driver or an administrator provides it: a claim, an ephemeral claim, an inline CSI volume.
+    pub provided: bool,
     /// `hostPath.path`, whatever else is set.
     pub host_path: Option<Box<str>>,
 }
@@ -41,6 +43,9 @@ const ALLOWED: &[&str] = &[
     "secret",
 ];
 
+/// Those of them behind which a driver or an administrator puts what they want.
+const PROVIDED: &[&str] = &["csi", "ephemeral", "persistentVolumeClaim"];
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct HostPath {
@@ -67,7 +72,10 @@ impl<'de> Deserialize<'de> for Volume {
                         "name" => volume.name = map.next_value::<Option<_>>()?.unwrap_or_default(),
                         "hostPath" => volume.host_path = map.next_value::<Option<HostPath>>()?.map(|host| host.path),
                         _ if map.next_value::<Option<IgnoredAny>>()?.is_none() => {}
-                        known if ALLOWED.contains(&known) => allowed = true,
+                        known if ALLOWED.contains(&known) => {
+                            allowed = true;
+                            volume.provided |= PROVIDED.contains(&known);
+                        }
                         _ => volume.source = Source::Restricted(field),
                     }
                 }

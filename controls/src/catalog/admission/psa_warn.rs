@@ -21,6 +21,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Namespace(judge),
+    running: None,
     fix: Some(Fix::Label { key: LABEL, to: "restricted" }),
 };
 

@@ -21,6 +21,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: super::WORKLOADS_AND_POLICIES,
     judge: Judge::Namespace(judge),
+    running: None,
     fix: Some(Fix::Create(POLICY)),
 };
 

@@ -18,6 +18,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Ingress(judge),
+    running: None,
     fix: None,
 };
 

@@ -20,6 +20,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Service(judge),
+    running: None,
     fix: None,
 };
 

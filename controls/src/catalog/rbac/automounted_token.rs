@@ -22,6 +22,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: READS,
     judge: Judge::Workload(judge),
+    running: None,
     fix: Some(Fix::Set { field: "automountServiceAccountToken", to: "false" }),
 };
 

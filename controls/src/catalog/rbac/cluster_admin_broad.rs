@@ -22,6 +22,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: ROLES,
     judge: Judge::Binding(judge),
+    running: None,
     fix: Some(Fix::Remove("subjects[]")),
 };
 

@@ -26,6 +26,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Role(judge),
+    running: None,
     fix: None,
 };
 

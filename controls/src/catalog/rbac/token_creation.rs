@@ -23,6 +23,7 @@ pub(super) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Role(judge),
+    running: None,
     fix: None,
 };
 

@@ -7,6 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.capabilities-added",
@@ -19,9 +20,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove the capability from `capabilities.add`. Most programs that ask for one run without it, or \
                   need only `NET_BIND_SERVICE`.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::none_added)),
     fix: Some(Fix::Remove("capabilities.add[]")),
 };
 

@@ -8,6 +8,7 @@ use crate::catalog::{Control, Fix, Judge};
 use crate::facts::namespace::NAMESPACE;
 use crate::facts::pod::PodSpec;
 use crate::pod_security::Version;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.capabilities-not-dropped",
@@ -20,9 +21,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Set `capabilities.drop` to `[ALL]`, and add `NET_BIND_SERVICE` where the program listens on a port \
                   below 1024.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[&NAMESPACE],
     judge: Judge::PodUnder(judge),
+    running: Some(Running::Process(running::all_dropped)),
     fix: Some(Fix::Set { field: "securityContext.capabilities.drop", to: r#"["ALL"]"# }),
 };
 

@@ -6,6 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 use super::capabilities_added::{DEFAULT, push_added};
 
@@ -19,9 +20,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove the capability from `capabilities.add`; run the program as the user that it needs to be, on \
                   files that already belong to it.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::none_restored)),
     fix: Some(Fix::Remove("capabilities.add[]")),
 };
 

@@ -6,6 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-ipc",
@@ -17,9 +18,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove `hostIPC`. Containers of one pod share memory without it; use an `emptyDir` with `medium: \
                   Memory` for more.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::own_ipc)),
     fix: Some(Fix::Remove("hostIPC")),
 };
 

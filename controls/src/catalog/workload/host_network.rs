@@ -7,6 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-network",
@@ -19,9 +20,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove `hostNetwork` and the `hostPort`s that come with it, and expose the pod through a Service. Fix \
                   `workload.host-process` first: the API server wants host processes in the host network.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::own_net)),
     fix: Some(Fix::FirstOf(&[Fix::Remove("hostNetwork"), Fix::Remove("ports[].hostPort")])),
 };
 

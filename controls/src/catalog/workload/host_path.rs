@@ -6,6 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Judge};
 use crate::facts::pod::{PodSpec, short};
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-path",
@@ -17,9 +18,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Use a volume that is made for pods: `emptyDir`, a PersistentVolumeClaim, `configMap`, `projected`. \
                   Where a node agent needs the path, mount the narrowest folder read-only and record an exception.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Mount(running::nothing_from_the_node)),
     fix: None,
 };
 

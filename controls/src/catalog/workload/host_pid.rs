@@ -6,6 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-pid",
@@ -17,9 +18,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove `hostPID`. A debugger or an agent that needs it belongs in a namespace of its own, with an \
                   approved exception.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::own_pid)),
     fix: Some(Fix::Remove("hostPID")),
 };
 

@@ -19,6 +19,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: None,
     fix: Some(Fix::Remove("ports[].hostPort")),
 };
 

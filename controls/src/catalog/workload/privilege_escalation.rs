@@ -8,6 +8,7 @@ use crate::catalog::{Control, Fix, Judge};
 use crate::facts::namespace::NAMESPACE;
 use crate::facts::pod::PodSpec;
 use crate::pod_security::Version;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.privilege-escalation",
@@ -19,9 +20,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Set `allowPrivilegeEscalation` to false. Fix `workload.privileged` and an added `SYS_ADMIN` first: \
                   the API server refuses the combination.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[&NAMESPACE],
     judge: Judge::PodUnder(judge),
+    running: Some(Running::Process(running::cannot_escalate)),
     fix: Some(Fix::Set { field: "securityContext.allowPrivilegeEscalation", to: "false" }),
 };
 

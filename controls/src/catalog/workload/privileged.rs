@@ -7,6 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.privileged",
@@ -18,9 +19,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove `securityContext.privileged`, or set it to false. Where one capability or one device is \
                   really needed, grant that one instead.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::not_privileged)),
     fix: Some(Fix::Set { field: "securityContext.privileged", to: "false" }),
 };
 

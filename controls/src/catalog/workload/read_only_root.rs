@@ -5,6 +5,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.read-only-root",
@@ -16,9 +17,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Set `readOnlyRootFilesystem` to true, and mount an `emptyDir` where the program writes, such as \
                   `/tmp`.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::root_read_only)),
     fix: Some(Fix::Set { field: "securityContext.readOnlyRootFilesystem", to: "true" }),
 };
 

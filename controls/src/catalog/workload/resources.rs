@@ -22,6 +22,7 @@ pub(crate) const CPU_LIMIT: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge_cpu_limit),
+    running: None,
     fix: None,
 };
 
@@ -38,6 +39,7 @@ pub(crate) const CPU_REQUEST: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge_cpu_request),
+    running: None,
     fix: None,
 };
 
@@ -54,6 +56,7 @@ pub(crate) const MEMORY_LIMIT: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge_memory_limit),
+    running: None,
     fix: None,
 };
 
@@ -70,6 +73,7 @@ pub(crate) const MEMORY_REQUEST: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge_memory_request),
+    running: None,
     fix: None,
 };
 

@@ -7,6 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.run-as-non-root",
@@ -18,9 +19,10 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Set `runAsNonRoot` to true for the pod, give the image a numeric user other than 0, and see that \
                   it starts: the kubelet refuses an image that would run as root.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::not_root)),
     fix: Some(Fix::Set { field: "securityContext.runAsNonRoot", to: "true" }),
 };
 

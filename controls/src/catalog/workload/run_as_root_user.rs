@@ -6,6 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.run-as-root-user",
@@ -16,9 +17,10 @@ pub(crate) const CONTROL: Control = Control {
                   its node, held back only by namespaces, capabilities and seccomp.",
     remediation: "Remove `runAsUser: 0`, or set it to the user that owns the files of the program.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: Some(Running::Process(running::not_root_when_another_is_asked_for)),
     fix: Some(Fix::Remove("runAsUser")),
 };
 

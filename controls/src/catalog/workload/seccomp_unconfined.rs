@@ -9,6 +9,7 @@ use crate::catalog::{Control, Fix, Judge};
 use crate::facts::namespace::NAMESPACE;
 use crate::facts::pod::{POD_SECCOMP_ANNOTATION, PodSpec, ProfileAnnotation, SECCOMP_ANNOTATION, short};
 use crate::pod_security::Version;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.seccomp-unconfined",
@@ -19,9 +20,10 @@ pub(crate) const CONTROL: Control = Control {
                   the rarely used ones in which the ways out of a container are found.",
     remediation: "Set `seccompProfile.type` to `RuntimeDefault`, or to `Localhost` with a profile of the node.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[&NAMESPACE],
     judge: Judge::PodUnder(judge),
+    running: Some(Running::Process(running::filtered)),
     fix: Some(Fix::FirstOf(&[
         Fix::Set { field: "seccompProfile.type", to: r#""RuntimeDefault""# },
         Fix::Remove("metadata.annotations[]"),

@@ -9,6 +9,7 @@ use crate::catalog::{Control, Fix, Judge};
 use crate::facts::namespace::NAMESPACE;
 use crate::facts::pod::PodSpec;
 use crate::pod_security::Version;
+use crate::running::{self, Running};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.seccomp-unset",
@@ -19,9 +20,10 @@ pub(crate) const CONTROL: Control = Control {
                   of the kernel, among them the rarely used ones in which the ways out of a container are found.",
     remediation: "Set the pod's `securityContext.seccompProfile.type` to `RuntimeDefault`; few programs notice.",
     on_deletion: OnDeletion::Retires,
-    methods: &[Method::LiveRead],
+    methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[&NAMESPACE],
     judge: Judge::PodUnder(judge),
+    running: Some(Running::Process(running::filtered)),
     fix: Some(Fix::Set { field: "securityContext.seccompProfile", to: r#"{"type":"RuntimeDefault"}"# }),
 };
 

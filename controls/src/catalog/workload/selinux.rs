@@ -21,6 +21,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[&NAMESPACE],
     judge: Judge::PodUnder(judge),
+    running: None,
     fix: Some(Fix::Remove("seLinuxOptions.*")),
 };
 

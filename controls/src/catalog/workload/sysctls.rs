@@ -20,6 +20,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[&NAMESPACE],
     judge: Judge::PodUnder(judge),
+    running: None,
     fix: Some(Fix::Remove("sysctls[]")),
 };
 

@@ -22,6 +22,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead],
     reads: &[],
     judge: Judge::Pod(judge),
+    running: None,
     fix: None,
 };
 

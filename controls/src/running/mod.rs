@@ -1,0 +1,177 @@
+//! What the kernel must show of running processes for a control to hold there. The counterpart of a control's judge: that
+//! one reads what was asked for, this one what is so.
+//!
+//! A control whose judge passes may still be contradicted: by a Pod that outlived its template, by a runtime with other
+//! defaults, by a program that changed itself. Each process answers with one of three words, and one that could not be read
+//! never agrees. What a Pod's own specification explains belongs to the control that flags that specification: one cause is
+//! one finding. Nothing here knows how processes were read, nor what follows from the answer; retests do.
+
+use holdfast_model::Location;
+use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Standing};
+
+use crate::catalog::Control;
+use crate::facts::pod::{Placed, PodSpec, short};
+
+pub mod capability;
+mod rules;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use rules::*;
+pub use spec::Spec;
+
+/// What a control asks of a running container.
+#[derive(Debug, Clone, Copy)]
+pub enum Running {
+    /// Each process, by what it may do.
+    Process(fn(&Process<'_>) -> Word),
+    /// Each thing that the container mounts from its host.
+    Mount(fn(&Mount<'_>) -> Word),
+}
+
+/// The answer for one process or mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// It stands as the control wants it, or its specification explains it and another control answers for that.
+    Agrees,
+    /// It does not: the kernel's fact in plain words.
+    Contradicts(String),
+    /// It could not be read.
+    Unread(&'static str),
+}
+
+/// One process as a control sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Process<'a> {
+    /// What it may do.
+    pub standing: &'a Standing,
+    /// The host's own namespaces.
+    pub host: &'a Namespaces,
+    /// What its container was asked to be; none for a container that no Pod of the API server lists.
+    pub spec: Option<Spec<'a>>,
+}
+
+/// One mount from the host as a control sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Mount<'a> {
+    /// The mount.
+    pub mount: &'a HostMount,
+    /// uid of the Pod.
+    pub pod: &'a str,
+    /// What its container was asked to be.
+    pub spec: Option<Spec<'a>>,
+}
+
+/// One container with its place in the cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The node that runs it.
+    pub node: &'a str,
+    /// Name of its Pod; its uid where no such Pod is listed.
+    pub pod: &'a str,
+    /// What the kernel shows.
+    pub container: &'a RunningContainer,
+    /// The host's own namespaces.
+    pub host: &'a Namespaces,
+    /// The Pod's specification; none for a Pod that the API server does not list.
+    pub listed: Option<&'a PodSpec>,
+}
+
+/// What a control makes of running containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// Where the kernel contradicts the control, one a kind of process.
+    pub contradictions: Vec<Location>,
+    /// What could not be read, in plain words.
+    pub unread: Vec<String>,
+    /// Processes that were asked.
+    pub processes: u64,
+}
+
+impl Shown {
+    /// Asks a control about one container and adds what it answers. A control without an eye for processes adds nothing.
+    pub fn ask(&mut self, control: &Control, seen: &Seen<'_>) {
+        let Some(running) = control.running else { return };
+        if seen.container.id.is_empty() {
+            return self.ask_strays(seen);
+        }
+        if is_sandbox(seen.container) {
+            return;
+        }
+        let spec = seen.spec();
+        self.processes += u64::from(seen.container.processes());
+        match running {
+            Running::Process(rule) => {
+                for alike in &seen.container.alike {
+                    let word = rule(&Process { standing: &alike.standing, host: seen.host, spec });
+                    self.take(seen, &process(alike), word);
+                }
+            }
+            Running::Mount(rule) => match &seen.container.host_mounts {
+                None => self.take(seen, "its mounts", Word::Unread("its mounts could not be read")),
+                Some(mounts) => {
+                    for mount in mounts {
+                        let word = rule(&Mount { mount, pod: &seen.container.pod, spec });
+                        self.take(seen, &format!("mount {}", short(&mount.target)), word);
+                    }
+                }
+            },
+        }
+    }
+
+    /// Processes in the Pod's own control group are the runtime's, as `conmon` is, and live in the host's mounts. One that
+    /// does not has left its container, and nobody can say which.
+    fn ask_strays(&mut self, seen: &Seen<'_>) {
+        for alike in &seen.container.alike {
+            let mounts = alike.standing.namespaces.mnt;
+            if mounts == 0 || mounts != seen.host.mnt {
+                self.take(seen, &process(alike), Word::Unread("it is in no container of its Pod"));
+            }
+        }
+    }
+
+    fn take(&mut self, seen: &Seen<'_>, what: &str, word: Word) {
+        let place = format!("Pod {} on node {}", short(seen.pod), short(seen.node));
+        match word {
+            Word::Agrees => {}
+            Word::Contradicts(fact) => self.contradictions.push(Location {
+                path: what.to_owned(),
+                value: fact,
+                container: Some(seen.called()),
+                object: Some(place),
+            }),
+            Word::Unread(why) => self.unread.push(format!("{place}, container {}, {what}: {why}", seen.called())),
+        }
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// What the container was asked to be, where its Pod lists it.
+    fn spec(&self) -> Option<Spec<'a>> {
+        let (pod, name) = (self.listed?, self.container.name.as_deref()?);
+        let container: Placed<'a> = pod.all_containers().find(|placed| placed.container.name == name)?;
+        Some(Spec { pod, container })
+    }
+
+    fn called(&self) -> String {
+        let Some(name) = &self.container.name else {
+            let id: String = self.container.id.chars().take(12).collect();
+            return format!("{id} (not listed)");
+        };
+        short(name)
+    }
+}
+
+/// `process nginx (pid 4711) and 3 like it`.
+fn process(alike: &Alike) -> String {
+    let others = alike.processes.saturating_sub(1);
+    let like_it = if others == 0 { String::new() } else { format!(" and {others} like it") };
+    format!("process {} (pid {}){like_it}", short(&alike.name), alike.pid)
+}
+
+/// The container that holds a Pod's namespaces open: no container of the API server, one process that sleeps. Runtimes give
+/// it rights of their own choice; it runs nothing of the workload's.
+fn is_sandbox(container: &RunningContainer) -> bool {
+    container.name.is_none() && matches!(&container.alike[..], [only] if only.processes == 1 && only.name == "pause")
+}

@@ -1,0 +1,408 @@
+//! One table a rule: a Pod in YAML, what the kernel shows of its container, and what the control says to it. The near misses
+//! stand beside what they are near to.
+
+use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Seccomp, Standing};
+
+use super::capability::{ALL, set};
+use super::{Seen, Shown};
+use crate::catalog::Control;
+use crate::catalog::check::pod;
+
+const HOST: Namespaces = Namespaces { user: 1, pid: 2, net: 3, mnt: 4, ipc: 5, uts: 6, cgroup: 7 };
+const OWN: Namespaces = Namespaces { user: 1, pid: 12, net: 13, mnt: 14, ipc: 15, uts: 16, cgroup: 17 };
+
+/// A process that every control likes.
+fn confined() -> Standing {
+    Standing {
+        uid: 1000,
+        gid: 1000,
+        effective: 0,
+        permitted: 0,
+        bounding: 0,
+        seccomp: Seccomp::Filter,
+        no_new_privs: true,
+        namespaces: OWN,
+        lsm_label: None,
+        root_read_only: Some(true),
+    }
+}
+
+fn alike(standing: Standing) -> Alike {
+    Alike { standing, processes: 1, pid: 4711, name: "nginx".into(), started: 1 }
+}
+
+fn container(standing: Standing) -> RunningContainer {
+    RunningContainer {
+        pod: "uid-1".into(),
+        id: "c".repeat(64),
+        name: Some("web".into()),
+        alike: vec![alike(standing)],
+        host_mounts: Some(Vec::new()),
+    }
+}
+
+fn shown(control: &str, yaml: Option<&str>, container: &RunningContainer) -> Shown {
+    let listed = yaml.map(pod);
+    let seen = Seen { node: "node-1", pod: "web-7d4b9", container, host: &HOST, listed: listed.as_ref() };
+    let mut shown = Shown::default();
+    shown.ask(Control::find(control).unwrap(), &seen);
+    shown
+}
+
+/// `agrees`, the kernel's fact, or `unread: …`.
+fn says(control: &str, yaml: Option<&str>, standing: Standing) -> String {
+    word(shown(control, yaml, &container(standing)))
+}
+
+fn word(shown: Shown) -> String {
+    match (&shown.contradictions[..], &shown.unread[..]) {
+        ([], []) => "agrees".to_owned(),
+        ([one], []) => one.value.clone(),
+        ([], [why]) => format!("unread: {}", why.rsplit_once(": ").unwrap().1),
+        more => panic!("one process, one word: {more:?}"),
+    }
+}
+
+#[track_caller]
+fn table(control: &str, cases: &[(&str, Option<&str>, Standing, &str)]) {
+    for (name, yaml, standing, expected) in cases {
+        assert_eq!(says(control, *yaml, standing.clone()), *expected, "{control}: {name}");
+    }
+}
+
+const PLAIN: Option<&str> = Some("{containers: [{name: web}]}");
+const PRIVILEGED: Option<&str> = Some("{containers: [{name: web, securityContext: {privileged: true}}]}");
+const DROPPED: Option<&str> = Some("{containers: [{name: web, securityContext: {capabilities: {drop: [ALL]}}}]}");
+const UNLISTED: Option<&str> = None;
+
+fn default_root() -> Standing {
+    let default = set(super::rules::BY_DEFAULT);
+    Standing { uid: 0, effective: default, permitted: default, bounding: default, ..confined() }
+}
+
+/// As the lab's privileged Pod showed it: the machine itself lacks CAP_SYS_RESOURCE.
+fn privileged() -> Standing {
+    let all = ALL & !set(["SYS_RESOURCE"]);
+    Standing {
+        uid: 0,
+        effective: all,
+        permitted: all,
+        bounding: all,
+        seccomp: Seccomp::Disabled,
+        no_new_privs: false,
+        root_read_only: Some(false),
+        ..confined()
+    }
+}
+
+/// A program that made a user namespace for itself: all capabilities inside it, none outside.
+fn in_its_own_user_namespace(standing: Standing) -> Standing {
+    let namespaces = Namespaces { user: 99, ..OWN };
+    Standing { effective: ALL, permitted: ALL, bounding: ALL, namespaces, ..standing }
+}
+
+#[test]
+fn privileged_is_nearly_every_capability_without_a_seccomp_filter() {
+    let fact = "CapEff has CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LINUX_IMMUTABLE, CAP_NET_BROADCAST and 22 more and no \
+                seccomp filter";
+    let not_root = Standing { uid: 1000, effective: 0, permitted: 0, ..privileged() };
+    let adds_all = Some("{containers: [{name: web, securityContext: {capabilities: {add: [ALL]}}}]}");
+    table(
+        "workload.privileged",
+        &[
+            ("a privileged process under a fixed template", PLAIN, privileged(), fact),
+            ("of a Pod that is not listed", UNLISTED, privileged(), fact),
+            ("as another user the bounding set tells", PLAIN, not_root, &fact.replace("CapEff", "CapBnd")),
+            (
+                "all capabilities behind a filter are added ones",
+                PLAIN,
+                Standing { seccomp: Seccomp::Filter, ..privileged() },
+                "agrees",
+            ),
+            ("so are those that the specification adds by name", adds_all, privileged(), "agrees"),
+            ("root with the runtime's default set", PLAIN, default_root(), "agrees"),
+            (
+                "one capability too many is another control's",
+                PLAIN,
+                Standing { bounding: set(["SYS_ADMIN"]), seccomp: Seccomp::Disabled, ..confined() },
+                "agrees",
+            ),
+            ("a browser's sandbox", PLAIN, in_its_own_user_namespace(privileged()), "agrees"),
+            (
+                "the same where nobody knows the Pod",
+                UNLISTED,
+                in_its_own_user_namespace(privileged()),
+                "unread: it has a user namespace of its own, and no specification says whether it should",
+            ),
+            (
+                "a namespace that was not read",
+                PLAIN,
+                Standing { namespaces: Namespaces { user: 0, ..OWN }, ..privileged() },
+                "unread: its user namespace could not be read",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_capability_beyond_the_default_set_was_added_whoever_added_it() {
+    let with = |names: &[&str]| Standing { bounding: set(names.iter().copied()), ..confined() };
+    let effective = Standing { effective: set(["SYS_ADMIN"]), ..with(&["SYS_ADMIN"]) };
+    table(
+        "workload.capabilities-added",
+        &[
+            ("in force", PLAIN, effective, "CapEff has CAP_SYS_ADMIN"),
+            ("within reach of an exec", PLAIN, with(&["SYS_ADMIN", "BPF"]), "CapBnd has CAP_SYS_ADMIN, CAP_BPF"),
+            ("the runtime's default set", PLAIN, default_root(), "agrees"),
+            ("NET_RAW is in it", PLAIN, with(&["NET_RAW"]), "agrees"),
+            ("a privileged specification is another control's", PRIVILEGED, privileged(), "agrees"),
+            ("a browser's sandbox", PLAIN, in_its_own_user_namespace(confined()), "agrees"),
+        ],
+    );
+}
+
+#[test]
+fn dropped_capabilities_are_out_of_reach_but_for_those_that_are_added() {
+    let bind = Standing { bounding: set(["NET_BIND_SERVICE"]), ..confined() };
+    let adds =
+        Some("{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]}");
+    let fact = "CapEff has CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID and 10 more";
+    table(
+        "workload.capabilities-not-dropped",
+        &[
+            ("the default set in spite of the drop", DROPPED, default_root(), fact),
+            (
+                "as another user it is still within reach",
+                DROPPED,
+                Standing { effective: 0, permitted: 0, ..default_root() },
+                &fact.replace("CapEff", "CapBnd"),
+            ),
+            ("what was added back is another control's", adds, bind.clone(), "agrees"),
+            ("what was not", DROPPED, bind.clone(), "CapBnd has CAP_NET_BIND_SERVICE"),
+            ("the standard allows it where nobody knows the Pod", UNLISTED, bind, "agrees"),
+            ("none", DROPPED, confined(), "agrees"),
+        ],
+    );
+}
+
+#[test]
+fn capabilities_are_restored_only_where_all_were_dropped() {
+    let chown = Standing { bounding: set(["CHOWN"]), ..confined() };
+    table(
+        "workload.capabilities-restored",
+        &[
+            ("one is back", DROPPED, chown.clone(), "CapBnd has CAP_CHOWN"),
+            ("none was dropped", PLAIN, default_root(), "agrees"),
+            (
+                "NET_BIND_SERVICE may be back",
+                DROPPED,
+                Standing { bounding: set(["NET_BIND_SERVICE"]), ..confined() },
+                "agrees",
+            ),
+            (
+                "beyond the set it is an added one",
+                DROPPED,
+                Standing { bounding: set(["SYS_ADMIN"]), ..confined() },
+                "agrees",
+            ),
+            ("nobody knows the Pod", UNLISTED, chown, "CapBnd has CAP_CHOWN"),
+        ],
+    );
+}
+
+#[test]
+fn no_new_privs_is_what_forbids_escalation() {
+    table(
+        "workload.privilege-escalation",
+        &[
+            ("set", PLAIN, confined(), "agrees"),
+            ("not set", PLAIN, Standing { no_new_privs: false, ..confined() }, "no_new_privs is not set"),
+        ],
+    );
+}
+
+#[test]
+fn root_is_the_hosts_uid_0_whatever_a_user_namespace_calls_it() {
+    let mapped = Standing { uid: 65_536, namespaces: Namespaces { user: 99, ..OWN }, ..confined() };
+    table(
+        "workload.run-as-non-root",
+        &[
+            ("root", PLAIN, default_root(), "it runs as uid 0 of the node"),
+            ("root of its own user namespace", PLAIN, mapped, "agrees"),
+            ("the group 0 is no root", PLAIN, Standing { gid: 0, ..confined() }, "agrees"),
+            ("an image that drops to another user", PLAIN, Standing { uid: 33, ..confined() }, "agrees"),
+        ],
+    );
+    let asks = Some("{securityContext: {runAsUser: 1000}, containers: [{name: web}]}");
+    table(
+        "workload.run-as-root-user",
+        &[
+            (
+                "another is asked for",
+                asks,
+                default_root(),
+                "it runs as uid 0 of the node, where user 1000 is asked for",
+            ),
+            ("another runs", asks, Standing { uid: 33, ..confined() }, "agrees"),
+            ("the image decides, and another control looks", PLAIN, default_root(), "agrees"),
+        ],
+    );
+}
+
+#[test]
+fn a_profile_that_is_asked_for_filters() {
+    let open = || Standing { seccomp: Seccomp::Disabled, ..confined() };
+    let fact = "Seccomp is 0: no system call is filtered";
+    let asks =
+        |kind: &str| format!("{{securityContext: {{seccompProfile: {{type: {kind}}}}}, containers: [{{name: web}}]}}");
+    let (default, unconfined) = (asks("RuntimeDefault"), asks("Unconfined"));
+    let privileged = "{securityContext: {seccompProfile: {type: RuntimeDefault}}, containers: [{name: web, securityContext: {privileged: true}}]}";
+    for control in ["workload.seccomp-unset", "workload.seccomp-unconfined"] {
+        table(
+            control,
+            &[
+                ("not in force", Some(&default), open(), fact),
+                ("in force", Some(&default), confined(), "agrees"),
+                ("strict is stricter", Some(&default), Standing { seccomp: Seccomp::Strict, ..confined() }, "agrees"),
+                ("unconfined flags the specification", Some(&unconfined), open(), "agrees"),
+                ("so does unset", PLAIN, open(), "agrees"),
+                ("a privileged container gets none", Some(privileged), open(), "agrees"),
+                ("nobody knows the Pod", UNLISTED, open(), fact),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_shared_namespace_is_the_hosts_only_if_it_is_the_same_one() {
+    let unread = "unread: its namespaces could not be read";
+    let of = |namespaces| Standing { namespaces, ..confined() };
+    table(
+        "workload.host-pid",
+        &[
+            ("the host's", PLAIN, of(Namespaces { pid: HOST.pid, ..OWN }), "its process namespace is the node's (2)"),
+            ("shared between the Pod's containers", PLAIN, of(OWN), "agrees"),
+            ("another one of the host's", PLAIN, of(Namespaces { net: HOST.net, ..OWN }), "agrees"),
+            ("not read", PLAIN, of(Namespaces { pid: 0, ..OWN }), unread),
+        ],
+    );
+    let net = of(Namespaces { net: HOST.net, ..OWN });
+    table("workload.host-network", &[("the host's", PLAIN, net, "its network namespace is the node's (3)")]);
+    let ipc = of(Namespaces { ipc: HOST.ipc, ..OWN });
+    table("workload.host-ipc", &[("the host's", PLAIN, ipc, "its IPC namespace is the node's (5)")]);
+}
+
+#[test]
+fn a_root_that_could_not_be_read_is_no_read_only_root() {
+    let of = |root_read_only| Standing { root_read_only, ..confined() };
+    let debugger = Some("{containers: [{name: x}], ephemeralContainers: [{name: web}]}");
+    table(
+        "workload.read-only-root",
+        &[
+            ("read-only", PLAIN, of(Some(true)), "agrees"),
+            ("writable", PLAIN, of(Some(false)), "its root is mounted writable"),
+            ("not read", PLAIN, of(None), "unread: how its root is mounted could not be read"),
+            ("a debugger's is made to be written to", debugger, of(Some(false)), "agrees"),
+        ],
+    );
+}
+
+#[test]
+fn what_comes_from_the_node_is_named_and_what_every_pod_gets_is_not() {
+    let id = "a".repeat(64);
+    let says = |yaml, target: &str, source: &str, writable| {
+        let mount = HostMount { target: target.into(), source: source.into(), writable };
+        let container = RunningContainer { host_mounts: Some(vec![mount]), ..container(confined()) };
+        word(shown("workload.host-path", yaml, &container))
+    };
+    let claim = Some("{volumes: [{name: a, persistentVolumeClaim: {claimName: a}}], containers: [{name: web}]}");
+    let empty_dir = Some("{volumes: [{name: a, emptyDir: {}}], containers: [{name: web}]}");
+    assert_eq!(says(PLAIN, "/host", "/etc", true), "it is /etc of the node, writable");
+    assert_eq!(says(empty_dir, "/host", "/", false), "it is / of the node, read-only");
+    assert_eq!(says(PLAIN, "/data", "/var/lib/kubelet/pods/uid-1/volumes/kubernetes.io~empty-dir/a", true), "agrees");
+    assert_eq!(
+        says(PLAIN, "/data", "/var/lib/kubelet/pods/uid-2/volumes/kubernetes.io~empty-dir/a", true),
+        "it is /var/lib/kubelet/pods/uid-2/volumes/kubernetes.io~empty-dir/a of the node, writable",
+        "another Pod's folder"
+    );
+    assert_eq!(says(PLAIN, "/etc/resolv.conf", &format!("/run/sandboxes/{id}/resolv.conf"), true), "agrees");
+    assert_eq!(says(PLAIN, "/etc/hosts", "/etc/hosts", true), "it is /etc/hosts of the node, writable");
+    assert_eq!(
+        says(PLAIN, "/x", &format!("/sandboxes/{id}/x"), false),
+        format!("it is /sandboxes/{id}/x of the node, read-only")
+    );
+    assert_eq!(says(claim, "/data", "/mnt/disks/ssd1", true), "agrees", "a local volume of the administrator's");
+    let unread = RunningContainer { host_mounts: None, ..container(confined()) };
+    assert_eq!(word(shown("workload.host-path", PLAIN, &unread)), "unread: its mounts could not be read");
+}
+
+#[test]
+fn the_runtimes_own_processes_are_not_the_workloads() {
+    let pause = Alike { name: "pause".into(), ..alike(privileged()) };
+    let sandbox = RunningContainer { name: None, alike: vec![pause.clone()], ..container(confined()) };
+    assert_eq!(shown("workload.privileged", PLAIN, &sandbox), Shown::default(), "it holds the namespaces open");
+    let crowd = RunningContainer { alike: vec![Alike { processes: 2, ..pause.clone() }], ..sandbox.clone() };
+    assert_eq!(shown("workload.privileged", PLAIN, &crowd).contradictions.len(), 1, "a sandbox has one process");
+    let named = RunningContainer { name: Some("web".into()), ..sandbox.clone() };
+    assert_eq!(
+        shown("workload.privileged", PLAIN, &named).contradictions.len(),
+        1,
+        "a container may call itself pause"
+    );
+
+    let of_the_pod = |mnt| {
+        let standing = Standing { namespaces: Namespaces { mnt, ..HOST }, ..privileged() };
+        RunningContainer { id: String::new(), name: None, alike: vec![alike(standing)], ..container(confined()) }
+    };
+    assert_eq!(shown("workload.privileged", PLAIN, &of_the_pod(HOST.mnt)), Shown::default(), "as conmon is");
+    assert_eq!(shown("workload.privileged", PLAIN, &of_the_pod(77)).unread.len(), 1, "it left its container");
+    assert_eq!(shown("workload.privileged", PLAIN, &of_the_pod(0)).unread.len(), 1, "nobody knows where it is");
+}
+
+#[test]
+fn a_contradiction_names_pod_node_container_process_and_the_kernels_fact() {
+    let three = Alike { processes: 4, ..alike(privileged()) };
+    let mixed = RunningContainer { alike: vec![alike(confined()), three], ..container(confined()) };
+    let shown = shown("workload.run-as-non-root", PLAIN, &mixed);
+    assert_eq!(shown.processes, 5);
+    let [place] = &shown.contradictions[..] else { panic!("{shown:?}") };
+    assert_eq!(place.object.as_deref(), Some("Pod web-7d4b9 on node node-1"));
+    assert_eq!(place.container.as_deref(), Some("web"));
+    assert_eq!(place.path, "process nginx (pid 4711) and 3 like it");
+    assert_eq!(place.value, "it runs as uid 0 of the node");
+}
+
+#[test]
+fn a_container_that_its_pod_does_not_list_is_judged_by_the_kernel_alone() {
+    let stranger = RunningContainer { name: None, ..container(privileged()) };
+    let shown = shown("workload.host-pid", PLAIN, &stranger);
+    assert!(shown.contradictions.is_empty() && shown.processes == 1, "{shown:?}");
+    let shown = self::shown("workload.privileged", PLAIN, &stranger);
+    assert_eq!(shown.contradictions[0].container.as_deref(), Some("cccccccccccc (not listed)"));
+}
+
+#[test]
+fn a_process_that_every_control_likes_agrees_with_all_of_them_and_the_privileged_one_with_few() {
+    let strict = "{securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}},
+        containers: [{name: web, securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true,
+        capabilities: {drop: [ALL]}}}]}";
+    let mut contradicted = Vec::new();
+    for control in crate::catalog::all().filter(|control| control.running.is_some()) {
+        assert_eq!(says(control.id, Some(strict), confined()), "agrees", "{}", control.id);
+        if says(control.id, Some(strict), privileged()) != "agrees" {
+            contradicted.push(control.id);
+        }
+    }
+    expect_test::expect![[r#"
+        workload.capabilities-added
+        workload.capabilities-not-dropped
+        workload.capabilities-restored
+        workload.privilege-escalation
+        workload.privileged
+        workload.read-only-root
+        workload.run-as-non-root
+        workload.run-as-root-user
+        workload.seccomp-unconfined
+        workload.seccomp-unset"#]]
+    .assert_eq(&contradicted.join("\n"));
+}
