@@ -6,7 +6,7 @@ CONTEXT ?=
 .PHONY: run test bench setup check-format lint
 
 run: setup ## Start Holdfast on a lab of its own, or on CONTEXT=name of your kubeconfig
-	cargo run --release --locked --bin holdfast -- up $(if $(CONTEXT),--context $(CONTEXT))
+	cargo run --profile quick --locked --bin holdfast -- up $(if $(CONTEXT),--context $(CONTEXT))
 
 test: setup ## Everything that CI checks
 	scripts/test

@@ -43,11 +43,12 @@ pub enum LiveChange {
 #[derive(Debug, Clone)]
 pub struct Live {
     sender: broadcast::Sender<LiveChange>,
+    revoked: broadcast::Sender<String>,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { sender: broadcast::Sender::new(BACKLOG) }
+        Self { sender: broadcast::Sender::new(BACKLOG), revoked: broadcast::Sender::new(BACKLOG) }
     }
 }
 
@@ -55,6 +56,17 @@ impl Live {
     /// Tells everybody who watches now. Nobody watching is no error.
     pub fn tell(&self, change: LiveChange) {
         let _ = self.sender.send(change);
+    }
+
+    /// An API token is revoked: whoever watches by it is shown nothing more.
+    pub fn revoke(&self, token: &str) {
+        let _ = self.revoked.send(token.to_owned());
+    }
+
+    /// Ends when this API token is revoked from now on, or when that could have been missed.
+    pub fn revocation(&self, token: String) -> impl Future<Output = ()> + Send + use<> {
+        let mut revoked = self.revoked.subscribe();
+        async move { while revoked.recv().await.is_ok_and(|other| other != token) {} }
     }
 
     /// Watches from now on.

@@ -266,6 +266,11 @@ pub fn level_of(pod: &PodSpec, version: Version) -> Level {
     [Level::Restricted, Level::Baseline].into_iter().find(fits).unwrap_or(Level::Privileged)
 }
 
+/// The checks that a control decides, alone or with others.
+pub fn decided_by(control: &Control) -> impl Iterator<Item = &'static Check> {
+    CHECKS.iter().filter(move |check| check.controls().any(|id| id == control.id))
+}
+
 impl Check {
     /// The ids of the controls that decide this check.
     pub fn controls(&self) -> impl Iterator<Item = &'static str> {

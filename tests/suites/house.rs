@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use holdfast_controls::pod_security::{self, Check};
 use holdfast_controls::{Control, catalog};
 
 const PURE: &[&str] = &["holdfast-model", "holdfast-controls", "holdfast-record"];
@@ -58,7 +59,7 @@ fn every_room_says_what_it_is() -> Result<()> {
 #[test]
 fn the_page_of_controls_is_the_catalog() {
     let mut page = String::from(
-        "# Controls\n\nGenerated from the catalog in `controls/src/catalog`; `holdfast controls` shows the same.\n",
+        "# Controls\n\nGenerated from the catalog in `controls/src/catalog`; `holdfast controls` lists them as well.\n",
     );
     for archetype in catalog::CONTROLS {
         for control in *archetype {
@@ -70,8 +71,16 @@ fn the_page_of_controls_is_the_catalog() {
 
 fn section(control: &Control) -> String {
     let methods: Vec<_> = control.methods.iter().map(|method| method.word()).collect();
+    let check = |check: &Check| format!("`{}` ({})", check.id, check.level.word());
+    let mut checks: Vec<_> = pod_security::decided_by(control).map(check).collect();
+    checks.sort();
+    checks.dedup();
+    let decides = match checks.is_empty() {
+        true => String::new(),
+        false => format!(" Decides Pod Security's {}.", checks.join(", ")),
+    };
     format!(
-        "\n## {}\n\n{}. Severity **{}**, version {}; proved by {}; deletion {}{}.\n\n{}\n\n**Fix.** {}\n",
+        "\n## {}\n\n{}. Severity **{}**, version {}; proved by {}; deletion {}{}.{decides}\n\n{}\n\n**Fix.** {}\n",
         control.id,
         control.title,
         control.severity,

@@ -1,8 +1,10 @@
-//! `/events`: live changes as server-sent events. A nudge to read again, not a record: nothing is replayed.
+//! `/events`: live changes as server-sent events. A nudge to read again, not a record: nothing is replayed. The stream ends
+//! with the token that opened it.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt};
@@ -12,7 +14,7 @@ use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
+use super::{AppState, Caller};
 use crate::live::LiveChange;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -25,9 +27,12 @@ pub fn reading() -> OpenApiRouter<AppState> {
 /// Live changes: `finding`, `cluster`, `retest`, and `missed` when this reader was too slow and should read again.
 #[utoipa::path(get, path = "/events", tag = "events",
     responses((status = OK, content_type = "text/event-stream", body = String)))]
-async fn watch(State(state): State<AppState>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+async fn watch(
+    State(state): State<AppState>,
+    Extension(caller): Extension<Caller>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let changes = BroadcastStream::new(state.live.watch()).map(|change| Ok(event(change)));
-    Sse::new(changes).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    Sse::new(changes.take_until(state.live.revocation(caller.id))).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
 fn event(change: Result<LiveChange, BroadcastStreamRecvError>) -> Event {

@@ -37,7 +37,7 @@ async fn add(
     Ok((StatusCode::CREATED, Json(TokenSecret { token: minted.text, stored: minted.stored.into() })))
 }
 
-/// Revokes a token, from the next request on.
+/// Revokes a token, from the next request on; live streams that it opened end now.
 #[utoipa::path(post, path = "/tokens/{id}/revoke", tag = "tokens",
     params(("id" = String, Path, description = "Token id, `hf_api_…`")),
     responses((status = OK, body = Token), (status = NOT_FOUND, body = super::problem::Problem)))]
@@ -47,7 +47,9 @@ async fn revoke(
     Id(id): Id<String>,
 ) -> ApiResult<Json<Token>> {
     let revoked = mint::revoke(&state.store, &id, caller.actor(), state.now()).await?;
-    Ok(Json(revoked.ok_or_else(|| ApiError::not_found("API token", &id))?.into()))
+    let revoked = revoked.ok_or_else(|| ApiError::not_found("API token", &id))?;
+    state.live.revoke(&revoked.id);
+    Ok(Json(revoked.into()))
 }
 
 impl From<holdfast_store::ApiToken> for Token {

@@ -99,6 +99,8 @@ impl Layer {
 
     fn keep(&self, judgement: Judgement, filter: &Filter, part: &mut Part) {
         let resource = judgement.resource;
+        let fails = judgement.outcomes.iter().any(|outcome| matches!(outcome.answer, Answer::Fail(_)));
+        let level = fails.then(|| self.inventory.pod_security_level(&resource)).flatten();
         for outcome in judgement.outcomes {
             let control = outcome.control;
             if !filter.wants(control) {
@@ -113,7 +115,7 @@ impl Layer {
                     let fields = self.placed(&resource, locations);
                     let own = self.place(&resource.kind, resource.namespace.as_deref(), &resource.name);
                     let place = own.or(fields.first().map(|(place, _)| place)).cloned().unwrap_or_default();
-                    part.findings.push(Finding { resource: resource.clone(), control, place, fields });
+                    part.findings.push(Finding { resource: resource.clone(), control, place, level, fields });
                 }
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_controls::Control;
+use holdfast_controls::pod_security::Level;
 use holdfast_model::{Location, Resource, Severity};
 
 /// Where an object or a problem stands.
@@ -28,6 +29,8 @@ pub struct Finding {
     pub control: &'static Control,
     /// Where the subject, or the object that stands for it, was read.
     pub place: Place,
+    /// The narrowest level of the Pod Security Standards that the subject fits, where it has pods.
+    pub level: Option<Level>,
     /// The fields, each with the place of the object that holds it.
     pub fields: Vec<(Place, Location)>,
 }

@@ -10,7 +10,7 @@ use super::{Inventory, ObjectKey};
 use crate::catalog::{self, Control, Judge, View};
 use crate::facts::pod::PodSpec;
 use crate::facts::{Facts, Family, Kind, Object, namespace, workload};
-use crate::pod_security::Version;
+use crate::pod_security::{self, Level, Version};
 
 /// The answer of every control that applies to one subject.
 #[derive(Debug, Clone)]
@@ -69,6 +69,18 @@ impl Inventory {
             origin: self.origin(first),
             outcomes,
         })
+    }
+
+    /// The narrowest level of the Pod Security Standards that a workload fits, its template and the Pods that it has now;
+    /// `None` for a subject that has neither.
+    pub fn pod_security_level(&self, subject: &Resource) -> Option<Level> {
+        let version = self.policy(subject.namespace.as_deref());
+        let objects = self.gather(subject)?.objects;
+        let pods = objects.iter().filter_map(|object| match &object.facts {
+            Facts::Workload(workload) => Some(&workload.pod),
+            _ => None,
+        });
+        pods.map(|pod| pod_security::level_of(pod, version)).min()
     }
 
     fn gather<'a>(&'a self, resource: &'a Resource) -> Option<Subject<'a>> {

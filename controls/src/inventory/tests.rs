@@ -10,6 +10,7 @@ use crate::catalog::Control;
 use crate::facts::{
     Facts, KINDS, Kind, Object, namespace, network_policy, project, role, role_binding, service_account, workload,
 };
+use crate::pod_security::Level;
 
 fn object(kind: &'static Kind, name: &str, uid: &str, rest: Value) -> Object {
     let mut object = json!({"metadata": {"name": name, "uid": uid, "resourceVersion": uid}});
@@ -271,6 +272,20 @@ fn a_namespaces_labels_speak_for_all_that_is_in_it() {
 fn answer(inventory: &Inventory, subject: &Resource, control: &str) -> Answer {
     let outcomes = inventory.evaluate(subject).unwrap().outcomes;
     outcomes.into_iter().find(|outcome| outcome.control.id == control).unwrap().answer
+}
+
+#[test]
+fn the_widest_pod_of_a_workload_says_which_level_it_fits() {
+    let template = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
+    let web = template(json!({"containers": [{"name": "a"}]}));
+    let mut inventory = settled([object(&workload::DEPLOYMENT, "web", "d", web)]);
+    let subject = Resource::namespaced("apps", "Deployment", "shop", "web");
+    assert_eq!(inventory.pod_security_level(&subject), Some(Level::Baseline));
+    let mut old = owner("apps/v1", "Deployment", "web", "d");
+    old["spec"] = json!({"hostPID": true, "containers": [{"name": "a"}]});
+    inventory.apply(object(&workload::POD, "web-old", "p", old));
+    assert_eq!(inventory.pod_security_level(&subject), Some(Level::Privileged));
+    assert_eq!(inventory.pod_security_level(&Resource::cluster_scoped("", "Namespace", "shop")), None);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Who gets in, and what is refused with which words.
 
+use futures::StreamExt;
+use holdfast_model::ClusterId;
+
 use super::*;
+use crate::live::LiveChange;
 
 /// Every path and method of the API, with its parameters filled in.
 fn every_route() -> Vec<(Method, String)> {
@@ -40,6 +44,24 @@ async fn an_auditor_may_change_nothing() {
         assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("forbidden")), "{method} {path}");
     }
     assert_eq!(harness.send(Method::GET, "/api/v1/findings", &auditor, Value::Null).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_live_stream_ends_with_the_token_that_opened_it() {
+    let harness = Harness::start().await;
+    let watch = |token: &str| {
+        let request = Request::get("/api/v1/events").header(header::AUTHORIZATION, format!("Bearer {token}"));
+        harness.router.clone().oneshot(request.body(Body::empty()).unwrap())
+    };
+    let auditor = harness.token(Role::Auditor).await;
+    let mut theirs = watch(&auditor).await.unwrap().into_body().into_data_stream();
+    let mut mine = watch(&harness.admin).await.unwrap().into_body().into_data_stream();
+    let (id, _) = auditor.split_once('.').unwrap();
+    let path = format!("/api/v1/tokens/{id}/revoke");
+    assert_eq!(harness.send(Method::POST, &path, &harness.admin, Value::Null).await.0, StatusCode::OK);
+    assert!(theirs.next().await.is_none());
+    harness.live.tell(LiveChange::Cluster { cluster: ClusterId::from_bytes([7; 16]) });
+    assert!(mine.next().await.is_some());
 }
 
 #[tokio::test]

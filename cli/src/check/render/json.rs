@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use holdfast_controls::pod_security::Level;
 use holdfast_model::{Location, Resource, Severity};
 use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
@@ -64,6 +65,7 @@ impl Serialize for Each<'_, Finding> {
                 title: finding.control.title,
                 resource: &finding.resource,
                 place: WrittenPlace::of(self.report, &finding.place),
+                pod_security_level: finding.level.map(Level::word),
                 fields: finding.fields.iter().map(|(_, location)| location).collect(),
                 fix: finding.control.remediation,
             })?;
@@ -95,6 +97,8 @@ struct WrittenFinding<'a> {
     resource: &'a Resource,
     #[serde(flatten)]
     place: WrittenPlace<'a>,
+    #[serde(rename = "podSecurityLevel", skip_serializing_if = "Option::is_none")]
+    pod_security_level: Option<&'a str>,
     fields: Vec<&'a Location>,
     fix: &'a str,
 }

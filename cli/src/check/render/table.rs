@@ -18,7 +18,8 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         if !same {
             let gap = if last.is_some() { "\n" } else { "" };
             let place = spot(report, &finding.place);
-            writeln!(out, "{gap}{}  ({})", line(&finding.resource.to_string()), line(&place))?;
+            let level = finding.level.map_or(String::new(), |level| format!(", fits Pod Security {}", level.word()));
+            writeln!(out, "{gap}{}  ({}{level})", line(&finding.resource.to_string()), line(&place))?;
         }
         write_finding(report, finding, out)?;
         controls.insert(finding.control.id, finding.control);
