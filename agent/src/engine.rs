@@ -16,6 +16,7 @@ use holdfast_proto::{limits, v1};
 use crate::collect::Unreadable;
 use crate::ledger::Ledger;
 use crate::outbox::{Draft, Outbox};
+use crate::places::{Placed, Places};
 use crate::text::clip;
 
 mod events;
@@ -72,6 +73,11 @@ pub struct Engine {
     retested: HashMap<String, u64>,
     versions_compare: bool,
     synced: bool,
+    places: Places,
+    /// Pods whose top owner is awaited.
+    ownerless: BTreeMap<ObjectKey, Box<Placed>>,
+    /// Coverage of what the engine does not look at itself: the nodes' eyes.
+    told: BTreeMap<String, Coverage>,
 }
 
 impl Engine {
@@ -94,7 +100,25 @@ impl Engine {
             retested: HashMap::new(),
             versions_compare: false,
             synced: false,
+            places: Places::default(),
+            ownerless: BTreeMap::new(),
+            told: BTreeMap::new(),
         }
+    }
+
+    /// Where Pods are, kept up to date from now on. Cheap to clone, and shared.
+    pub fn places(&self) -> Places {
+        self.places.clone()
+    }
+
+    /// Takes in the coverage of something that others look at: kept, and said again at every session.
+    pub fn tell(&mut self, coverage: Coverage) {
+        self.outbox.cover(coverage.clone());
+        // What is absent needs no second word: a record that lacks it is right.
+        match coverage.state {
+            CoverageState::Absent => self.told.remove(&coverage.subject),
+            _ => self.told.insert(coverage.subject.clone(), coverage),
+        };
     }
 
     /// Notes the API server's minor version: Pod Security is measured against it, and versions are compared from 34 on.
@@ -122,6 +146,7 @@ impl Engine {
                 self.outbox.owe(report);
             }
         }
+        self.place_again();
         touched.len()
     }
 
@@ -133,6 +158,7 @@ impl Engine {
             let (subject, reason) = (kind.subject(), clip(reason));
             self.outbox.cover(Coverage { subject, state: *state, reason, since: *since });
         }
+        self.told.values().for_each(|coverage| self.outbox.cover(coverage.clone()));
         let ledger = &self.ledger;
         self.outbox.restart(|resource, control| ledger.fails_on(resource, control));
         self.synced.then(|| self.ledger.digest().root())

@@ -26,6 +26,7 @@ pub mod eyes;
 mod jitter;
 pub mod ledger;
 pub mod outbox;
+pub mod places;
 pub mod retest;
 pub mod rights;
 mod text;

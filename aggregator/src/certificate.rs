@@ -3,11 +3,10 @@
 //! It decides no trust: chains are checked by the TLS stack and by `receipts`. A certificate with a second name, a name of
 //! another form or another kind of key is refused, whoever signed it. Names go on to `identity` and `receipts`.
 
-use std::fmt;
-
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use data_encoding::HEXLOWER;
-use holdfast_model::{ClusterId, UnixMillis};
+use holdfast_model::UnixMillis;
+pub use holdfast_model::spiffe::{NodeName, Party, SpiffeName};
 use sha2::{Digest, Sha256};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::GeneralName;
@@ -36,54 +35,6 @@ pub enum CertificateProblem {
     /// No name, several names, or a name that is not one of ours.
     #[error("its only name must be a Holdfast SPIFFE URI, but {0}")]
     Name(String),
-}
-
-/// Whom a certificate names, inside a trust domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Party {
-    /// The root itself.
-    Root,
-    /// The agent of this cluster.
-    Cluster(ClusterId),
-    /// The aggregator that signs log heads and receipts.
-    Aggregator,
-}
-
-/// A SPIFFE name: `spiffe://<trust domain>/cluster/<id>`, `…/aggregator`, or the trust domain alone for its root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpiffeName {
-    /// The installation: `holdfast-<id>`.
-    pub trust_domain: String,
-    /// Who, inside it.
-    pub party: Party,
-}
-
-impl fmt::Display for SpiffeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}", self.trust_domain)?;
-        match self.party {
-            Party::Root => Ok(()),
-            Party::Cluster(cluster) => write!(f, "/cluster/{cluster}"),
-            Party::Aggregator => f.write_str("/aggregator"),
-        }
-    }
-}
-
-impl SpiffeName {
-    /// Exactly the text that [`fmt::Display`] writes: no other case, no empty segment, no query.
-    fn parse(uri: &str) -> Option<Self> {
-        let rest = uri.strip_prefix("spiffe://")?;
-        let (trust_domain, path) = rest.split_once('/').map_or((rest, None), |(domain, path)| (domain, Some(path)));
-        let party = match path {
-            None => Party::Root,
-            Some("aggregator") => Party::Aggregator,
-            Some(path) => Party::Cluster(path.strip_prefix("cluster/")?.parse().ok()?),
-        };
-        let name = Self { trust_domain: trust_domain.to_owned(), party };
-        let domain_fits = !trust_domain.is_empty()
-            && trust_domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b));
-        (domain_fits && name.to_string() == uri).then_some(name)
-    }
 }
 
 /// The facts of one certificate.
@@ -194,33 +145,6 @@ fn only_name(certificate: &X509Certificate<'_>) -> Result<SpiffeName, Certificat
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_exactly_or_not_at_all() {
-        let cluster = ClusterId::from_bytes([7; 16]);
-        for party in [Party::Root, Party::Aggregator, Party::Cluster(cluster)] {
-            let name = SpiffeName { trust_domain: "holdfast-x".into(), party };
-            assert_eq!(SpiffeName::parse(&name.to_string()), Some(name));
-        }
-        let upper = cluster.to_string().to_ascii_uppercase().replace("C_", "c_");
-        for near_miss in [
-            "spiffe://",
-            "spiffe:///aggregator",
-            "spiffe://holdfast-x/",
-            "spiffe://holdfast-x/aggregator/",
-            "spiffe://holdfast-x//aggregator",
-            "spiffe://Holdfast-x/aggregator",
-            "SPIFFE://holdfast-x/aggregator",
-            "spiffe://u@holdfast-x/aggregator",
-            "spiffe://holdfast-x:1/aggregator",
-            "spiffe://holdfast-x/aggregator?a",
-            &format!("spiffe://holdfast-x/cluster/{upper}"),
-            &format!("spiffe://holdfast-x/cluster/{cluster}/x"),
-            &format!("https://holdfast-x/cluster/{cluster}"),
-        ] {
-            assert_eq!(SpiffeName::parse(near_miss), None, "{near_miss}");
-        }
-    }
 
     #[test]
     fn a_request_that_is_no_request_is_refused_by_kind() {

@@ -69,6 +69,13 @@ mod tests {
         assert_eq!(read(&issued.der, "holdfast-other").unwrap_err().code(), Code::PermissionDenied);
         let signer = read(authority.signing_certificate(), authority.trust_domain());
         assert_eq!(signer.unwrap_err().code(), Code::PermissionDenied);
+        let node = crate::certificate::NodeName::parse("worker-1").unwrap();
+        let node = authority.issue_node(cluster, node, &request, 1_790_000_000_000).unwrap();
+        assert_eq!(
+            node.facts.name.to_string(),
+            format!("spiffe://{}/cluster/{cluster}/node/worker-1", authority.trust_domain())
+        );
+        assert_eq!(read(&node.der, authority.trust_domain()).unwrap_err().code(), Code::PermissionDenied);
         assert_eq!(read(b"nothing", authority.trust_domain()).unwrap_err().code(), Code::Unauthenticated);
         assert_eq!(of(&Request::new(()), "holdfast-other").unwrap_err().code(), Code::Unauthenticated);
     }

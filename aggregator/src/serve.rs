@@ -71,6 +71,7 @@ impl Aggregator {
             sessions: sessions.clone(),
             edge: edge.clone(),
             identify: Arc::new(enrolments.clone()),
+            certify: Arc::new(enrolments.clone()),
         };
 
         let api = bind(settings.api, "the API").await?;

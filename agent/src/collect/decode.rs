@@ -11,13 +11,14 @@ use serde_json::value::RawValue;
 
 use super::Unreadable;
 use crate::api::{Refusal, Status};
+use crate::places::{self, Placed};
 use crate::text;
 
 /// One line of a watch, read.
 #[derive(Debug)]
 pub enum Line {
-    /// ADDED or MODIFIED.
-    Seen(Box<Object>),
+    /// ADDED or MODIFIED; of a Pod, where it is.
+    Seen(Box<Object>, Option<Box<Placed>>),
     /// DELETED.
     Deleted(Identity),
     /// BOOKMARK: everything up to this version has been sent; `initial` when it ends a WatchList's beginning.
@@ -96,7 +97,7 @@ pub fn line(kind: &'static Kind, bytes: &[u8]) -> Result<Line, Refusal> {
     let raw = shape.object.get().as_bytes();
     Ok(match &*shape.event {
         "ADDED" | "MODIFIED" => match object(kind, raw) {
-            Ok(object) => Line::Seen(object),
+            Ok(object) => Line::Seen(object, places::read(kind, raw)),
             Err(unreadable) => Line::Unreadable(unreadable, identity(raw).resource_version),
         },
         "DELETED" => Line::Deleted(identity(raw)),
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn each_type_of_line_is_told_apart() {
         let read = |text: &str| line(&POD, text.as_bytes());
-        assert!(matches!(read(r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#), Ok(Line::Seen(_))));
+        assert!(matches!(read(r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#), Ok(Line::Seen(..))));
         assert!(matches!(
             read(r#"{"type":"DELETED","object":{"metadata":{"name":"a","uid":"u"},"spec":7}}"#),
             Ok(Line::Deleted(identity)) if identity.uid == "u"

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use super::split::{Items, ListMeta};
 use super::{EngineGone, Event, Uids, decode, path};
 use crate::api::{Api, Refusal};
+use crate::places;
 
 /// How a list ended early.
 #[derive(Debug)]
@@ -68,10 +69,10 @@ async fn page(
     let mut items = Items::default();
     let mut found = Vec::new();
     while let Some(bytes) = body.next().await {
-        items.feed(&bytes?, |item| found.push(decode::object(kind, item)))?;
-        for object in found.drain(..) {
+        items.feed(&bytes?, |item| found.push((decode::object(kind, item), places::read(kind, item))))?;
+        for (object, placed) in found.drain(..) {
             let (uid, event) = match object {
-                Ok(object) => (object.meta.uid.as_str().into(), Event::Seen(object)),
+                Ok(object) => (object.meta.uid.as_str().into(), Event::Seen(object, placed)),
                 Err(unreadable) => (unreadable.uid.as_str().into(), Event::Unreadable(unreadable)),
             };
             seen.insert(uid);

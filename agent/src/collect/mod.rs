@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
+use crate::places::Placed;
 
 mod audit;
 mod collector;
@@ -31,8 +32,8 @@ pub const EVENTS: usize = 1024;
 /// What a collector tells the engine.
 #[derive(Debug)]
 pub enum Event {
-    /// An object, new or changed.
-    Seen(Box<Object>),
+    /// An object, new or changed; of a Pod, where it is.
+    Seen(Box<Object>, Option<Box<Placed>>),
     /// An object that is proved deleted: by a DELETED event of this uid, or by name at the API server.
     Deleted {
         /// Where it was.

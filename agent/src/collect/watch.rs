@@ -85,10 +85,10 @@ async fn take(
     events: &mpsc::Sender<Event>,
 ) -> Result<Option<Paused>, Stopped> {
     let (event, version) = match line {
-        Line::Seen(object) => {
+        Line::Seen(object, placed) => {
             note(at, &object.meta.uid);
             let version = object.meta.resource_version.clone();
-            (Event::Seen(object), version)
+            (Event::Seen(object, placed), version)
         }
         Line::Unreadable(unreadable, version) => {
             note(at, &unreadable.uid);

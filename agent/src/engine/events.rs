@@ -12,6 +12,7 @@ use holdfast_model::{Coverage, CoverageState, Resource, UnixMillis};
 
 use super::{Engine, KindState};
 use crate::collect::{Event, Uids, Unreadable, Versions};
+use crate::places::Placed;
 use crate::text::{clip, line};
 
 /// Unreadable objects that are named one by one in the coverage.
@@ -21,7 +22,11 @@ impl Engine {
     /// Takes in what a collector saw.
     pub fn apply(&mut self, event: Event, now: UnixMillis) {
         match event {
-            Event::Seen(object) => self.seen(object),
+            Event::Seen(object, placed) => {
+                let key = ObjectKey::of(&object);
+                self.seen(object);
+                placed.into_iter().for_each(|placed| self.place(&key, placed));
+            }
             Event::Deleted { key, uid } => self.deleted(&key, uid, now),
             Event::Unreadable(unreadable) => self.unreadable(unreadable, now),
             Event::Listed { kind, seen, missing } => {
@@ -69,8 +74,30 @@ impl Engine {
         }
     }
 
+    /// Notes where a Pod is. Its owner may arrive after it: then it is told again.
+    fn place(&mut self, key: &ObjectKey, mut placed: Box<Placed>) {
+        placed.owner = self.inventory.subject_of(key).cloned();
+        match placed.owner {
+            Some(_) => self.ownerless.remove(key),
+            None => self.ownerless.insert(key.clone(), placed.clone()),
+        };
+        self.places.put(*placed);
+    }
+
+    /// Tells again where those Pods are whose owner has arrived.
+    pub(super) fn place_again(&mut self) {
+        let inventory = &self.inventory;
+        let found = self.ownerless.extract_if(.., |key, _| inventory.subject_of(key).is_some());
+        for (key, mut placed) in found.collect::<Vec<_>>() {
+            placed.owner = self.inventory.subject_of(&key).cloned();
+            self.places.put(*placed);
+        }
+    }
+
     fn deleted(&mut self, key: &ObjectKey, uid: String, now: UnixMillis) {
         self.retested.remove(&uid);
+        self.ownerless.remove(key);
+        self.places.remove(&uid);
         if self.unreadable.get(key).is_some_and(|unreadable| unreadable.uid == uid) {
             self.unreadable.remove(key);
             self.readable_again(key.namespace.as_deref());

@@ -36,6 +36,8 @@ pub enum Command {
     Pull(oneshot::Sender<Draft>),
     /// Everything up to this batch is committed.
     Acknowledged(u64),
+    /// How something can be seen that others look at.
+    Cover(holdfast_model::Coverage),
     /// A retest has read these uids at these versions.
     Retested(Vec<(String, String)>),
 }
@@ -168,6 +170,7 @@ fn obey(engine: &mut Engine, command: Command, pull: &mut Option<oneshot::Sender
         Command::Resync(buckets) => engine.resync(buckets),
         Command::Pull(answer) => *pull = Some(answer),
         Command::Acknowledged(sequence) => engine.acknowledged(sequence),
+        Command::Cover(coverage) => engine.tell(coverage),
         Command::Retested(reads) => engine.retested(reads),
     }
 }

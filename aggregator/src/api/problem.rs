@@ -143,9 +143,11 @@ impl From<EnrolError> for ApiError {
         match &error {
             EnrolError::UnknownCluster(id) => Self::not_found("cluster", id),
             EnrolError::UnknownToken => Self::not_found("join token", "with this id"),
-            EnrolError::Name | EnrolError::Terms | EnrolError::NoFingerprint | EnrolError::Request(_) => {
-                Self::invalid(error.to_string())
-            }
+            EnrolError::Name
+            | EnrolError::NodeName
+            | EnrolError::Terms
+            | EnrolError::NoFingerprint
+            | EnrolError::Request(_) => Self::invalid(error.to_string()),
             EnrolError::NameTaken(_)
             | EnrolError::ClusterRevoked(_)
             | EnrolError::TokenRevoked(_)

@@ -23,7 +23,7 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 pub use files::FileProblem;
 
-use crate::certificate::{CertificateFacts, CertificateProblem, Party, SigningRequest, SpiffeName};
+use crate::certificate::{CertificateFacts, CertificateProblem, NodeName, Party, SigningRequest, SpiffeName};
 
 const DAY: UnixMillis = 24 * 60 * 60 * 1000;
 const ROOT_LIFE: UnixMillis = 20 * 365 * DAY;
@@ -38,7 +38,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct AuthoritySettings {
     /// Names and addresses under which agents reach this aggregator, besides `localhost` and the loopback addresses.
     pub server_names: Vec<String>,
-    /// How long an agent's certificate is valid.
+    /// How long the certificate of an agent, of a cluster or of a node, is valid.
     pub agent_life: Duration,
 }
 
@@ -154,18 +154,43 @@ impl Authority {
         RootFingerprint::of(&self.root)
     }
 
-    /// Makes a certificate for the agent of this cluster, with the request's key and nothing else of the request.
+    /// Makes a certificate for the agent of this cluster, with the request's key and nothing else of the request. It is
+    /// good for both ends of TLS: the agent calls the aggregator, and the nodes of its cluster call the agent.
     pub fn issue(
         &self,
         cluster: ClusterId,
         request: &SigningRequest,
         now: UnixMillis,
     ) -> Result<IssuedCertificate, AuthorityError> {
-        let name = SpiffeName { trust_domain: self.trust_domain.clone(), party: Party::Cluster(cluster) };
+        let usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        self.issue_to(Party::Cluster(cluster), usages, request, now)
+    }
+
+    /// Makes a certificate for the agent of one node of this cluster. It opens no stream to this aggregator: `identity`
+    /// knows clusters only.
+    pub fn issue_node(
+        &self,
+        cluster: ClusterId,
+        node: NodeName,
+        request: &SigningRequest,
+        now: UnixMillis,
+    ) -> Result<IssuedCertificate, AuthorityError> {
+        self.issue_to(Party::Node(cluster, node), vec![ExtendedKeyUsagePurpose::ClientAuth], request, now)
+    }
+
+    fn issue_to(
+        &self,
+        party: Party,
+        usages: Vec<ExtendedKeyUsagePurpose>,
+        request: &SigningRequest,
+        now: UnixMillis,
+    ) -> Result<IssuedCertificate, AuthorityError> {
+        let name = SpiffeName { trust_domain: self.trust_domain.clone(), party };
         let until = self.root_until.min(now.saturating_add(self.agent_life));
-        let mut params = leaf(&name.to_string(), now, until)?;
+        // A common name holds 64 characters; the name that counts is the URI.
+        let mut params = leaf("Holdfast agent", now, until)?;
         params.subject_alt_names = vec![uri(&name)?];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = usages;
         let key = SubjectPublicKeyInfo::from_der(request.public_key()).map_err(making("an agent"))?;
         let der = params.signed_by(&key, &self.issuer).map_err(making("an agent"))?.der().to_vec();
         Ok(IssuedCertificate { facts: facts_of("a new certificate", &der)?, der })

@@ -4,10 +4,12 @@
 //! on (token, public key), so an answer lost on the way strands nobody. A renewed certificate replaces the old one when it
 //! is first used, not before. An agent that was off for too long comes back with a new token for the same cluster
 //! (`holdfast cluster token`): a recovery that an operator decides, that is counted, and that stands in the activity log.
-//! `operate` has what operators do, `join` what agents do, `gate` lets streams in and ends them.
+//! `operate` has what operators do, `join` what agents do, `node` what they ask for their nodes, `gate` lets streams in and
+//! ends them.
 
 mod gate;
 mod join;
+mod node;
 mod operate;
 #[cfg(test)]
 mod tests;
@@ -83,6 +85,9 @@ pub enum EnrolError {
     /// The certificate request is refused.
     #[error("the certificate request is refused: {0}")]
     Request(#[from] CertificateProblem),
+    /// The node's name is of no form that a name may have.
+    #[error("that is no name of a Kubernetes Node")]
+    NodeName,
     /// The cluster's name is of no form that a name may have.
     #[error(
         "a cluster's name has 1 to 63 lower-case letters, digits, `-` and `.`, and starts and ends with a letter or digit"
@@ -112,7 +117,7 @@ impl EnrolError {
             Self::UnknownToken | Self::TokenRevoked(_) | Self::TokenExpired(_) => Code::Unauthenticated,
             Self::ClusterRevoked(_) | Self::UnknownCluster(_) => Code::PermissionDenied,
             Self::TokenUsedUp(_) | Self::OtherFingerprint(_) | Self::FingerprintTaken(_) => Code::FailedPrecondition,
-            Self::NoFingerprint | Self::Request(_) | Self::Name | Self::NameTaken(_) | Self::Terms => {
+            Self::NoFingerprint | Self::Request(_) | Self::NodeName | Self::Name | Self::NameTaken(_) | Self::Terms => {
                 Code::InvalidArgument
             }
             Self::Store(_) | Self::Authority(_) | Self::Event(_) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use holdfast_model::{Actor, JoinToken};
 use holdfast_proto::v1::enrolment_client::EnrolmentClient;
 use holdfast_proto::v1::enrolment_server::EnrolmentServer;
-use holdfast_proto::v1::{Certificate, EnrolRequest, RenewRequest};
+use holdfast_proto::v1::{self, Certificate, EnrolRequest, RenewRequest};
 use holdfast_store::EventFilter;
 use rcgen::{CertificateParams, KeyPair};
 use tokio::net::TcpListener;
@@ -17,6 +17,7 @@ use super::*;
 use crate::authority::AuthoritySettings;
 use crate::edge::testing::TestEdge;
 use crate::edge::{Edge, SystemEdge};
+use crate::intake::Certify;
 
 const HOUR: i64 = 60 * 60 * 1000;
 
@@ -299,4 +300,48 @@ async fn no_secret_is_found_in_the_data_folder() {
         let bytes = std::fs::read(&file).unwrap();
         assert!(!String::from_utf8_lossy(&bytes).contains(secret), "{}", file.display());
     }
+}
+
+async fn certify(here: &Installation, cluster: ClusterId, node: &str, key: &KeyPair) -> v1::NodeCertificate {
+    here.members.certify(cluster, v1::NodeCsr { request_id: 7, node: node.into(), csr: csr(key) }).await
+}
+
+#[tokio::test]
+async fn a_node_is_named_under_its_agents_cluster_and_the_event_says_so() {
+    let here = installation().await;
+    let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
+    let key = key();
+    let made = certify(&here, added.cluster, "worker-1", &key).await;
+    assert_eq!((made.request_id, made.refused.as_str()), (7, ""));
+    let facts = crate::certificate::CertificateFacts::parse(&made.certificate).unwrap();
+    let name = format!("spiffe://{}/cluster/{}/node/worker-1", here.authority.trust_domain(), added.cluster);
+    assert_eq!((facts.name.to_string(), facts.not_after), (name, made.not_after));
+    assert!(made.not_after - here.edge.now() <= 24 * HOUR);
+    assert_eq!(here.events().await.last().unwrap(), "node-certified");
+
+    for stranger in ["", "../x", "a/node/b", "Worker"] {
+        let refused = certify(&here, added.cluster, stranger, &key).await;
+        assert!(refused.certificate.is_empty() && refused.refused.contains("no name"), "{stranger}");
+    }
+}
+
+#[tokio::test]
+async fn a_nodes_certificate_is_none_of_a_clusters_agent() {
+    let here = installation().await;
+    let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
+    let key = key();
+    let made = certify(&here, added.cluster, "worker-1", &key).await;
+    let shown = Certificate { certificate: made.certificate, ..Certificate::default() };
+    let answer = here.renew((&shown, &key), &key).await.unwrap_err();
+    assert_eq!(answer.code(), Code::PermissionDenied);
+    assert!(answer.message().contains("names no cluster"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_revoked_clusters_nodes_get_no_certificate_any_more() {
+    let here = installation().await;
+    let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
+    here.members.revoke_cluster(added.cluster, operator()).await.unwrap();
+    let made = certify(&here, added.cluster, "worker-1", &key()).await;
+    assert!(made.certificate.is_empty() && made.refused.contains("was revoked"), "{made:?}");
 }

@@ -47,6 +47,12 @@ pub trait Identify: Send + Sync + 'static {
     fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>>;
 }
 
+/// Makes certificates for the nodes of a cluster: the room of enrolment does.
+pub trait Certify: Send + Sync + 'static {
+    /// A certificate for the node that is named, or why there is none. The cluster is the asking stream's.
+    fn certify(&self, cluster: ClusterId, asked: v1::NodeCsr) -> BoxFuture<'static, v1::NodeCertificate>;
+}
+
 impl Identify for Enrolments {
     fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>> {
         Box::pin(async move {
@@ -70,6 +76,8 @@ pub struct Intake {
     pub edge: SharedEdge,
     /// Who comes in.
     pub identify: Arc<dyn Identify>,
+    /// Who makes certificates for nodes.
+    pub certify: Arc<dyn Certify>,
 }
 
 impl Intake {

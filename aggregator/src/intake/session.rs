@@ -163,6 +163,11 @@ impl Talk<'_> {
             Some(From::Batch(batch)) => self.batch(batch).await,
             Some(From::Buckets(buckets)) => self.buckets(&buckets).await,
             Some(From::RetestAnswer(answer)) => self.answer(answer).await,
+            Some(From::NodeCsr(asked)) => {
+                let certified = self.intake.certify.certify(self.cluster, asked);
+                self.jobs.push_back(certified.map(|certificate| Ok(Some(To::NodeCertificate(certificate)))).boxed());
+                Ok(())
+            }
             Some(From::Heartbeat(_)) => self.intake.writer.seen(self.cluster).await.map_err(|error| status(&error)),
             Some(From::Hello(_)) => Err(Status::failed_precondition("Hello comes once")),
             // A kind of message that a later version knows.

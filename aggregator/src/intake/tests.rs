@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming};
 
-use super::{Identify, Intake, Peer, session};
+use super::{Certify, Identify, Intake, Peer, session};
 use crate::authority::{Authority, AuthoritySettings};
 use crate::certificate::SigningRequest;
 use crate::edge::testing::TestEdge;
@@ -34,6 +34,13 @@ struct Nobody;
 impl Identify for Nobody {
     fn identify<'a>(&'a self, _: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>> {
         Box::pin(async { Err(Status::unauthenticated("not in this test")) })
+    }
+}
+
+impl Certify for Nobody {
+    fn certify(&self, _: ClusterId, asked: v1::NodeCsr) -> BoxFuture<'static, v1::NodeCertificate> {
+        let refused = "not in this test".to_owned();
+        Box::pin(async move { v1::NodeCertificate { request_id: asked.request_id, refused, ..Default::default() } })
     }
 }
 
@@ -62,7 +69,14 @@ impl House {
         let edge = TestEdge::at(NOW);
         let sessions = Sessions::default();
         let (writer, _) = Writer::start(store.clone(), edge.clone(), Live::default(), sessions.clone());
-        let intake = Intake { store, writer, sessions, edge: edge.clone(), identify: Arc::new(Nobody) };
+        let intake = Intake {
+            store,
+            writer,
+            sessions,
+            edge: edge.clone(),
+            identify: Arc::new(Nobody),
+            certify: Arc::new(Nobody),
+        };
         let authority = Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap();
         Self { intake, edge, authority, _folder: folder }
     }

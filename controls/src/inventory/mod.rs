@@ -208,6 +208,11 @@ impl Inventory {
         self.objects.get(key).map(|entry| &entry.object)
     }
 
+    /// What findings about this object are about: its top owner; none while an owner is awaited.
+    pub fn subject_of(&self, key: &ObjectKey) -> Option<&Resource> {
+        self.objects.get(key)?.subject.as_deref()
+    }
+
     /// Every object of a kind, in order of namespace and name.
     pub fn of_kind(&self, kind: &'static Kind) -> impl Iterator<Item = &Object> {
         let first = ObjectKey { kind, namespace: None, name: String::new() };

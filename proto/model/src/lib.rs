@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod receipt;
 pub mod resource;
 pub mod retest;
+pub mod spiffe;
 pub mod statement;
 
 pub use activity::{Activity, Actor, Head};
@@ -28,6 +29,7 @@ pub use join_token::{JoinSecret, JoinToken, RootFingerprint};
 pub use receipt::{Receipt, Testimony};
 pub use resource::{Origin, Resource};
 pub use retest::{ObjectRead, RetestOrder, Verdict};
+pub use spiffe::{NodeName, Party, SpiffeName};
 pub use statement::{Location, Observation, Read, Report, Statement};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z. Signed, so that clock offsets subtract without care.
