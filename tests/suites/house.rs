@@ -38,6 +38,7 @@ fn every_room_says_what_it_is() -> Result<()> {
         "proto",
         "proto/model",
         "controls",
+        "ebpf",
         "agent",
         "aggregator",
         "aggregator/record",

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod receipt;
 pub mod resource;
 pub mod retest;
+pub mod sighting;
 pub mod spiffe;
 pub mod statement;
 
@@ -29,6 +30,7 @@ pub use join_token::{JoinSecret, JoinToken, RootFingerprint};
 pub use receipt::{Receipt, Testimony};
 pub use resource::{Origin, Resource};
 pub use retest::{ObjectRead, RetestOrder, Verdict};
+pub use sighting::{Sighting, SignalKind};
 pub use spiffe::{NodeName, Party, SpiffeName};
 pub use statement::{Location, Observation, Read, Report, Statement};
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The cgroup of a task and the names on its path. The parent is found through `cgroup.self.parent`, which has stood where it
+ * stands since cgroups version 2 began; `kernfs_node.parent` was renamed and moved under RCU in 6.15. */
+#pragma once
+#include "kernel.h"
+
+/* The outermost levels decide whose a cgroup is; a kubelet inside a container of its own uses seven. */
+#define LEVELS 12
+/* Deeper cgroups than this are reported as such: their owner is unknown. */
+#define DEEPEST 256
+#define NAME_BYTES 128
+#define PATH_BYTES 512
+
+struct cgroup_path {
+	struct cgroup *at[LEVELS];
+	u32 bytes;
+	u32 whole;
+	/* Names, outermost first, each ended by a zero; the last one may be cut. */
+	char names[PATH_BYTES + NAME_BYTES];
+};
+
+INLINE int level_of(struct cgroup *cgroup)
+{
+	int level = 0;
+	READ(level, &cgroup->level);
+	return level;
+}
+
+/* The unified hierarchy's cgroup; where that is the root, the memory controller's of version 1. */
+INLINE struct cgroup *cgroup_of(struct task_struct *task)
+{
+	struct css_set *set = NULL;
+	struct cgroup *cgroup = NULL;
+	struct cgroup_subsys_state *memory = NULL;
+	READ(set, &task->cgroups);
+	READ(cgroup, &set->dfl_cgrp);
+	if (level_of(cgroup) > 0)
+		return cgroup;
+	u64 controller = __builtin_preserve_enum_value(*(enum cgroup_subsys_id *)memory_cgrp_id, 1);
+	READ(memory, (void **)&set->subsys[0] + controller);
+	if (memory)
+		READ(cgroup, &memory->cgroup);
+	return cgroup;
+}
+
+INLINE u64 cgroup_id(struct cgroup *cgroup)
+{
+	struct kernfs_node *node = NULL;
+	u64 id = 0;
+	READ(node, &cgroup->kn);
+	READ(id, &node->id);
+	return id;
+}
+
+INLINE void climb(struct cgroup *cgroup, struct cgroup_path *path)
+{
+	path->whole = 0;
+	for (int step = 0; step < DEEPEST; step++) {
+		int level = level_of(cgroup);
+		if (level <= 0 || !cgroup) {
+			path->whole = 1;
+			return;
+		}
+		u32 slot = (u32)level - 1;
+		if (slot < LEVELS)
+			path->at[slot] = cgroup;
+		/* `self` is the first member: its address is the cgroup's. */
+		READ(cgroup, &cgroup->self.parent);
+	}
+}
+
+INLINE void name_path(struct cgroup *cgroup, struct cgroup_path *path)
+{
+	u32 depth = level_of(cgroup), bytes = 0;
+	climb(cgroup, path);
+	for (u32 slot = 0; slot < LEVELS; slot++) {
+		struct kernfs_node *node = NULL;
+		const char *name = NULL;
+		if (slot >= depth || bytes >= PATH_BYTES)
+			break;
+		READ(node, &path->at[slot]->kn);
+		READ(name, &node->name);
+		long read = bpf_probe_read_kernel_str(&path->names[bytes], NAME_BYTES, name);
+		if (read > 0 && read <= NAME_BYTES)
+			bytes += read;
+	}
+	path->bytes = bytes;
+}

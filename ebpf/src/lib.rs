@@ -1,0 +1,15 @@
+//! The kernel's eye: what runs on this node ([`view`]), as the kernel itself says.
+//!
+//! Everything here is about one node and knows nothing of the API server: a process is a container's or the host's because
+//! of the names of its cgroup ([`attribution`]). What this kernel or these rights don't allow is a reason ([`Blind`]), never
+//! an empty answer. Strings of processes are escaped and bounded before they leave this crate.
+
+pub mod attribution;
+mod blind;
+mod bytes;
+pub mod text;
+pub mod view;
+
+pub use attribution::Owner;
+pub use blind::Blind;
+pub use view::{KernelView, View};

@@ -1,0 +1,104 @@
+//! Every running process of the node, folded by container and standing.
+//!
+//! [`KernelView`] asks the kernel through a BPF task iterator: no event can be missed, and a reading is a
+//! moment's work. What it needs is CAP_BPF, CAP_PERFMON and the node's own pid namespace. Mounts and labels of the
+//! containers come from /proc afterwards ([`mounts`], `label`), from files that need no right to trace.
+//! Threads that stand otherwise than their process are counted once a process and standing.
+
+mod fold;
+mod iterator;
+mod label;
+pub mod mounts;
+mod proc;
+mod record;
+
+use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
+
+use crate::Blind;
+
+/// What runs on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// How it was read.
+    pub eye: Eye,
+    /// The node's own namespaces: those of its first process.
+    pub host: Namespaces,
+    /// How many processes there are, the kernel's own included.
+    pub seen: u32,
+    /// Every container with a process, by Pod uid and container id.
+    pub containers: Vec<RunningContainer>,
+    /// The node's own processes by standing; the kernel's own are left out.
+    pub host_processes: Vec<Alike>,
+    /// Processes in cgroups nested deeper than anybody needs: whose they are was not told.
+    pub unattributed: u32,
+}
+
+impl View {
+    /// The containers of one Pod.
+    pub fn pod<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a RunningContainer> {
+        self.containers.iter().filter(move |container| container.pod == uid)
+    }
+}
+
+/// An open eye on the node's processes.
+#[derive(Debug)]
+pub struct KernelView {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Iterator(Box<iterator::Iterator>),
+    Proc,
+}
+
+impl KernelView {
+    /// Opens the task iterator and looks through it once.
+    pub fn open() -> Result<Self, Blind> {
+        let mut view = Self { source: Source::Iterator(Box::new(iterator::Iterator::load()?)) };
+        view.read()?;
+        Ok(view)
+    }
+
+    /// Reads /proc instead. This needs CAP_SYS_PTRACE for the namespaces of others' processes, so nobody does it unasked.
+    pub fn open_proc() -> Result<Self, Blind> {
+        let mut view = Self { source: Source::Proc };
+        view.read()?;
+        Ok(view)
+    }
+
+    /// Every process that runs now.
+    pub fn read(&mut self) -> Result<View, Blind> {
+        let (eye, mut tasks) = match &mut self.source {
+            Source::Iterator(iterator) => (Eye::TaskIterator, iterator.tasks()?),
+            Source::Proc => (Eye::Proc, proc::tasks()?),
+        };
+        label::add(&mut tasks);
+        let mut view = fold::fold(eye, &tasks, std::process::id())?;
+        let host = mounts::table(1).filter(|_| !view.containers.is_empty());
+        let containers = view.containers.clone();
+        fold::add_mounts(&mut view, |alike, container| mounted(alike, container, &containers, host.as_deref()?));
+        Ok(view)
+    }
+}
+
+fn mounted(
+    alike: &Alike,
+    container: &RunningContainer,
+    all: &[RunningContainer],
+    host: &[mounts::Mount],
+) -> Option<Vec<HostMount>> {
+    let table = mounts::table(alike.pid)?;
+    // The number may have been given to another process since.
+    proc::start_of(alike.pid).filter(|start| start.is_of(alike.started))?;
+    let siblings = all.iter().filter(|other| other.pod == container.pod).map(|other| other.id.as_str());
+    let own = mounts::Own { pod: &container.pod, containers: siblings.collect() };
+    Some(mounts::host_mounts(host, &table, &own))
+}
+
+#[cfg(test)]
+#[path = "../../tests/cell/mod.rs"]
+#[allow(dead_code, reason = "shared with the suites")]
+mod cell;
+#[cfg(test)]
+mod tests;

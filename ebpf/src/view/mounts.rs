@@ -1,0 +1,235 @@
+//! What a container mounts from its node: its mount table held against the node's own.
+//!
+//! `/proc/<pid>/mountinfo` needs no right to trace. A mount is the node's if the node's own table has the same file system,
+//! and its source is the folder as the node sees it. Left out is what every container gets: its root, the kernel's file
+//! systems at their usual places, and what kubelet and runtime keep for this very Pod (its volumes, its hosts file, its
+//! shared memory). A hostPath is none of these, also below a `subPath`.
+
+use std::fs::File;
+use std::io::Read;
+
+use holdfast_model::kernel::HostMount;
+
+use crate::text::shown;
+
+/// One line of a mount table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// `major:minor` of the file system.
+    pub device: String,
+    /// The folder of the file system that is mounted.
+    pub root: String,
+    /// Where.
+    pub target: String,
+    /// Its type.
+    pub file_system: String,
+    /// Whether mount and file system can be written.
+    pub writable: bool,
+}
+
+/// What kubelet and runtime made for a container: paths that hold its Pod's uid, or the id of one of the Pod's containers.
+#[derive(Debug, Clone, Default)]
+pub struct Own<'a> {
+    /// uid of the Pod.
+    pub pod: &'a str,
+    /// ids of its containers, the sandbox among them.
+    pub containers: Vec<&'a str>,
+}
+
+/// A mount table is not read beyond this.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// What every container gets from its runtime.
+const USUAL: &[(&str, &str)] = &[
+    ("/proc", "proc"),
+    ("/sys", "sysfs"),
+    ("/sys/fs/cgroup", "cgroup"),
+    ("/dev/mqueue", "mqueue"),
+    ("/dev/pts", "devpts"),
+];
+
+/// Reads the mount table of a process; none if it is gone, or too long.
+pub(super) fn table(pid: u32) -> Option<Vec<Mount>> {
+    let mut text = Vec::new();
+    File::open(format!("/proc/{pid}/mountinfo")).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
+    let whole = u64::try_from(text.len()).is_ok_and(|bytes| bytes < MOST_BYTES) && !text.is_empty();
+    whole.then(|| parse(&text))
+}
+
+/// The lines that make sense.
+pub fn parse(table: &[u8]) -> Vec<Mount> {
+    table.split(|byte| *byte == b'\n').filter_map(line).collect()
+}
+
+/// What the container mounts from the node, by target.
+pub fn host_mounts(host: &[Mount], container: &[Mount], own: &Own<'_>) -> Vec<HostMount> {
+    let mut mounts: Vec<_> = container.iter().filter_map(|mount| host_mount(host, mount, own)).collect();
+    mounts.sort();
+    mounts.dedup();
+    mounts
+}
+
+fn host_mount(host: &[Mount], mount: &Mount, own: &Own<'_>) -> Option<HostMount> {
+    if mount.target == "/" || usual(mount) {
+        return None;
+    }
+    let sources: Vec<String> = host.iter().filter_map(|of_host| as_host_sees(of_host, mount)).collect();
+    if sources.iter().any(|source| own.made(source)) {
+        return None;
+    }
+    let source = sources.into_iter().min_by_key(String::len)?;
+    Some(HostMount { target: mount.target.clone(), source, writable: mount.writable })
+}
+
+fn usual(mount: &Mount) -> bool {
+    USUAL.iter().any(|(target, file_system)| {
+        mount.file_system.starts_with(file_system)
+            && mount.target.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            && (mount.target == *target || *file_system == "cgroup" || *file_system == "proc")
+    })
+}
+
+fn as_host_sees(of_host: &Mount, mount: &Mount) -> Option<String> {
+    if of_host.device != mount.device {
+        return None;
+    }
+    let below = mount.root.strip_prefix(of_host.root.trim_end_matches('/'))?;
+    (below.is_empty() || below.starts_with('/')).then(|| {
+        let source = format!("{}{}", of_host.target.trim_end_matches('/'), below.trim_end_matches('/'));
+        if source.is_empty() { "/".to_owned() } else { source }
+    })
+}
+
+impl Own<'_> {
+    fn made(&self, source: &str) -> bool {
+        let names: Vec<&str> = source.split('/').collect();
+        let by_kubelet = names
+            .windows(3)
+            .any(|three| three[0] == "pods" && three[1] == self.pod && !three[2].starts_with("volume-subpath"));
+        by_kubelet || self.containers.iter().any(|id| !id.is_empty() && names.contains(id))
+    }
+}
+
+fn line(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let (device, root, target, options) = (fields.nth(2)?, fields.next()?, fields.next()?, fields.next()?);
+    let mut after = fields.skip_while(|field| *field != b"-").skip(1);
+    let (file_system, _, of_file_system) = (after.next()?, after.next()?, after.next()?);
+    Some(Mount {
+        device: shown(device),
+        root: path(root),
+        target: path(target),
+        file_system: shown(file_system),
+        writable: writable(options) && writable(of_file_system),
+    })
+}
+
+fn writable(options: &[u8]) -> bool {
+    !options.split(|byte| *byte == b',').any(|option| option == b"ro")
+}
+
+/// A path of a mount table: space, tab, newline and backslash stand there as three octal digits.
+fn path(field: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        match octal(rest) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = rest.get(4..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    shown(&bytes)
+}
+
+fn octal(field: &[u8]) -> Option<u8> {
+    let digits = field.strip_prefix(b"\\")?.get(..3)?;
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UID: &str = "1f2e3d4c-0000-4111-8222-0123456789ab";
+    const HOST: &str = "\
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda rw
+23 22 0:21 / /proc rw - proc proc rw
+24 22 0:22 / /sys rw - sysfs sysfs rw
+25 24 0:23 / /sys/fs/cgroup rw - cgroup2 cgroup rw
+26 22 0:50 / /run rw - tmpfs tmpfs rw
+27 26 0:60 / /run/containerd/tasks/CCC/rootfs rw - overlay overlay rw
+28 22 0:61 / /var/lib/kubelet/pods/UID/volumes/kubernetes.io~projected/token rw - tmpfs tmpfs rw
+29 22 8:16 / /mnt/disk\\040one rw - ext4 /dev/sdb rw
+30 22 254:1 /var/log/app /var/lib/kubelet/pods/UID/volume-subpaths/logs/app/0 rw - ext4 /dev/vda rw
+31 26 0:62 / /run/containerd/sandboxes/SSS/shm rw - tmpfs shm rw
+";
+
+    fn read(container: &str) -> Vec<String> {
+        let fill = |table: &str| parse(table.replace("UID", UID).as_bytes());
+        let own = Own { pod: UID, containers: vec!["CCC", "SSS"] };
+        host_mounts(&fill(HOST), &fill(container), &own)
+            .into_iter()
+            .map(|m| format!("{} <- {}{}", m.target, m.source, if m.writable { "" } else { " (ro)" }))
+            .collect()
+    }
+
+    #[test]
+    fn what_every_container_gets_is_not_a_host_mount() {
+        let nothing: [&str; 0] = [];
+        assert_eq!(
+            read(
+                "\
+1 0 0:60 / / rw - overlay overlay rw
+2 1 0:70 / /proc rw - proc proc rw
+3 2 0:70 /sys /proc/sys ro - proc proc rw
+4 1 0:22 / /sys ro - sysfs sysfs ro
+5 4 0:23 /kubepods/podUID/CCC /sys/fs/cgroup ro - cgroup2 cgroup rw
+6 1 0:61 / /var/run/secrets/kubernetes.io/serviceaccount ro - tmpfs tmpfs rw
+7 1 254:1 /var/lib/kubelet/pods/UID/etc-hosts /etc/hosts rw - ext4 /dev/vda rw
+8 1 254:1 /var/lib/kubelet/pods/UID/volumes/kubernetes.io~empty-dir/cache /cache rw - ext4 /dev/vda rw
+9 1 0:62 / /dev/shm rw - tmpfs shm rw
+10 1 254:1 /var/lib/containerd/sandboxes/SSS/resolv.conf /etc/resolv.conf rw - ext4 /dev/vda rw
+"
+            ),
+            nothing
+        );
+    }
+
+    #[test]
+    fn a_folder_of_the_node_is_named_as_the_node_sees_it() {
+        assert_eq!(
+            read(
+                "\
+1 0 0:60 / / rw - overlay overlay rw
+2 1 254:1 / /host ro - ext4 /dev/vda rw
+3 1 0:50 /containerd/containerd.sock /sock rw - tmpfs tmpfs rw
+4 1 8:16 /data\\011x /data rw - ext4 /dev/sdb rw
+5 1 254:1 /var/log/app /logs rw - ext4 /dev/vda rw
+6 1 0:21 / /host/proc rw - proc proc rw
+7 1 254:1 /var/lib/kubelet/pods/other/volumes/x /stolen rw - ext4 /dev/vda rw
+"
+            ),
+            [
+                "/data <- /mnt/disk one/data\\tx",
+                "/host <- / (ro)",
+                "/host/proc <- /proc",
+                "/logs <- /var/log/app",
+                "/sock <- /run/containerd/containerd.sock",
+                "/stolen <- /var/lib/kubelet/pods/other/volumes/x",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_left_out_and_nothing_panics() {
+        for table in ["", "\n\n", "1 2 3", "1 2 0:1 / /", "1 2 0:1 / / rw - x", "1 2 0:1 \\9 \\04 rw - x y rw"] {
+            assert!(parse(table.as_bytes()).len() <= 1, "{table}");
+        }
+    }
+}

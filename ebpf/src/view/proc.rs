@@ -1,0 +1,189 @@
+//! The same from /proc, for kernels without a task iterator. A process that ends while it is read is left out; namespaces of
+//! others' processes need CAP_SYS_PTRACE, and read as 0 without it.
+
+use std::path::{Path, PathBuf};
+
+use holdfast_model::kernel::{Namespaces, Standing};
+
+use super::mounts;
+use super::record::{Task, seccomp};
+use crate::Blind;
+use crate::attribution::owner_of_path;
+use crate::text::shown;
+
+const PF_KTHREAD: u64 = 0x0020_0000;
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// When a process started, as /proc tells it: in ticks since boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start(u64);
+
+impl Start {
+    /// Whether it is this moment, told in nanoseconds.
+    pub(super) fn is_of(self, nanoseconds: u64) -> bool {
+        nanoseconds / tick() == self.0
+    }
+}
+
+/// When a process started; none if there is no such process.
+pub(super) fn start_of(pid: u32) -> Option<Start> {
+    stat(&PathBuf::from(format!("/proc/{pid}"))).map(|stat| Start(stat.ticks))
+}
+
+/// Every process, each followed by those of its threads that stand otherwise.
+pub(super) fn tasks() -> Result<Vec<Task>, Blind> {
+    let mut tasks = Vec::new();
+    for process in numbered(Path::new("/proc"))? {
+        let Ok(threads) = numbered(&process.join("task")) else { continue };
+        let pid = number(&process);
+        let mut threads = threads.iter().filter_map(|thread| task(pid, thread));
+        let Some(leader) = threads.next() else { continue };
+        let others = threads.filter(|thread| thread.standing != leader.standing || thread.owner != leader.owner);
+        let others: Vec<Task> = others.collect();
+        tasks.push(leader);
+        tasks.extend(others);
+    }
+    Ok(tasks)
+}
+
+fn numbered(folder: &Path) -> Result<Vec<PathBuf>, Blind> {
+    let mut paths = Vec::new();
+    for entry in folder.read_dir()? {
+        let path = entry?.path();
+        if number(&path) > 0 {
+            paths.push(path);
+        }
+    }
+    paths.sort_by_key(|path| number(path));
+    Ok(paths)
+}
+
+fn number(path: &Path) -> u32 {
+    path.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0)
+}
+
+fn task(pid: u32, thread: &Path) -> Option<Task> {
+    let status = std::fs::read(thread.join("status")).ok()?;
+    let stat = stat(thread).filter(|stat| !stat.dead)?;
+    let cgroup = String::from_utf8_lossy(&std::fs::read(thread.join("cgroup")).ok()?).into_owned();
+    Some(Task {
+        pid,
+        tid: number(thread),
+        started: stat.ticks.saturating_mul(tick()),
+        name: stat.name,
+        standing: standing(&Status(&status), thread)?,
+        owner: Some(owner_of_path(unified(&cgroup)?)),
+        kernel_thread: stat.flags & PF_KTHREAD != 0,
+    })
+}
+
+/// The unified hierarchy's path; where that is the root, the memory controller's of version 1.
+fn unified(cgroup: &str) -> Option<&str> {
+    let path = |named: &dyn Fn(&str) -> bool| {
+        cgroup.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            named(controllers).then_some(path)
+        })
+    };
+    let unified = path(&str::is_empty)?;
+    let memory = path(&|controllers| controllers.split(',').any(|name| name == "memory"));
+    if unified == "/" { memory.or(Some(unified)) } else { Some(unified) }
+}
+
+struct Status<'a>(&'a [u8]);
+
+impl Status<'_> {
+    /// The nth value of a line.
+    fn value(&self, name: &str, nth: usize) -> Option<&str> {
+        let line = self
+            .0
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
+        std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(nth)
+    }
+
+    fn number(&self, name: &str, nth: usize) -> Option<u32> {
+        self.value(name, nth)?.parse().ok()
+    }
+
+    fn capabilities(&self, name: &str) -> Option<u64> {
+        u64::from_str_radix(self.value(name, 0)?, 16).ok()
+    }
+}
+
+fn standing(status: &Status<'_>, thread: &Path) -> Option<Standing> {
+    Some(Standing {
+        uid: status.number("Uid", 1)?,
+        gid: status.number("Gid", 1)?,
+        effective: status.capabilities("CapEff")?,
+        permitted: status.capabilities("CapPrm")?,
+        bounding: status.capabilities("CapBnd")?,
+        seccomp: seccomp(status.number("Seccomp", 0)?)?,
+        no_new_privs: status.number("NoNewPrivs", 0)? == 1,
+        namespaces: namespaces(thread),
+        lsm_label: None,
+        root_read_only: root_read_only(thread),
+    })
+}
+
+fn namespaces(thread: &Path) -> Namespaces {
+    let of = |name: &str| {
+        let link = std::fs::read_link(thread.join("ns").join(name)).ok()?;
+        link.to_str()?.split_once(":[")?.1.strip_suffix(']')?.parse().ok()
+    };
+    let read = |name| of(name).unwrap_or(0);
+    Namespaces {
+        user: read("user"),
+        pid: read("pid"),
+        net: read("net"),
+        mnt: read("mnt"),
+        ipc: read("ipc"),
+        uts: read("uts"),
+        cgroup: read("cgroup"),
+    }
+}
+
+fn root_read_only(thread: &Path) -> Option<bool> {
+    let table = mounts::parse(&std::fs::read(thread.join("mountinfo")).ok()?);
+    // The last one is on top.
+    table.iter().rev().find(|mount| mount.target == "/").map(|mount| !mount.writable)
+}
+
+struct Stat {
+    name: String,
+    dead: bool,
+    flags: u64,
+    ticks: u64,
+}
+
+/// `/proc/<pid>/stat`: the name stands in parentheses and may hold any byte, these included.
+fn stat(thread: &Path) -> Option<Stat> {
+    let bytes = std::fs::read(thread.join("stat")).ok()?;
+    let open = bytes.iter().position(|byte| *byte == b'(')?;
+    let close = bytes.iter().rposition(|byte| *byte == b')')?;
+    let fields: Vec<&str> = std::str::from_utf8(bytes.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
+    Some(Stat {
+        name: shown(bytes.get(open + 1..close)?),
+        dead: matches!(*fields.first()?, "Z" | "X" | "x"),
+        flags: fields.get(6)?.parse().ok()?,
+        ticks: fields.get(19)?.parse().ok()?,
+    })
+}
+
+fn tick() -> u64 {
+    NANOSECONDS / rustix::param::clock_ticks_per_second().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_controller_stands_in_where_the_unified_hierarchy_is_unused() {
+        assert_eq!(unified("4:memory:/kubepods/x\n0::/"), Some("/kubepods/x"));
+        assert_eq!(unified("4:memory:/kubepods/x\n0::/y"), Some("/y"));
+        assert_eq!(unified("0::/"), Some("/"));
+        assert_eq!(unified(""), None);
+    }
+}

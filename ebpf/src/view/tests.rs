@@ -1,0 +1,178 @@
+//! The view on the real kernel, held against /proc and against processes whose standing is known.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use anyhow::{Context, Result};
+
+use super::cell::{Cell, available};
+use super::iterator::Iterator;
+use super::record::Task;
+use super::*;
+
+/// Says a letter and stays until its input ends.
+const STAY: &str = "echo x; read line";
+
+fn by_process(tasks: Vec<Task>) -> BTreeMap<(u32, u32), Task> {
+    let whole = tasks.into_iter().filter(|task| task.pid == task.tid);
+    // /proc tells ticks: what started at the same time and has the same number is the same process.
+    whole.map(|task| ((task.pid, u32::try_from(task.started / 10_000_000).unwrap()), task)).collect()
+}
+
+#[test]
+fn iterator_and_proc_agree_about_every_process_that_both_have_seen() -> Result<()> {
+    let Some(mut iterator) = available(Iterator::load()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    cell.stay(&["setpriv", "--no-new-privs", "--bounding-set", "-all", "sh", "-c", STAY])?;
+    cell.stay(&["unshare", "-nmuiC", "sh", "-c", STAY])?;
+    let before = by_process(proc::tasks()?);
+    let seen = by_process(iterator.tasks()?);
+    let after = by_process(proc::tasks()?);
+    let mut compared = 0;
+    for (process, by_proc) in &before {
+        // Who changed between the two readings of /proc was not still; whose namespaces are 0 may not be traced from here.
+        if after.get(process) != Some(by_proc) || by_proc.standing.namespaces.mnt == 0 {
+            continue;
+        }
+        let task = seen.get(process).with_context(|| format!("{by_proc:?} is not in the iterator"))?;
+        let task = Task { started: by_proc.started, ..task.clone() };
+        if by_proc.kernel_thread {
+            assert_eq!((task.pid, task.standing.effective), (by_proc.pid, by_proc.standing.effective));
+        } else {
+            assert_eq!(&task, by_proc);
+        }
+        compared += 1;
+    }
+    assert!(compared > 10, "only {compared} processes were still");
+    Ok(())
+}
+
+#[test]
+fn a_standing_is_read_as_it_was_given() -> Result<()> {
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    let plain = cell.stay(&["sh", "-c", STAY])?;
+    let bound = cell.stay(&[
+        "setpriv",
+        "--reuid",
+        "1234",
+        "--regid",
+        "4321",
+        "--clear-groups",
+        "--no-new-privs",
+        "--inh-caps",
+        "-all",
+        "--bounding-set",
+        "-all,+chown",
+        "sh",
+        "-c",
+        STAY,
+    ])?;
+    let apart = cell.stay(&["unshare", "-nmuiC", "sh", "-c", STAY])?;
+    let read = view.read()?;
+    let container = only(&read, &cell)?;
+    let standing = |pid: u32| container.alike.iter().find(|alike| alike.pid == pid).map(|alike| &alike.standing);
+
+    let plain = standing(plain).context("the plain one")?;
+    assert_eq!((plain.uid, plain.no_new_privs, plain.namespaces), (0, false, read.host));
+    let bound = standing(bound).context("the bound one")?;
+    assert_eq!((bound.uid, bound.gid, bound.no_new_privs), (1234, 4321, true));
+    assert_eq!((bound.effective, bound.permitted, bound.bounding), (0, 0, 1));
+    let apart = standing(apart).context("the one apart")?;
+    let (own, host) = (apart.namespaces, read.host);
+    assert_eq!((own.user, own.pid), (host.user, host.pid));
+    for (own, host) in
+        [(own.net, host.net), (own.mnt, host.mnt), (own.ipc, host.ipc), (own.uts, host.uts), (own.cgroup, host.cgroup)]
+    {
+        assert!(own != host && own != 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_workers_are_counted_and_the_hosts_processes_are_kept_apart() -> Result<()> {
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    let first = cell.stay(&["sh", "-c", STAY])?;
+    for _ in 0..4 {
+        cell.stay(&["sh", "-c", STAY])?;
+    }
+    let read = view.read()?;
+    let container = only(&read, &cell)?;
+    let alike = &container.alike[0];
+    assert_eq!((container.alike.len(), alike.processes, alike.pid, alike.name.as_str()), (1, 5, first, "sh"));
+    assert!(read.host_processes.iter().all(|alike| alike.pid != first));
+    assert!(read.seen > 5 && read.unattributed == 0);
+    Ok(())
+}
+
+#[test]
+fn a_thread_under_a_filter_of_its_own_is_another_standing_than_its_process() -> Result<()> {
+    let Some(mut iterator) = available(Iterator::load()) else { return Ok(()) };
+    let (mut ready, mut end) = (std::io::pipe()?, std::io::pipe()?);
+    let strict = std::thread::spawn(move || {
+        rustix::thread::set_secure_computing_mode(rustix::thread::SecureComputingMode::Strict)?;
+        ready.1.write_all(b"x")?;
+        // Nothing but read, write and exit is allowed here, and the thread's end is more than that.
+        end.0.read_exact(&mut [0])?;
+        anyhow::Ok(())
+    });
+    ready.0.read_exact(&mut [0])?;
+    let own: Vec<Task> = iterator.tasks()?.into_iter().filter(|task| task.pid == std::process::id()).collect();
+    let modes: Vec<_> = own.iter().map(|task| (task.pid == task.tid, task.standing.seccomp)).collect();
+    assert!(modes.contains(&(true, holdfast_model::kernel::Seccomp::Disabled)), "{modes:?}");
+    assert!(modes.contains(&(false, holdfast_model::kernel::Seccomp::Strict)), "{modes:?}");
+    drop(strict);
+    // Its end of the pipe stays open with the thread, which ends with the process.
+    std::mem::forget(end.1);
+    Ok(())
+}
+
+#[test]
+fn a_folder_of_the_node_in_a_containers_mount_namespace_is_named_with_its_source() -> Result<()> {
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    let script = format!("mount -t tmpfs none /mnt && mkdir /mnt/log && mount -o bind,ro /var/log /mnt/log && {STAY}");
+    cell.stay(&["unshare", "-m", "sh", "-c", &script])?;
+    let read = view.read()?;
+    let mounts = only(&read, &cell)?.host_mounts.clone().context("mounts")?;
+    let log = mounts.iter().find(|mount| mount.target == "/mnt/log").context("the mount")?;
+    assert_eq!((log.source.as_str(), log.writable), ("/var/log", false));
+    assert!(!mounts.iter().any(|mount| mount.target == "/mnt"), "a tmpfs of its own is not the node's");
+    Ok(())
+}
+
+#[test]
+fn a_cgroup_nested_too_deep_to_read_its_names_is_still_its_pods() -> Result<()> {
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let cell = Cell::new()?;
+    let names = vec!["deeper"; 40].join("/");
+    let script =
+        format!("root=$(dirname \"$1\"); mkdir -p $root/{names} && echo $$ > $root/{names}/cgroup.procs && {STAY}");
+    let mut nested = Nested { cell, names };
+    let procs = nested.cell.folder().join("cgroup.procs").display().to_string();
+    nested.cell.stay(&["sh", "-c", &script, "sh", &procs])?;
+    let read = view.read()?;
+    assert_eq!(only(&read, &nested.cell)?.processes(), 1);
+    Ok(())
+}
+
+struct Nested {
+    cell: Cell,
+    names: String,
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        self.cell.end();
+        let deepest = self.cell.folder().join(&self.names);
+        deepest.ancestors().take(40).for_each(super::cell::remove);
+    }
+}
+
+fn only<'a>(view: &'a View, cell: &Cell) -> Result<&'a RunningContainer> {
+    let mut of_pod = view.containers.iter().filter(|container| container.pod == cell.pod);
+    let container = of_pod.next().context("the container is not in the view")?;
+    assert_eq!((container.id.as_str(), of_pod.next()), (cell.id.as_str(), None));
+    Ok(container)
+}
