@@ -12,11 +12,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::arguments::TO_KUBELETS;
-use crate::image::Images;
 use crate::keeper::Keeper;
 use crate::manifests::planted;
 use crate::network::Network;
-use crate::node::{Ground, Node};
+use crate::node::{Ground, Node, Supplies};
 use crate::pki::{Identity, Pki, write_secret};
 use crate::programs::Programs;
 
@@ -70,7 +69,7 @@ impl ControlPlane {
         progress: impl Fn(&str) + Send + Clone + 'static,
     ) -> Result<Self> {
         let (hear, real_nodes) = (progress.clone(), options.real_nodes);
-        let (programs, images) = tokio::task::spawn_blocking(move || prepare(&hear, real_nodes)).await??;
+        let (programs, supplies) = tokio::task::spawn_blocking(move || prepare(&hear, real_nodes)).await??;
         let (folder, temporary) = match options.folder.clone() {
             Some(folder) => (folder, None),
             None => {
@@ -81,7 +80,7 @@ impl ControlPlane {
         let pki = Pki::open(&folder.join("pki"))?;
         let [etcd, etcd_peer, apiserver, kwok] = free_ports()?;
         let keeper = Keeper::new(&folder)?;
-        let network = if images.is_some() { Some(Network::lay(&keeper, &folder.join(NODES)).await?) } else { None };
+        let network = if supplies.is_some() { Some(Network::lay(&keeper, &folder.join(NODES)).await?) } else { None };
         let address = network.as_ref().map_or_else(|| LOOPBACK.to_owned(), Network::machine);
         let mut plane = Self {
             keeper,
@@ -99,8 +98,8 @@ impl ControlPlane {
         plane.keeper.start("kube-apiserver", plane.programs.apiserver(), &plane.apiserver_args(etcd, apiserver))?;
         plane.until_it_serves().await?;
         plane.start_controllers(&options, kwok).await?;
-        if let Some(images) = images {
-            plane.start_nodes(&images, options.real_nodes).await?;
+        if let Some(supplies) = supplies {
+            plane.start_nodes(&supplies, options.real_nodes).await?;
         }
         progress(&format!("{name} serves at {}", plane.url));
         Ok(plane)
@@ -232,10 +231,10 @@ impl ControlPlane {
     }
 
     /// What a real node stands on; none where there are to be none.
-    pub(crate) fn ground<'a>(&'a self, images: &'a Images) -> Option<Ground<'a>> {
+    pub(crate) fn ground<'a>(&'a self, supplies: &'a Supplies) -> Option<Ground<'a>> {
         let network = self.network.as_ref()?;
         let folder = self.folder.join(NODES);
-        Some(Ground { keeper: &self.keeper, network, programs: &self.programs, pki: &self.pki, images, folder })
+        Some(Ground { keeper: &self.keeper, network, programs: &self.programs, pki: &self.pki, supplies, folder })
     }
 
     fn write_identities(&self) -> Result<()> {
@@ -263,14 +262,10 @@ impl ControlPlane {
     }
 }
 
-/// The programs, and the images where real nodes need them.
-fn prepare(hear: &impl Fn(&str), real_nodes: u16) -> Result<(Programs, Option<Images>)> {
-    if real_nodes == 0 {
-        return Ok((Programs::prepare(hear)?, None));
-    }
-    crate::node::possible()?;
-    let images = Images::prepare(hear)?;
-    Ok((Programs::prepare(hear)?, Some(images)))
+/// The programs, and what real nodes need besides.
+fn prepare(hear: &impl Fn(&str), real_nodes: u16) -> Result<(Programs, Option<Supplies>)> {
+    let supplies = if real_nodes > 0 { Some(Supplies::prepare(hear)?) } else { None };
+    Ok((Programs::prepare(hear)?, supplies))
 }
 
 /// What a command printed, or what it complained of.

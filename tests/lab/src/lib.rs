@@ -27,4 +27,5 @@ pub use control_plane::{ControlPlane, Options, free_ports};
 pub use guard::left_behind;
 pub use image::SHELL;
 pub use manifests::{apply, planted};
+pub use node::possible as real_nodes_possible;
 pub use programs::Programs;

@@ -12,6 +12,7 @@ use crate::control_group;
 use crate::guard::Guard;
 use crate::keeper::Keeper;
 use crate::namespace::{Namespace, run};
+use crate::node_settings::NAME_SERVER;
 
 /// How many nodes one lab may have.
 pub(crate) const MOST_NODES: u16 = 8;
@@ -40,6 +41,7 @@ impl Network {
         run(&["ip", "link", "set", &near, "up"]).await?;
         self.bridge.run(&["ip", "link", "add", "bridge", "type", "bridge"]).await?;
         self.bridge.run(&["ip", "address", "add", &format!("{}/24", self.address(254)), "dev", "bridge"]).await?;
+        self.bridge.run(&["ip", "address", "add", &format!("{NAME_SERVER}/32"), "dev", "bridge"]).await?;
         self.bridge.run(&["ip", "link", "set", "bridge", "up"]).await?;
         self.attach(far).await
     }
@@ -67,7 +69,15 @@ impl Network {
         for other in (0..MOST_NODES).filter(|other| *other != number) {
             node.run(&["ip", "route", "add", &self.pods(other), "via", &self.node(other)]).await?;
         }
-        run(&["ip", "route", "add", &self.pods(number), "via", &address]).await?;
+        let to_pods = ["ip", "route", "add", &self.pods(number), "via", &address];
+        run(&to_pods).await?;
+        self.bridge.run(&to_pods).await?;
+        Ok(())
+    }
+
+    /// Starts the name server of all Pods where the bridge is: between the nodes, and on none.
+    pub(crate) fn start_name_server(&self, keeper: &Keeper, program: &Path, settings: &Path) -> Result<()> {
+        self.bridge.start(keeper, "coredns", program, &["-conf".to_owned(), settings.display().to_string()])?;
         Ok(())
     }
 

@@ -38,9 +38,33 @@ pub(crate) struct Ground<'a> {
     pub network: &'a Network,
     pub programs: &'a Programs,
     pub pki: &'a Pki,
-    pub images: &'a Images,
+    pub supplies: &'a Supplies,
     /// The folder of all nodes.
     pub folder: PathBuf,
+}
+
+/// What real nodes need and is built on this machine.
+pub(crate) struct Supplies {
+    images: Images,
+    name_server: PathBuf,
+}
+
+impl Supplies {
+    /// Finds it, and builds what is missing; fails where no real node can run. `progress` hears what takes long.
+    pub(crate) fn prepare(progress: &impl Fn(&str)) -> Result<Self> {
+        possible()?;
+        Ok(Self { images: Images::prepare(progress)?, name_server: Programs::name_server(progress)? })
+    }
+}
+
+impl Ground<'_> {
+    /// Starts what all nodes share: the name server. Its kubeconfig must let it read Services.
+    pub(crate) fn prepare(&self, kubeconfig: &Path) -> Result<()> {
+        fs::create_dir_all(&self.folder).with_context(|| format!("creating {}", self.folder.display()))?;
+        let settings = self.folder.join("Corefile");
+        fs::write(&settings, node_settings::name_server(&kubeconfig.display().to_string()))?;
+        self.network.start_name_server(self.keeper, &self.supplies.name_server, &settings)
+    }
 }
 
 /// A running node. Its programs belong to the lab's keeper, its Pods to the lab's guard.
@@ -95,7 +119,7 @@ impl Node {
         let args = ["--config".to_owned(), settings.display().to_string()];
         self.space.start(ground.keeper, &self.program("containerd"), Path::new("containerd"), &args)?;
         self.until_containerd_answers(ground.keeper).await?;
-        for archive in ground.images.archives() {
+        for archive in ground.supplies.images.archives() {
             self.load(&archive).await?;
         }
         Ok(())
@@ -144,7 +168,7 @@ impl Node {
 }
 
 /// Fails, naming what is missing, where no real node can run.
-pub(crate) fn possible() -> Result<()> {
+pub fn possible() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("real nodes need root: namespaces, mounts, control groups");
     }

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-/// The first address of services is the API server's, the tenth the name server's, as elsewhere.
+/// Where Pods ask for names: the tenth address of services, as elsewhere; the first is the API server's.
 pub(crate) const NAME_SERVER: &str = "10.0.0.10";
 
 /// What containerd is told: its `config.toml`.
@@ -74,6 +74,22 @@ pub(crate) fn kubelet(folder: &str, authority: &str, group: &str, address: &str)
         "kubeAPIQPS": 200, "kubeAPIBurst": 400,
         "registryPullQPS": 0, "eventRecordQPS": 0,
     })
+}
+
+/// What CoreDNS is told: its `Corefile`.
+pub(crate) fn name_server(kubeconfig: &str) -> String {
+    format!(
+        ".:53 {{
+    bind {NAME_SERVER}
+    errors
+    cache 1
+    kubernetes cluster.local {{
+        kubeconfig {kubeconfig}
+        ttl 1
+    }}
+}}
+"
+    )
 }
 
 /// What kube-proxy is told.

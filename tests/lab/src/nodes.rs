@@ -7,8 +7,7 @@ use k8s_openapi::api::core::v1::Node as Object;
 use kube::Api;
 
 use crate::control_plane::ControlPlane;
-use crate::image::Images;
-use crate::node::Node;
+use crate::node::{Node, Supplies};
 
 impl ControlPlane {
     /// Names of the real nodes, in order.
@@ -32,12 +31,14 @@ impl ControlPlane {
     }
 
     /// Starts the real nodes and waits until each is Ready.
-    pub(crate) async fn start_nodes(&mut self, images: &Images, count: u16) -> Result<()> {
+    pub(crate) async fn start_nodes(&mut self, supplies: &Supplies, count: u16) -> Result<()> {
         let proxy = self.kubeconfig_for("system:kube-proxy", &[])?;
+        let ground = self.ground(supplies).context("the lab has no network for real nodes")?;
+        ground.prepare(&self.kubeconfig())?;
         for number in 0..count {
             let user = format!("system:node:{}", Node::name_of(number));
             let kubelet = self.kubeconfig_for(&user, &["system:nodes"])?;
-            let ground = self.ground(images).context("the lab has no network for real nodes")?;
+            let ground = self.ground(supplies).context("the lab has no network for real nodes")?;
             let node = Node::start(&ground, number, [&kubelet, &proxy]).await?;
             self.nodes.push(node);
         }

@@ -45,6 +45,20 @@ const KWOK: GoBuild = GoBuild {
     ],
 };
 
+const COREDNS: GoBuild = GoBuild {
+    name: "coredns",
+    package: ".",
+    binary: "coredns",
+    links: &[],
+    sources: &[
+        ("go.mod", include_str!("../coredns/go.mod")),
+        ("go.sum", include_str!("../coredns/go.sum")),
+        ("main.go", include_str!("../coredns/main.go")),
+    ],
+    stamps: &[],
+    settings: &[],
+};
+
 /// The file of a build that holds its settings, one YAML document after the other.
 const SETTINGS: &str = "settings.yaml";
 
@@ -69,6 +83,11 @@ impl Programs {
             None => (kubernetes.join("etcd"), kubernetes.join("kube-apiserver")),
         };
         Ok(Self { etcd, apiserver, kubernetes, kwok })
+    }
+
+    /// Finds or builds CoreDNS, which only labs with real nodes need.
+    pub(crate) fn name_server(progress: &impl Fn(&str)) -> Result<PathBuf> {
+        Ok(COREDNS.ready(progress)?.join(COREDNS.binary))
     }
 
     /// `etcd`.
