@@ -6,10 +6,10 @@
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
-use http::{Request, StatusCode, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::text;
 
@@ -82,6 +82,31 @@ impl Api {
     /// The same, in the form that `accept` asks for.
     pub async fn get_as(&self, path: &str, accept: &str) -> Result<Answer, Refusal> {
         let response = self.send(path, accept).await?;
+        let status = response.status();
+        Ok(Answer { status, body: whole(response.into_body()).await? })
+    }
+
+    /// Replaces the object at a path: the agent's own Lease and Secret, and nothing else.
+    pub async fn put(&self, path: &str, object: &impl Serialize) -> Result<Answer, Refusal> {
+        self.write(Method::PUT, path, object).await
+    }
+
+    /// Asks for a review, which is a POST that keeps nothing.
+    pub async fn review(&self, path: &str, question: &impl Serialize) -> Result<Answer, Refusal> {
+        self.write(Method::POST, path, question).await
+    }
+
+    async fn write(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Answer, Refusal> {
+        let broken = |error: String| Refusal::NotUnderstood(format!("{}: {error}", text::line(path)));
+        let body = serde_json::to_vec(body).map_err(|error| broken(error.to_string()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::ACCEPT, "application/json")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .map_err(|error| broken(error.to_string()))?;
+        let response = self.client.send(request).await.map_err(|error| Refusal::Failing(chain(&error)))?;
         let status = response.status();
         Ok(Answer { status, body: whole(response.into_body()).await? })
     }

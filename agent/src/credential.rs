@@ -12,6 +12,7 @@ use holdfast_model::canonical::hex_bytes;
 use holdfast_model::{ClusterId, UnixMillis};
 use holdfast_proto::v1;
 use rcgen::{CertificateParams, DnType, KeyPair, SigningKey};
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
 /// What can go wrong with the credential.
@@ -33,6 +34,16 @@ pub enum CredentialError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        problem: String,
+    },
+    /// The Secret that stands in for the folder.
+    #[error("cannot {operation} the Secret {secret}: {problem}")]
+    Secret {
+        /// What was tried.
+        operation: &'static str,
+        /// Namespace and name.
+        secret: String,
+        /// Why it failed.
         problem: String,
     },
     /// The key could not be made or used.
@@ -84,6 +95,22 @@ pub struct StateDir {
 }
 
 impl AgentKey {
+    /// A new key.
+    pub fn generate() -> Result<Self, CredentialError> {
+        let failed = |source| CredentialError::Key { operation: "begin", source };
+        Ok(Self { pair: KeyPair::generate().map_err(failed)? })
+    }
+
+    /// The key that was kept as PEM; none where the text is no key.
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        KeyPair::from_pem(pem).ok().map(|pair| Self { pair })
+    }
+
+    /// The key as the TLS library takes it.
+    pub fn der(&self) -> PrivateKeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.pair.serialize_der()).into()
+    }
+
     /// A signing request. It asks for nothing: the aggregator decides what the certificate says.
     pub fn csr(&self) -> Result<Vec<u8>, CredentialError> {
         let failed = |source| CredentialError::Key { operation: "make a signing request", source };
@@ -163,10 +190,9 @@ impl StateDir {
             let pair = pair.map_err(|error| CredentialError::Damaged { path, problem: error.to_string() })?;
             return Ok(AgentKey { pair });
         }
-        let failed = |source| CredentialError::Key { operation: "begin", source };
-        let pair = KeyPair::generate().map_err(failed)?;
-        write(&path, pair.serialize_pem().as_bytes())?;
-        Ok(AgentKey { pair })
+        let key = AgentKey::generate()?;
+        write(&path, key.pem().as_bytes())?;
+        Ok(key)
     }
 
     /// The credential, once there is one.

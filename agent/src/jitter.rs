@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+/// A random number; 0 without randomness.
+pub fn number() -> u32 {
+    let mut bytes = [0; 4];
+    aws_lc_rs::rand::fill(&mut bytes).map_or(0, |()| u32::from_be_bytes(bytes))
+}
+
 /// A random duration from nothing up to this one.
 pub fn up_to(longest: Duration) -> Duration {
-    let mut bytes = [0; 4];
     // Without randomness there is no jitter, and nothing else depends on it.
-    if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-        return Duration::ZERO;
-    }
-    longest.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+    longest.mul_f64(f64::from(number()) / f64::from(u32::MAX))
 }

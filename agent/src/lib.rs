@@ -6,13 +6,10 @@
 //! It changes nothing in the cluster, and what it cannot look at it says.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use backon::{BackoffBuilder, ExponentialBuilder};
 use holdfast_model::join_token::JoinToken;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub mod api;
@@ -20,23 +17,31 @@ mod clock;
 pub mod cluster;
 pub mod collect;
 pub mod credential;
+mod duties;
 pub mod engine;
 pub mod enrol;
 pub mod eyes;
+pub mod health;
 mod jitter;
+pub mod lease;
 pub mod ledger;
+pub mod node;
 pub mod outbox;
 pub mod places;
+pub mod relay;
 pub mod retest;
 pub mod rights;
 mod text;
 pub mod uplink;
+pub mod vault;
+mod x509;
 
 use api::Api;
-use cluster::{ClusterFacts, Server};
-use credential::{AgentKey, Credential, StateDir};
-use engine::{Engine, Handle};
-use uplink::{Link, Uplink};
+use credential::StateDir;
+use health::Readiness;
+use lease::{Lease, Waiting};
+use uplink::Link;
+use vault::{SecretVault, Vault};
 
 /// How the agent reaches its cluster.
 #[derive(Clone)]
@@ -61,8 +66,12 @@ pub struct AgentConfig {
     pub kube: KubeSource,
     /// The aggregator, `https://host:port`.
     pub aggregator: String,
-    /// The folder of the key and the certificate.
+    /// The folder of the key and the certificate, where no replica shares them.
     pub state_dir: PathBuf,
+    /// What the agent shares with its replicas, in a cluster; none where it is alone.
+    pub shared: Option<Shared>,
+    /// How it serves its nodes; none where it does not.
+    pub relay: Option<relay::Settings>,
     /// Needed once, to enrol; not looked at while there is a certificate that is good.
     pub join_token: Option<JoinToken>,
     /// How the agent is called in its own logs.
@@ -73,6 +82,19 @@ pub struct AgentConfig {
     pub retests: retest::Limits,
 }
 
+/// What replicas share: who leads, and as whom all of them speak.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Their namespace.
+    pub namespace: String,
+    /// The Lease.
+    pub lease: String,
+    /// The Secret of the key and the certificate.
+    pub secret: String,
+    /// How long leading and waiting take.
+    pub timing: lease::Timing,
+}
+
 /// How an agent is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
@@ -80,6 +102,18 @@ pub struct AgentStatus {
     pub progress: engine::Progress,
     /// How the link to the aggregator stands.
     pub link: Link,
+    /// Who leads instead, where this replica stands by.
+    pub standby: Option<String>,
+}
+
+impl AgentStatus {
+    /// Whether it does its work: it leads and is connected, or it stands by while another one leads.
+    pub fn readiness(&self) -> Readiness {
+        if self.link.connected || self.standby.is_some() {
+            return Readiness::Ready;
+        }
+        Readiness::NotReady(self.link.last_error.clone().unwrap_or_else(|| "not connected yet".to_owned()))
+    }
 }
 
 impl AgentConfig {
@@ -89,6 +123,8 @@ impl AgentConfig {
             kube,
             aggregator: aggregator.into(),
             state_dir: state_dir.into(),
+            shared: None,
+            relay: None,
             join_token: None,
             name: "agent".to_owned(),
             pace: collect::Pace::default(),
@@ -97,134 +133,69 @@ impl AgentConfig {
     }
 }
 
-/// Runs an agent until it is told to stop. Status is told as it changes; see [`status`].
+/// Runs the cluster part until it is told to stop. Status is told as it changes; see [`status`].
 pub async fn run(config: AgentConfig, status: watch::Sender<AgentStatus>, stop: CancellationToken) -> Result<()> {
-    tokio::select! {
-        () = stop.clone().cancelled_owned() => Ok(()),
-        ended = start(config, status, stop) => ended,
+    let api = Api::new(cluster::client(&config.kube).await.context("cannot reach the cluster")?);
+    match &config.shared {
+        None => {
+            let vault = Vault::Folder(StateDir::open(&config.state_dir)?);
+            duties::run(&config, api, vault, &status, &stop).await
+        }
+        Some(shared) => lead(&config, shared, api, &status, &stop).await,
     }
+}
+
+/// Leads for as long as it may, stands by, and leads again.
+async fn lead(
+    config: &AgentConfig,
+    shared: &Shared,
+    api: Api,
+    status: &watch::Sender<AgentStatus>,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let identity = format!("{}_{:08x}", config.name, jitter::number());
+    let mut lease = Lease::new(api.clone(), &shared.namespace, &shared.lease, identity, shared.timing);
+    let vault = Vault::Secret(SecretVault::new(api.clone(), &shared.namespace, &shared.secret));
+    loop {
+        let held = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            held = lease.win(|waiting| stand_by(status, waiting)) => held,
+        };
+        tracing::info!(agent = config.name, "leading");
+        status.send_replace(AgentStatus::default());
+        let term = stop.child_token();
+        let duties = duties::run(config, api.clone(), vault.clone(), status, &term);
+        tokio::pin!(duties);
+        let lost = tokio::select! {
+            ended = &mut duties => {
+                lease.release().await;
+                return ended;
+            }
+            lost = lease.hold(held) => lost,
+        };
+        tracing::warn!(agent = config.name, reason = lost, "not leading any more");
+        term.cancel();
+        // What the duties end with is no news: they were told to.
+        let _ended = duties.await;
+        status.send_replace(AgentStatus {
+            link: Link { connected: false, last_error: Some(lost) },
+            ..Default::default()
+        });
+    }
+}
+
+fn stand_by(status: &watch::Sender<AgentStatus>, waiting: &Waiting) {
+    tracing::info!("{waiting}");
+    status.send_modify(|status| match waiting {
+        Waiting::For(leader) => status.standby = Some(leader.clone()),
+        Waiting::Blocked(why) => {
+            status.standby = None;
+            status.link.last_error = Some(why.clone());
+        }
+    });
 }
 
 /// Where an agent tells its status, and where to read it.
 pub fn status() -> (watch::Sender<AgentStatus>, watch::Receiver<AgentStatus>) {
     watch::channel(AgentStatus::default())
-}
-
-async fn start(config: AgentConfig, status: watch::Sender<AgentStatus>, stop: CancellationToken) -> Result<()> {
-    let api = Api::new(cluster::client(&config.kube).await.context("cannot reach the cluster")?);
-    let tell = |error: &str| status.send_modify(|status| status.link.last_error = Some(error.to_owned()));
-    let facts = patiently("the cluster", tell, || cluster::facts(&api)).await?;
-    let state = StateDir::open(&config.state_dir)?;
-    let key = Arc::new(state.key()?);
-    let credential = credential(&config, &state, &key, &facts, tell).await?;
-    tracing::info!(agent = config.name, cluster.id = %credential.cluster, "enrolled");
-
-    let stop = stop.child_token();
-    let _guard = stop.clone().drop_guard();
-    let (events, received) = mpsc::channel(collect::EVENTS);
-    let (orders, ordered) = mpsc::channel(retest::ORDERS);
-    let (answers, answered) = mpsc::channel(64);
-    let (link, link_told) = watch::channel(Link::default());
-    let (handle, commands, progress) = Handle::new();
-
-    let mut engine = Engine::new(credential.cluster, clock::now());
-    facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
-    let (server, version) = Server::new(api.clone(), facts.server);
-    let _collectors = collect::start(&api, config.pace, &events, &stop);
-    drop(events);
-    let retester = retest::Retester {
-        api,
-        server: version,
-        cluster: credential.cluster,
-        key: key.clone(),
-        engine: handle.clone(),
-        limits: config.retests,
-    };
-    let uplink = Uplink {
-        url: config.aggregator,
-        state,
-        key,
-        credential,
-        fingerprint: facts.fingerprint,
-        server,
-        engine: handle.clone(),
-        orders,
-        answers: answered,
-        link,
-        introduced: false,
-    };
-    tokio::select! {
-        joined = tokio::spawn(engine::run(engine, received, commands, progress)) => joined.context("the engine failed"),
-        joined = tokio::spawn(retest::run(retester, ordered, answers)) => joined.context("the retests failed"),
-        () = uplink.run() => Ok(()),
-        () = relay(handle.progress, link_told, &status) => Ok(()),
-    }
-}
-
-/// The credential that is kept and still good, or a new one for the join token.
-async fn credential(
-    config: &AgentConfig,
-    state: &StateDir,
-    key: &AgentKey,
-    facts: &ClusterFacts,
-    tell: impl Fn(&str),
-) -> Result<Credential> {
-    let good = |kept: &Credential| kept.certificates().any(|issued| issued.not_after > clock::now());
-    if let Some(kept) = state.credential()?.filter(good) {
-        return Ok(kept);
-    }
-    let token = config.join_token.as_ref().context(
-        "this agent has no certificate, or only one that has expired: give it a join token (`holdfast cluster token`)",
-    )?;
-    let credential = patiently("the aggregator", tell, || async {
-        Ok(enrol::enrol(&config.aggregator, token, key, &facts.fingerprint).await?)
-    })
-    .await?;
-    state.keep(&credential)?;
-    Ok(credential)
-}
-
-/// Tries until it works, telling why it does not yet. A cluster or an aggregator that is down comes back.
-async fn patiently<T, F: Future<Output = Result<T>>>(
-    what: &str,
-    tell: impl Fn(&str),
-    mut attempt: impl FnMut() -> F,
-) -> Result<T> {
-    let waits = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(5))
-        .without_max_times()
-        .with_jitter();
-    for wait in waits.build() {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(error) => {
-                let error = format!("{what}: {error:#}");
-                tracing::warn!(%error, "not yet");
-                tell(&error);
-                tokio::time::sleep(wait).await;
-            }
-        }
-    }
-    attempt().await
-}
-
-/// Folds the engine's progress and the link's state into one status.
-async fn relay(
-    mut progress: watch::Receiver<engine::Progress>,
-    mut link: watch::Receiver<Link>,
-    status: &watch::Sender<AgentStatus>,
-) {
-    loop {
-        let now =
-            AgentStatus { progress: progress.borrow_and_update().clone(), link: link.borrow_and_update().clone() };
-        status.send_replace(now);
-        let changed = tokio::select! {
-            changed = progress.changed() => changed,
-            changed = link.changed() => changed,
-        };
-        if changed.is_err() {
-            return;
-        }
-    }
 }

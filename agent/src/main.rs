@@ -1,15 +1,29 @@
 //! `holdfast-agent`: flags and environment to an agent's configuration; the library does the rest.
 
 use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
-use holdfast_agent::{AgentConfig, KubeSource, rights};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use holdfast_agent::health::{self, Readiness};
+use holdfast_agent::lease::Timing;
+use holdfast_agent::node::{NodeConfig, NodeKernel, Senses};
+use holdfast_agent::relay::ServiceAccount;
+use holdfast_agent::{AgentConfig, KubeSource, Shared, rights};
+use holdfast_model::RootFingerprint;
 use holdfast_model::join_token::JoinToken;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// Where health checks are answered in a cluster.
+const HEALTH: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8473);
+/// Where Kubernetes tells a Pod its namespace.
+const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 /// Watches one Kubernetes cluster for Holdfast. It reads, and changes nothing.
 #[derive(Parser)]
@@ -51,15 +65,77 @@ struct Run {
     /// Use the service account of the Pod that the agent runs in.
     #[arg(long, env = "HOLDFAST_IN_CLUSTER", conflicts_with_all = ["kubeconfig", "context"])]
     in_cluster: bool,
-    /// Name of this agent in its logs.
+    /// Name of this agent in its logs, and of this replica in the Lease.
     #[arg(long, env = "HOLDFAST_NAME", default_value = "agent", value_name = "NAME")]
     name: String,
+    /// Which part of the agent to run: the duties of the cluster, the eye on this node, or both.
+    #[arg(long, env = "HOLDFAST_ROLE", value_enum, default_value_t = Role::Cluster)]
+    role: Role,
+    #[command(flatten)]
+    replica: Replica,
+    #[command(flatten)]
+    node: Node,
+    /// Address for health checks, `/healthz` and `/readyz`. In a cluster 0.0.0.0:8473 where nothing else is said; elsewhere
+    /// none.
+    #[arg(long, env = "HOLDFAST_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
+    health_listen: Option<SocketAddr>,
     /// Log as JSON, one object a line.
     #[arg(long, env = "HOLDFAST_LOG_JSON")]
     log_json: bool,
     /// What to log: `info`, `debug`, `holdfast_agent=debug`.
     #[arg(long, env = "HOLDFAST_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
+}
+
+/// Which part of the agent a process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Watches the API server and holds the stream to the aggregator.
+    Cluster,
+    /// Looks into the kernel of its node.
+    Node,
+    /// Both in one process, for small clusters.
+    Both,
+}
+
+/// What the cluster's part shares with its replicas, and how it serves the nodes.
+#[derive(Args)]
+struct Replica {
+    /// Namespace of the Lease and the Secret; that of the Pod where it runs in one.
+    #[arg(long, env = "HOLDFAST_NAMESPACE", value_name = "NAME")]
+    namespace: Option<String>,
+    /// Lease that says which replica leads. Used in a cluster, or where it is named.
+    #[arg(long, env = "HOLDFAST_LEASE", value_name = "NAME")]
+    lease: Option<String>,
+    /// Secret that holds the key and the certificate of all replicas.
+    #[arg(long, env = "HOLDFAST_CREDENTIAL_SECRET", value_name = "NAME", default_value = rights::CREDENTIAL_SECRET)]
+    credential_secret: String,
+    /// Address at which the leading replica serves the nodes.
+    #[arg(long, env = "HOLDFAST_RELAY_LISTEN", value_name = "ADDRESS:PORT", requires = "node_service_account")]
+    relay_listen: Option<SocketAddr>,
+    /// Service account of the nodes' part: tokens of no other one are believed.
+    #[arg(long, env = "HOLDFAST_NODE_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME")]
+    node_service_account: Option<ServiceAccount>,
+}
+
+/// What the node's part is told.
+#[derive(Args)]
+struct Node {
+    /// Address of the relay.
+    #[arg(long, env = "HOLDFAST_RELAY", value_name = "https://HOST:PORT")]
+    relay: Option<String>,
+    /// SHA-256 of the aggregator's root certificate: the node believes only a relay that leads to it.
+    #[arg(long, env = "HOLDFAST_ROOT_FINGERPRINT", value_name = "HEX")]
+    root_fingerprint: Option<RootFingerprint>,
+    /// File of the node's ServiceAccount token of audience `holdfast-relay`.
+    #[arg(long, env = "HOLDFAST_RELAY_TOKEN_FILE", value_name = "FILE")]
+    relay_token_file: Option<PathBuf>,
+    /// Name of this node in its own logs. Which node it is, the API server says.
+    #[arg(long = "node", env = "HOLDFAST_NODE", value_name = "NAME", default_value = "node")]
+    node_name: String,
+    /// Read /proc where the kernel has no task iterator. It needs CAP_SYS_PTRACE.
+    #[arg(long, env = "HOLDFAST_PROC_FALLBACK")]
+    proc_fallback: bool,
 }
 
 #[tokio::main]
@@ -83,29 +159,107 @@ async fn main() -> ExitCode {
 
 async fn run(run: Run) -> Result<()> {
     start_log(&run)?;
-    let config = config(run)?;
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
-    let (status, _told) = holdfast_agent::status();
-    holdfast_agent::run(config, status, stop).await
+    let mut parts = JoinSet::new();
+    let mut readiness = Vec::new();
+    if run.role != Role::Node {
+        let (tell, ready) = watch::channel(waiting());
+        readiness.push(("cluster", ready));
+        parts.spawn(cluster_part(config(&run)?, tell, stop.clone()));
+    }
+    if run.role != Role::Cluster {
+        let (tell, ready) = watch::channel(waiting());
+        readiness.push(("node", ready));
+        let senses = Senses::of(NodeKernel { proc_fallback: run.node.proc_fallback });
+        parts.spawn(holdfast_agent::node::run(node_config(&run)?, senses, tell, stop.clone()));
+    }
+    let in_cluster = (run.in_cluster && run.role != Role::Node).then_some(HEALTH);
+    if let Some(address) = run.health_listen.or(in_cluster) {
+        let (address, serving) = health::listen(address, Arc::new(readiness)).await?;
+        tracing::info!(%address, "answering health checks");
+        tokio::spawn(serving);
+    }
+    // The first part that ends ends the process: what restarts it restarts all.
+    let ended = parts.join_next().await.context("no part runs")?.context("a part of the agent failed")?;
+    stop.cancel();
+    while parts.join_next().await.is_some() {}
+    ended
 }
 
-fn config(run: Run) -> Result<AgentConfig> {
-    let aggregator = run.aggregator.context("no aggregator: give --aggregator or HOLDFAST_AGGREGATOR")?;
+fn waiting() -> Readiness {
+    Readiness::NotReady("it has just started".to_owned())
+}
+
+/// The cluster's part, which tells whether it is ready.
+async fn cluster_part(config: AgentConfig, ready: watch::Sender<Readiness>, stop: CancellationToken) -> Result<()> {
+    let (tell, mut told) = holdfast_agent::status();
+    let follow = async {
+        while told.changed().await.is_ok() {
+            let now = told.borrow_and_update().readiness();
+            ready.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        }
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        ended = holdfast_agent::run(config, tell, stop) => ended,
+        () = follow => Ok(()),
+    }
+}
+
+fn node_config(run: &Run) -> Result<NodeConfig> {
+    let relay = run.node.relay.clone().context("no relay: give --relay or HOLDFAST_RELAY")?;
+    let root = run.node.root_fingerprint.context("no root: give --root-fingerprint or HOLDFAST_ROOT_FINGERPRINT")?;
+    let token_file = run.node.relay_token_file.clone();
+    let token_file = token_file.context("no token: give --relay-token-file or HOLDFAST_RELAY_TOKEN_FILE")?;
+    Ok(NodeConfig { name: run.node.node_name.clone(), ..NodeConfig::new(relay, root, token_file) })
+}
+
+fn config(run: &Run) -> Result<AgentConfig> {
+    let aggregator = run.aggregator.clone().context("no aggregator: give --aggregator or HOLDFAST_AGGREGATOR")?;
     let kube = if run.in_cluster {
         KubeSource::InCluster
     } else {
-        KubeSource::Kubeconfig { path: run.kubeconfig, context: run.context }
+        KubeSource::Kubeconfig { path: run.kubeconfig.clone(), context: run.context.clone() }
     };
-    let token = match (run.join_token, run.join_token_file) {
-        (Some(token), _) => Some(token),
+    let shared = shared(run)?;
+    let relay = run.replica.relay_listen.zip(run.replica.node_service_account.clone());
+    let relay = relay.map(|(listen, account)| holdfast_agent::relay::Settings { listen, account });
+    let join_token = join_token(run, shared.is_some())?;
+    let usual = AgentConfig::new(kube, aggregator, run.state_dir.clone());
+    Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, ..usual })
+}
+
+/// What replicas share: in a cluster always, elsewhere where a Lease is named.
+fn shared(run: &Run) -> Result<Option<Shared>> {
+    let Replica { namespace, lease, credential_secret, .. } = &run.replica;
+    let lease = match (lease, run.in_cluster) {
+        (Some(lease), _) => lease.clone(),
+        (None, true) => rights::LEASE.to_owned(),
+        (None, false) => return Ok(None),
+    };
+    let namespace = match namespace {
+        Some(namespace) => namespace.clone(),
+        None => {
+            std::fs::read_to_string(POD_NAMESPACE).context("no namespace: give --namespace or HOLDFAST_NAMESPACE")?
+        }
+    };
+    let namespace = namespace.trim().to_owned();
+    Ok(Some(Shared { namespace, lease, secret: credential_secret.clone(), timing: Timing::default() }))
+}
+
+/// The join token. Replicas that share a credential need it only until the first of them has joined: a file that is gone by
+/// then is no mistake.
+fn join_token(run: &Run, shares: bool) -> Result<Option<JoinToken>> {
+    let token = match (&run.join_token, &run.join_token_file) {
+        (Some(token), _) => Some(token.clone()),
+        (None, Some(file)) if shares && !file.exists() => None,
         (None, Some(file)) => {
-            Some(std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?)
+            Some(std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?)
         }
         (None, None) => None,
     };
-    let join_token = token.map(|token| token.parse::<JoinToken>()).transpose().map_err(anyhow::Error::msg)?;
-    Ok(AgentConfig { join_token, name: run.name, ..AgentConfig::new(kube, aggregator, run.state_dir) })
+    token.map(|token| token.trim().parse::<JoinToken>()).transpose().map_err(anyhow::Error::msg)
 }
 
 fn start_log(run: &Run) -> Result<()> {

@@ -3,6 +3,7 @@
 //! It pulls batches from the engine and pushes orders to the retests; of controls and Kubernetes it knows the versions. What
 //! a lost connection leaves open is decided by the digests and by what was not acknowledged, never by sending blindly again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,13 @@ use v1::to_agent::Message as Down;
 
 use crate::clock;
 use crate::cluster::Server;
-use crate::credential::{AgentKey, Credential, CredentialError, Issued, StateDir};
+use crate::credential::{AgentKey, Credential, CredentialError, Issued};
 use crate::engine::{Command, Handle};
 use crate::enrol::{self, EnrolError};
 use crate::jitter;
 use crate::outbox::Draft;
+use crate::relay::{Certified, NodeRequest};
+use crate::vault::Vault;
 
 /// Batches that may be under way at once.
 const WINDOW: usize = 8;
@@ -54,11 +57,15 @@ pub struct Uplink {
     /// The aggregator's address.
     pub url: String,
     /// Where the credential is kept.
-    pub state: StateDir,
+    pub vault: Vault,
     /// The agent's key.
     pub key: Arc<AgentKey>,
     /// Who the agent is.
     pub credential: Credential,
+    /// Where it is told that the credential has changed: the relay shows it to the nodes.
+    pub renewed: watch::Sender<Credential>,
+    /// Nodes that need a certificate.
+    pub nodes: mpsc::Receiver<NodeRequest>,
     /// The uid of the namespace kube-system.
     pub fingerprint: String,
     /// The API server, whose version is asked at every connection.
@@ -111,6 +118,9 @@ struct Session {
     pull: Option<oneshot::Receiver<Draft>>,
     /// Whether the buckets must still be compared, once the first lists have ended.
     disagrees: bool,
+    /// Nodes whose certificates were asked for in this session, by the number of the request. When it ends they are told.
+    certifying: HashMap<u64, oneshot::Sender<Certified>>,
+    certified: u64,
 }
 
 impl Session {
@@ -170,7 +180,7 @@ impl Uplink {
             match self.open_with(&issued).await {
                 Ok(opened) => {
                     if self.credential.used(&issued) {
-                        self.state.keep(&self.credential)?;
+                        self.vault.keep(&self.credential).await?;
                         tracing::info!("the renewed certificate is in use");
                     }
                     return Ok(opened);
@@ -204,7 +214,19 @@ impl Uplink {
         };
         let (epoch, disagrees) = (welcome.epoch, !welcome.in_agreement);
         let ahead = clock::now().saturating_sub(welcome.clock);
-        let session = Session { up, down, epoch, ahead, flying: 0, acknowledged: 0, sent: 0, pull: None, disagrees };
+        let session = Session {
+            up,
+            down,
+            epoch,
+            ahead,
+            flying: 0,
+            acknowledged: 0,
+            sent: 0,
+            pull: None,
+            disagrees,
+            certifying: HashMap::new(),
+            certified: 0,
+        };
         Ok((session, channel))
     }
 
@@ -251,6 +273,7 @@ impl Uplink {
                     let message = message?.ok_or_else(|| SessionError::Ended("without a word".to_owned()))?;
                     self.receive(session, message).await?;
                 }
+                Some(request) = self.nodes.recv() => self.certify(session, request).await?,
                 Some(answer) = self.answers.recv() => send(&session.up, Up::RetestAnswer(answer)).await?,
                 changed = progress.changed(), if session.disagrees => {
                     changed.map_err(|_| crate::engine::Stopped)?;
@@ -301,11 +324,27 @@ impl Uplink {
                 Ok(order) => drop(self.orders.try_send(order)),
                 Err(malformed) => tracing::warn!(%malformed, "a retest order was not understood"),
             },
+            Some(Down::NodeCertificate(answer)) => {
+                if let Some(waiting) = session.certifying.remove(&answer.request_id) {
+                    // A node that waits no more asks again.
+                    let _gone = waiting.send(Certified::of(answer));
+                }
+            }
             Some(Down::Welcome(_)) => return Err(SessionError::Protocol("a second welcome")),
             // Answers to an earlier epoch, agreement, and what a newer aggregator may say.
             _ => {}
         }
         Ok(())
+    }
+
+    /// Hands a node's request on. Its answer comes as a message of its own.
+    async fn certify(&self, session: &mut Session, request: NodeRequest) -> Result<(), SessionError> {
+        session.certifying.retain(|_, waiting| !waiting.is_closed());
+        session.certified += 1;
+        let request_id = session.certified;
+        session.certifying.insert(request_id, request.answer);
+        let node = request.node.as_str().to_owned();
+        send(&session.up, Up::NodeCsr(v1::NodeCsr { request_id, node, csr: request.csr })).await
     }
 
     fn until_renewal(&self, session: &Session) -> Duration {
@@ -317,7 +356,8 @@ impl Uplink {
     async fn renew(&mut self, session: &Session, channel: tonic::transport::Channel) -> Result<(), SessionError> {
         let issued = enrol::renew(channel, &self.key, session.now()).await?;
         self.credential.next = Some(issued);
-        self.state.keep(&self.credential)?;
+        self.vault.keep(&self.credential).await?;
+        self.renewed.send_replace(self.credential.clone());
         Ok(())
     }
 }

@@ -1,0 +1,234 @@
+//! Which replica leads: a Lease of coordination.k8s.io, taken, renewed and given back.
+//!
+//! No two clocks are compared. Whoever leads stops by its own monotonic clock, counted from the moment before its last good
+//! renewal was asked for; whoever waits counts the whole life of the Lease by its own, from the moment at which it first
+//! saw the version that does not change any more. The first is shorter by what ending the duties may take. A machine that
+//! was asleep can be late with stopping: the aggregator's epochs make that harmless, this only makes it rare.
+//! The Lease is there beforehand: no right to create one is needed.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+
+use crate::api::{Answer, Api, Refusal, refusal};
+use crate::clock;
+use crate::text;
+
+/// The longest life of another's Lease that is waited out.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long giving it back may take.
+const RELEASE: Duration = Duration::from_secs(2);
+
+/// How long things take. Data, so that a test need not wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// The life of the Lease: how long the others wait after its last renewal. Whole seconds.
+    pub life: Duration,
+    /// How long the leader works on without a renewal.
+    pub deadline: Duration,
+    /// How often it renews, and how often the others look.
+    pub period: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { life: Duration::from_secs(8), deadline: Duration::from_secs(5), period: Duration::from_secs(2) }
+    }
+}
+
+/// One replica's hold on the Lease.
+pub struct Lease {
+    api: Api,
+    path: String,
+    identity: String,
+    timing: Timing,
+    /// The version that somebody else holds, and when it was first seen.
+    seen: Option<(String, Instant)>,
+}
+
+/// The Lease is held. Counted from before it was asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    since: Instant,
+}
+
+/// Why a replica does not lead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waiting {
+    /// This one leads.
+    For(String),
+    /// The Lease cannot be looked at or taken, for this reason.
+    Blocked(String),
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For(leader) => write!(f, "standing by: {leader} leads"),
+            Self::Blocked(why) => write!(f, "the Lease cannot be held: {why}"),
+        }
+    }
+}
+
+/// How an attempt to hold the Lease ended.
+enum Attempt {
+    Held(Held),
+    Other(String),
+}
+
+impl Lease {
+    /// The Lease of this name, for a replica of this identity.
+    pub fn new(api: Api, namespace: &str, name: &str, identity: String, timing: Timing) -> Self {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}");
+        Self { api, path, identity, timing, seen: None }
+    }
+
+    /// Waits until the Lease is held. `told` hears who holds it, or why it cannot be looked at, as that changes.
+    pub async fn win(&mut self, mut told: impl FnMut(&Waiting)) -> Held {
+        let mut last = None;
+        loop {
+            let waiting = match timeout(self.timing.deadline, self.attempt()).await {
+                Ok(Ok(Attempt::Held(held))) => return held,
+                Ok(Ok(Attempt::Other(holder))) => Waiting::For(holder),
+                Ok(Err(refusal)) => Waiting::Blocked(refusal.to_string()),
+                Err(_) => Waiting::Blocked("the API server does not answer".to_owned()),
+            };
+            if last.as_ref() != Some(&waiting) {
+                told(&waiting);
+                last = Some(waiting);
+            }
+            sleep(self.timing.period).await;
+        }
+    }
+
+    /// Renews for as long as it goes, and answers why it does not any more. The duties must end at once then.
+    pub async fn hold(&mut self, mut held: Held) -> String {
+        loop {
+            let deadline = held.since + self.timing.deadline;
+            sleep_until((held.since + self.timing.period).max(Instant::now()).min(deadline)).await;
+            match self.renew(deadline).await {
+                Ok(renewed) => held = renewed,
+                Err(lost) => return lost,
+            }
+        }
+    }
+
+    /// Tries until it works, somebody else has it, or the deadline is over.
+    async fn renew(&mut self, deadline: Instant) -> Result<Held, String> {
+        let mut problem = "the API server did not answer".to_owned();
+        loop {
+            match timeout_at(deadline, self.attempt()).await {
+                Ok(Ok(Attempt::Held(held))) => return Ok(held),
+                Ok(Ok(Attempt::Other(holder))) => return Err(format!("{holder} has taken the Lease")),
+                Ok(Err(refusal)) => problem = refusal.to_string(),
+                Err(_) => return Err(format!("the Lease could not be renewed in time: {problem}")),
+            }
+            sleep_until((Instant::now() + self.timing.period / 4).min(deadline)).await;
+        }
+    }
+
+    /// Gives it back, so that another need not wait. Call when the duties have ended.
+    pub async fn release(&mut self) {
+        let released = timeout(RELEASE, async {
+            let object = self.read().await?;
+            if text_at(&object, "holderIdentity") != self.identity {
+                return Ok(());
+            }
+            let mut given_back = object;
+            given_back["spec"]["holderIdentity"] = json!("");
+            success(self.api.put(&self.path, &given_back).await?).map(drop)
+        });
+        match released.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be given back: the others wait it out"),
+            Err(_) => tracing::warn!("the Lease could not be given back in time: the others wait it out"),
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Attempt, Refusal> {
+        let since = Instant::now();
+        let mut object = self.read().await?;
+        let holder = text_at(&object, "holderIdentity").to_owned();
+        let mine = holder == self.identity;
+        if !mine && !holder.is_empty() && !self.has_expired(&object) {
+            return Ok(Attempt::Other(text::line(&holder)));
+        }
+        claim(&mut object, &self.identity, mine, self.timing.life, clock::now());
+        let answer = self.api.put(&self.path, &object).await?;
+        if answer.status == http::StatusCode::CONFLICT {
+            return Ok(Attempt::Other("another replica".to_owned()));
+        }
+        success(answer)?;
+        self.seen = None;
+        Ok(Attempt::Held(Held { since }))
+    }
+
+    /// Whether the version that another one holds has not changed for its whole life, by the clock here.
+    fn has_expired(&mut self, object: &Value) -> bool {
+        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        let now = Instant::now();
+        match &self.seen {
+            Some((seen, at)) if seen == version => {
+                let life = Duration::from_secs(object["spec"]["leaseDurationSeconds"].as_u64().unwrap_or(0));
+                now.duration_since(*at) >= life.clamp(self.timing.life, LONGEST.max(self.timing.life))
+            }
+            _ => {
+                self.seen = Some((version.to_owned(), now));
+                false
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Value, Refusal> {
+        let object = success(self.api.get(&self.path).await?)?;
+        if object.is_object() { Ok(object) } else { Err(Refusal::Failing("the Lease is no object".to_owned())) }
+    }
+}
+
+fn success(answer: Answer) -> Result<Value, Refusal> {
+    if !answer.status.is_success() {
+        return Err(refusal(&answer));
+    }
+    Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
+}
+
+fn text_at<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["spec"][field].as_str().unwrap_or_default()
+}
+
+/// Writes this replica in as the holder. Times are for people: nobody here compares them.
+fn claim(object: &mut Value, identity: &str, mine: bool, life: Duration, now: i64) {
+    let at = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
+    let now = format!("{at:.6}");
+    if !object["spec"].is_object() {
+        object["spec"] = json!({});
+    }
+    let spec = &mut object["spec"];
+    if !mine {
+        let transitions = spec["leaseTransitions"].as_i64().unwrap_or(0);
+        spec["leaseTransitions"] = json!(transitions.saturating_add(1).clamp(0, i64::from(i32::MAX)));
+        spec["acquireTime"] = json!(now);
+    }
+    spec["holderIdentity"] = json!(identity);
+    spec["leaseDurationSeconds"] = json!(life.as_secs().max(1));
+    spec["renewTime"] = json!(now);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_counts_transitions_and_writes_times_that_kubernetes_reads() {
+        let mut object = json!({"metadata": {"name": "holdfast-agent"}});
+        claim(&mut object, "a", false, Duration::from_secs(8), 1_790_000_000_123);
+        assert_eq!(object["spec"]["leaseTransitions"], 1);
+        assert_eq!(object["spec"]["renewTime"], "2026-09-21T14:13:20.123000Z");
+        claim(&mut object, "a", true, Duration::from_secs(8), 1_790_000_002_123);
+        assert_eq!(object["spec"]["leaseTransitions"], 1);
+        assert_eq!(object["spec"]["acquireTime"], "2026-09-21T14:13:20.123000Z");
+        assert_eq!(object["spec"]["leaseDurationSeconds"], 8);
+    }
+}

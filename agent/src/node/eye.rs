@@ -1,0 +1,108 @@
+//! The node's eye: the kernel's view, opened once, kept open, tried again where it is shut.
+//!
+//! A reading takes the kernel's time, not the runtime's: it is done on a thread of its own. What the view is made of is the
+//! business of `holdfast-ebpf`; here is only what a node does with it.
+
+use holdfast_model::CoverageState;
+use holdfast_model::kernel::{self, Namespaces, RunningContainer};
+use holdfast_proto::v1;
+
+use super::Sensors;
+use crate::text;
+
+/// What runs on the node at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// How it was read.
+    pub eye: kernel::Eye,
+    /// The node's own namespaces.
+    pub host: Namespaces,
+    /// Processes on the whole node.
+    pub seen: u32,
+    /// Every container with a process, by the Pod's uid as its cgroups name it.
+    pub containers: Vec<RunningContainer>,
+    /// Why it is not whole; none where it is.
+    pub blind: Option<String>,
+}
+
+/// Why the kernel cannot be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shut {
+    /// The state of coverage that it means.
+    pub state: CoverageState,
+    /// One plain sentence.
+    pub reason: String,
+}
+
+/// A view that is open.
+pub trait Opened: Send {
+    /// Everything that runs now.
+    fn read(&mut self) -> Result<Reading, Shut>;
+}
+
+/// Opens views of the node's kernel.
+pub trait Kernel: Send + Sync {
+    /// Opens a view and has looked through it once.
+    fn open(&self) -> Result<Box<dyn Opened>, Shut>;
+}
+
+/// The eye of this node.
+pub(super) struct Eye {
+    kernel: std::sync::Arc<dyn Kernel>,
+    view: Result<Box<dyn Opened>, Shut>,
+}
+
+impl Eye {
+    pub(super) fn new(kernel: Box<dyn Kernel>) -> Self {
+        let shut = Shut { state: CoverageState::Starting, reason: "the eye has not been opened yet".to_owned() };
+        Self { kernel: kernel.into(), view: Err(shut) }
+    }
+
+    /// Opens the eye, if it is shut.
+    pub(super) async fn open(&mut self) {
+        if self.view.is_err() {
+            let kernel = self.kernel.clone();
+            let opened = tokio::task::spawn_blocking(move || kernel.open()).await;
+            self.view = opened.unwrap_or_else(|_| Err(failed()));
+            match &self.view {
+                Ok(_) => tracing::info!("the kernel's view of this node is open"),
+                Err(shut) => tracing::warn!(reason = shut.reason, "the kernel of this node cannot be looked at"),
+            }
+        }
+    }
+
+    /// Looks now. An eye that fails is shut until it is opened again.
+    pub(super) async fn look(&mut self) -> Result<Reading, Shut> {
+        let mut view = std::mem::replace(&mut self.view, Err(failed()))?;
+        let looked = tokio::task::spawn_blocking(move || (view.read(), view)).await;
+        let (reading, view) = looked.map_err(|_| failed())?;
+        match reading {
+            Ok(reading) => {
+                self.view = Ok(view);
+                Ok(reading)
+            }
+            Err(shut) => {
+                self.view = Err(shut.clone());
+                Err(shut)
+            }
+        }
+    }
+
+    /// Whether it is open, for the relay.
+    pub(super) fn state(&self, sensors: &Sensors) -> v1::EyeState {
+        let hooks = sensors.attached.iter().map(|hook| text::clip(hook)).collect();
+        match &self.view {
+            Ok(_) => {
+                v1::EyeState { open: true, state: CoverageState::Seen.word().to_owned(), hooks, ..Default::default() }
+            }
+            Err(Shut { state, reason }) => {
+                let (state, reason) = (state.word().to_owned(), text::line(reason));
+                v1::EyeState { open: false, state, reason, hooks, ..Default::default() }
+            }
+        }
+    }
+}
+
+fn failed() -> Shut {
+    Shut { state: CoverageState::Failing, reason: "the reading failed in the agent itself".to_owned() }
+}

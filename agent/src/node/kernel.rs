@@ -1,0 +1,35 @@
+//! The node's kernel as `holdfast-ebpf` reads it.
+
+use holdfast_ebpf::{Blind, KernelView};
+
+use super::{Kernel, Opened, Reading, Shut};
+
+/// The kernel of this node.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodeKernel {
+    /// Whether to read /proc where there is no task iterator. It costs CAP_SYS_PTRACE, so nobody does it unasked.
+    pub proc_fallback: bool,
+}
+
+impl Kernel for NodeKernel {
+    fn open(&self) -> Result<Box<dyn Opened>, Shut> {
+        let view = match KernelView::open() {
+            Err(_) if self.proc_fallback => KernelView::open_proc(),
+            opened => opened,
+        };
+        view.map(|view| Box::new(view) as Box<dyn Opened>).map_err(|blind| shut(&blind))
+    }
+}
+
+impl Opened for KernelView {
+    fn read(&mut self) -> Result<Reading, Shut> {
+        let view = KernelView::read(self).map_err(|blind| shut(&blind))?;
+        let blind = (view.unattributed > 0)
+            .then(|| format!("{} processes are in cgroups nested too deep to tell whose they are", view.unattributed));
+        Ok(Reading { eye: view.eye, host: view.host, seen: view.seen, containers: view.containers, blind })
+    }
+}
+
+fn shut(blind: &Blind) -> Shut {
+    Shut { state: blind.state(), reason: blind.to_string() }
+}

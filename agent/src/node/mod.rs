@@ -1,0 +1,136 @@
+//! The part of the agent on every node: it looks into the node's kernel, and swears to what it sees.
+//!
+//! It has no rights in the API and no state on disk: a key made at the start, a certificate for a ServiceAccount token. It
+//! speaks to the relay alone, which tells it the Pods that it runs; what it answers is signed by its own key, so that the
+//! relay cannot put words into its mouth. Where it cannot look it says why, and goes on trying.
+//! `link` gets certificates and connections, `session` is one stream, `eye` and `kernel` look, `statement` (pure) the words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use holdfast_model::RootFingerprint;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::credential::AgentKey;
+use crate::health::Readiness;
+
+mod eye;
+mod kernel;
+mod link;
+mod outgoing;
+mod session;
+mod statement;
+
+pub use eye::{Kernel, Opened, Reading, Shut};
+pub use kernel::NodeKernel;
+pub use outgoing::SIGHTINGS;
+
+use eye::Eye;
+use link::Link;
+use outgoing::Outgoing;
+
+/// A session that held this long was a good one: the next failure waits shortly again.
+const HELD: Duration = Duration::from_secs(30);
+/// First and longest wait before connecting again. A relay that moved to another replica is found within seconds.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Everything that a node's part must be told.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The relay, `https://host:port`. Every address of the host is tried: only the leading replica listens.
+    pub relay: String,
+    /// Fingerprint of the installation's root: the only thing that is trusted beforehand.
+    pub root: RootFingerprint,
+    /// File of the projected token, of audience `holdfast-relay`. Read anew for every enrolment: it is replaced hourly.
+    pub token_file: PathBuf,
+    /// How the node is called in its own logs; never believed by anybody.
+    pub name: String,
+    /// How often the relay hears from it.
+    pub heartbeat: Duration,
+}
+
+impl NodeConfig {
+    /// A configuration with everything usual.
+    pub fn new(relay: impl Into<String>, root: RootFingerprint, token_file: impl Into<PathBuf>) -> Self {
+        Self {
+            relay: relay.into(),
+            root,
+            token_file: token_file.into(),
+            name: "node".to_owned(),
+            heartbeat: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What the node's part works with, beside its configuration.
+pub struct Senses {
+    /// Opens the kernel's view.
+    pub kernel: Box<dyn Kernel>,
+    /// What sensors see, each as the canonical bytes of the model's sighting; closed where there are none.
+    pub sightings: mpsc::Receiver<Vec<u8>>,
+    /// The sensors' own state.
+    pub sensors: watch::Receiver<Sensors>,
+}
+
+/// How the sensors of a node are doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sensors {
+    /// Those that are attached.
+    pub attached: Vec<String>,
+    /// Counts since the agent's start, by name: seen, folded, dropped.
+    pub counters: std::collections::BTreeMap<String, u64>,
+    /// When the last canary came back, Unix milliseconds; 0 before the first.
+    pub canary_at: i64,
+}
+
+impl Senses {
+    /// A view of the kernel, and no sensor.
+    pub fn of(kernel: impl Kernel + 'static) -> Self {
+        let kernel = Box::new(kernel);
+        Self { kernel, sightings: mpsc::channel(1).1, sensors: watch::channel(Sensors::default()).1 }
+    }
+}
+
+/// Runs the node's part until it is told to stop. Whether it is connected is told as it changes.
+pub async fn run(
+    config: NodeConfig,
+    senses: Senses,
+    ready: watch::Sender<Readiness>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let Senses { kernel, sightings, sensors } = senses;
+    let mut eye = Eye::new(kernel);
+    eye.open().await;
+    let mut outgoing = Outgoing::new(sightings);
+    let mut link = Link::new(config.clone(), AgentKey::generate()?);
+    let mut wait = reconnect();
+    loop {
+        let began = Instant::now();
+        let ended = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            ended = session::run(&config, &mut link, &mut eye, &mut outgoing, &sensors, &ready) => ended,
+        };
+        if matches!(ended, session::Ended::Renewed) {
+            continue;
+        }
+        let why = crate::api::chain(&ended);
+        tracing::warn!(node = config.name, error = %why, "no connection to the relay");
+        ready.send_replace(Readiness::NotReady(why));
+        if began.elapsed() >= HELD {
+            wait = reconnect();
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = sleep(wait.next().unwrap_or(RECONNECT.1)) => {}
+        }
+    }
+}
+
+fn reconnect() -> ExponentialBackoff {
+    let (shortest, longest) = RECONNECT;
+    ExponentialBuilder::new().with_min_delay(shortest).with_max_delay(longest).without_max_times().with_jitter().build()
+}

@@ -1,0 +1,250 @@
+//! One stream to the relay: say hello, hear of the Pods, look when asked, say what the sensors saw.
+
+use std::time::Duration;
+
+use holdfast_model::{Nonce, RetestId, canonical};
+use holdfast_proto::{PROTOCOL, limits, v1};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+use v1::from_node::Message as Up;
+use v1::relay_client::RelayClient;
+use v1::to_node::Message as Down;
+
+use super::eye::Eye;
+use super::link::{Link, LinkError, Member};
+use super::outgoing::Outgoing;
+use super::statement::{self, Asked, Told};
+use super::{NodeConfig, Sensors};
+use crate::clock;
+use crate::health::Readiness;
+use crate::jitter;
+use crate::text;
+
+/// How long the relay may take for its first answer.
+const WELCOME: Duration = Duration::from_secs(10);
+/// Messages that may be under way.
+const WINDOW: usize = 32;
+/// Wait before a renewal that failed is tried again.
+const RENEW_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the relay does not know this node: {0}")]
+    Unknown(String),
+    #[error("the relay ended the stream: {0}")]
+    Stream(String),
+    #[error("the relay broke the protocol: {0}")]
+    Protocol(&'static str),
+    #[error("a renewed certificate is put to use")]
+    Renewed,
+}
+
+/// The boot of this node; empty where it cannot be read.
+pub(super) fn boot() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    read.map(|boot| text::line(&boot)).unwrap_or_default()
+}
+
+/// An open stream.
+struct Session<'a> {
+    member: Member,
+    boot: String,
+    up: mpsc::Sender<v1::FromNode>,
+    told: Told,
+    sensors: &'a watch::Receiver<Sensors>,
+}
+
+/// Connects and talks until something ends it.
+pub(super) async fn run(
+    config: &NodeConfig,
+    link: &mut Link,
+    eye: &mut Eye,
+    outgoing: &mut Outgoing,
+    sensors: &watch::Receiver<Sensors>,
+    ready: &watch::Sender<Readiness>,
+) -> Ended {
+    let (client, member) = match link.connect().await {
+        Ok(connected) => connected,
+        Err(error) => return error.into(),
+    };
+    let ended = match talk(config, link, client, member, eye, outgoing, sensors, ready).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    };
+    if matches!(ended, Ended::Unknown(_)) {
+        link.forget();
+    }
+    ended
+}
+
+#[allow(clippy::too_many_arguments, reason = "everything that one stream touches, each borrowed for its length")]
+async fn talk(
+    config: &NodeConfig,
+    link: &mut Link,
+    mut client: RelayClient<Channel>,
+    member: Member,
+    eye: &mut Eye,
+    outgoing: &mut Outgoing,
+    sensors: &watch::Receiver<Sensors>,
+    ready: &watch::Sender<Readiness>,
+) -> Result<std::convert::Infallible, Ended> {
+    let (up, messages) = mpsc::channel(WINDOW);
+    let mut session = Session { member, boot: boot(), up, told: Told::default(), sensors };
+    let state = eye.state(&sensors.borrow());
+    let mut down = session.open(&mut client, messages, state).await.inspect_err(|_| link.forget())?;
+    tracing::info!(node = session.member.node, "connected to the relay");
+    ready.send_replace(Readiness::Ready);
+    for batch in outgoing.again() {
+        session.send(Up::Sightings(batch)).await?;
+    }
+    let mut heartbeat = tokio::time::interval(config.heartbeat);
+    let renew = sleep(session.member.renew_in() + jitter::up_to(session.member.renew_in() / 10));
+    tokio::pin!(renew);
+    loop {
+        tokio::select! {
+            message = down.message() => {
+                let message = message.map_err(|status| stream(&status))?;
+                let message = message.ok_or_else(|| Ended::Stream("without a word".to_owned()))?;
+                session.receive(message, link, eye, outgoing).await?;
+            }
+            batch = outgoing.next(&session.boot) => session.send(Up::Sightings(batch)).await?,
+            _ = heartbeat.tick() => {
+                eye.open().await;
+                session.send(Up::Heartbeat(session.heartbeat(eye))).await?;
+            }
+            () = &mut renew => match link.renew(&mut client, &session.member).await {
+                Ok(()) => return Err(Ended::Renewed),
+                Err(error) => {
+                    tracing::warn!(error = %crate::api::chain(&error), "the certificate could not be renewed");
+                    renew.set(sleep(RENEW_AGAIN));
+                }
+            },
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Says hello and hears the welcome. A relay that refuses the certificate gets the token next time.
+    async fn open(
+        &self,
+        client: &mut RelayClient<Channel>,
+        messages: mpsc::Receiver<v1::FromNode>,
+        eye: v1::EyeState,
+    ) -> Result<Streaming<v1::ToNode>, Ended> {
+        let hello = v1::NodeHello {
+            protocol: PROTOCOL,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot: self.boot.clone(),
+            eye: Some(eye),
+            kernel: kernel(),
+        };
+        self.send(Up::Hello(hello)).await?;
+        let opening = async {
+            let mut down = client.connect(ReceiverStream::new(messages)).await?.into_inner();
+            let first = down.message().await?;
+            Ok::<_, tonic::Status>((down, first))
+        };
+        let opened = timeout(WELCOME, opening).await.map_err(|_| Ended::Stream("no welcome".to_owned()))?;
+        let (down, first) = opened.map_err(|status| stream(&status))?;
+        match first.and_then(|first| first.message) {
+            Some(Down::Welcome(welcome)) if welcome.node == self.member.node => Ok(down),
+            Some(Down::Welcome(_)) => Err(Ended::Protocol("it takes this node for another one")),
+            _ => Err(Ended::Protocol("the first message is no welcome")),
+        }
+    }
+
+    fn heartbeat(&self, eye: &Eye) -> v1::NodeHeartbeat {
+        let sensors = self.sensors.borrow();
+        v1::NodeHeartbeat {
+            clock: clock::now(),
+            eye: Some(eye.state(&sensors)),
+            counters: sensors.counters.iter().map(|(name, count)| (text::clip(name), *count)).collect(),
+            canary_at: sensors.canary_at,
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        message: v1::ToNode,
+        link: &Link,
+        eye: &mut Eye,
+        outgoing: &mut Outgoing,
+    ) -> Result<(), Ended> {
+        match message.message {
+            Some(Down::Pods(pods)) => self.told.take(pods),
+            Some(Down::Look(look)) => self.look(look, link, eye).await?,
+            Some(Down::SightingsAck(ack)) if ack.boot == self.boot => outgoing.acknowledged(ack.sequence),
+            Some(Down::Welcome(_)) => return Err(Ended::Protocol("a second welcome")),
+            // What a newer relay may say.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Looks and answers. The reading begins after the nonce has arrived.
+    async fn look(&self, look: v1::Look, link: &Link, eye: &mut Eye) -> Result<(), Ended> {
+        let (Some(retest), Some(nonce)) = (RetestId::from_slice(&look.retest_id), Nonce::from_slice(&look.nonce))
+        else {
+            return Err(Ended::Protocol("a look without a retest"));
+        };
+        let refuse = |why: String| v1::LookPart {
+            retest_id: look.retest_id.clone(),
+            nonce: look.nonce.clone(),
+            refused: why,
+            last: true,
+            ..v1::LookPart::default()
+        };
+        let reading = match eye.look().await {
+            Ok(reading) => reading,
+            Err(shut) => return self.send(Up::LookPart(refuse(text::line(&shut.reason)))).await,
+        };
+        let (cluster, node, boot) = (self.member.cluster, self.member.node.clone(), self.boot.clone());
+        let mut pods = look.pods.clone();
+        pods.sort_unstable();
+        pods.dedup();
+        let asked = Asked { retest, nonce, cluster, node, boot, pods };
+        let said = statement::state(asked, reading, &self.told, clock::now());
+        let signed = canonical::bytes(&said).ok().and_then(|bytes| Some((link.key.sign(&bytes).ok()?, bytes)));
+        let Some((signature, bytes)) = signed else {
+            return self.send(Up::LookPart(refuse("the node's key cannot sign".to_owned()))).await;
+        };
+        let parts = bytes.chunks(limits::BATCH_BYTES).count();
+        for (number, part) in bytes.chunks(limits::BATCH_BYTES).enumerate() {
+            let last = number + 1 == parts;
+            let part = v1::LookPart {
+                retest_id: look.retest_id.clone(),
+                nonce: look.nonce.clone(),
+                statement: part.to_vec(),
+                last,
+                signature: if last { signature.clone() } else { Vec::new() },
+                refused: String::new(),
+            };
+            self.send(Up::LookPart(part)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: Up) -> Result<(), Ended> {
+        let sent = self.up.send(v1::FromNode { message: Some(message) }).await;
+        sent.map_err(|_| Ended::Stream("the stream is closed".to_owned()))
+    }
+}
+
+fn stream(status: &tonic::Status) -> Ended {
+    let told = text::line(&format!("{:?}: {}", status.code(), status.message()));
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => Ended::Unknown(told),
+        _ => Ended::Stream(told),
+    }
+}
+
+fn kernel() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/osrelease");
+    read.map(|release| text::line(&release)).unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! From a reading to what the node swears to: the Pods that were asked about, under their names. PURE.
+
+use std::collections::BTreeMap;
+
+use holdfast_model::kernel::NodeStatement;
+use holdfast_model::{ClusterId, Nonce, RetestId, UnixMillis};
+use holdfast_proto::v1;
+
+use super::Reading;
+
+/// The Pods of this node, as the relay tells them.
+#[derive(Debug, Default)]
+pub struct Told {
+    pods: BTreeMap<String, v1::Pod>,
+}
+
+impl Told {
+    /// Takes in what the relay tells.
+    pub fn take(&mut self, pods: v1::Pods) {
+        if pods.begins {
+            self.pods.clear();
+        }
+        pods.gone.iter().for_each(|uid| drop(self.pods.remove(uid)));
+        self.pods.extend(pods.pods.into_iter().map(|pod| (pod.uid.clone(), pod)));
+    }
+
+    /// The uid under which the cgroups know this Pod: another one for static Pods.
+    fn cgroup_uid<'a>(&'a self, uid: &'a str) -> &'a str {
+        self.pods.get(uid).map(|pod| pod.static_uid.as_str()).filter(|uid| !uid.is_empty()).unwrap_or(uid)
+    }
+
+    fn container_name(&self, uid: &str, id: &str) -> Option<String> {
+        let container = self.pods.get(uid)?.containers.iter().find(|container| container.id == id && !id.is_empty())?;
+        Some(container.name.clone())
+    }
+}
+
+/// What was asked, and who answers.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The retest.
+    pub retest: RetestId,
+    /// Its nonce.
+    pub nonce: Nonce,
+    /// The cluster, as the node's certificate names it.
+    pub cluster: ClusterId,
+    /// The node, as its certificate names it.
+    pub node: String,
+    /// The node's boot.
+    pub boot: String,
+    /// uids of the Pods, sorted, each once.
+    pub pods: Vec<String>,
+}
+
+/// The statement about these Pods.
+pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -> NodeStatement {
+    let Asked { retest, nonce, cluster, node, boot, pods } = asked;
+    let wanted: BTreeMap<&str, &str> = pods.iter().map(|uid| (told.cgroup_uid(uid), uid.as_str())).collect();
+    let mut containers: Vec<_> = reading
+        .containers
+        .into_iter()
+        .filter_map(|mut container| {
+            let uid = *wanted.get(container.pod.as_str())?;
+            container.pod = uid.to_owned();
+            container.name = told.container_name(uid, &container.id);
+            Some(container)
+        })
+        .collect();
+    containers.sort_by(|one, other| (&one.pod, &one.id).cmp(&(&other.pod, &other.id)));
+    NodeStatement {
+        form: NodeStatement::FORM.to_owned(),
+        retest,
+        nonce,
+        cluster,
+        node,
+        boot,
+        eye: reading.eye,
+        pods,
+        containers,
+        host: reading.host,
+        seen: reading.seen,
+        blind: reading.blind,
+        read_at,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use holdfast_model::kernel::{Eye, Namespaces, RunningContainer};
+
+    use super::*;
+
+    fn running(pod: &str, id: &str) -> RunningContainer {
+        RunningContainer { pod: pod.into(), id: id.into(), name: None, alike: Vec::new(), host_mounts: None }
+    }
+
+    fn pod(uid: &str, static_uid: &str, containers: &[(&str, &str)]) -> v1::Pod {
+        let container = |(name, id): &(&str, &str)| v1::PodContainer {
+            name: (*name).into(),
+            id: (*id).into(),
+            ..v1::PodContainer::default()
+        };
+        let containers = containers.iter().map(container).collect();
+        v1::Pod { uid: uid.into(), static_uid: static_uid.into(), containers, ..v1::Pod::default() }
+    }
+
+    #[test]
+    fn only_the_pods_that_were_asked_about_are_stated_each_container_by_its_name() {
+        let mut told = Told::default();
+        told.take(v1::Pods { begins: true, pods: vec![pod("old", "", &[])], ..v1::Pods::default() });
+        let pods = vec![pod("u1", "", &[("web", "c1")]), pod("u2", "hash", &[("etcd", "c2")])];
+        told.take(v1::Pods { begins: true, pods, ..v1::Pods::default() });
+        let asked = Asked {
+            retest: RetestId::from_bytes([1; 16]),
+            nonce: Nonce::from_bytes([2; 16]),
+            cluster: ClusterId::from_bytes([3; 16]),
+            node: "a".into(),
+            boot: "b".into(),
+            pods: vec!["u1".into(), "u2".into(), "u9".into()],
+        };
+        let containers = vec![running("u3", "c3"), running("hash", "c2"), running("u1", "c1"), running("u1", "")];
+        let reading = Reading { eye: Eye::TaskIterator, host: Namespaces::default(), seen: 9, containers, blind: None };
+        let said = state(asked, reading, &told, 5);
+        let stated: Vec<_> =
+            said.containers.iter().map(|c| (c.pod.as_str(), c.id.as_str(), c.name.as_deref())).collect();
+        assert_eq!(stated, [("u1", "", None), ("u1", "c1", Some("web")), ("u2", "c2", Some("etcd"))]);
+        assert_eq!(said.pods, ["u1", "u2", "u9"]);
+    }
+
+    #[test]
+    fn what_has_gone_is_forgotten() {
+        let mut told = Told::default();
+        told.take(v1::Pods { begins: true, pods: vec![pod("u1", "", &[("web", "c1")])], ..v1::Pods::default() });
+        assert_eq!(told.container_name("u1", "c1").as_deref(), Some("web"));
+        told.take(v1::Pods { gone: vec!["u1".into()], ..v1::Pods::default() });
+        assert_eq!(told.container_name("u1", "c1"), None);
+    }
+}

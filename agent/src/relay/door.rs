@@ -1,0 +1,110 @@
+//! The relay's door: TLS with the cluster agent's own certificate, whichever is the newest at that moment.
+//!
+//! A client certificate is asked for and not required, so that a node without one can enrol; everything else refuses its
+//! absence. Handshakes are bounded in number and in time, so that strangers cannot use up the door.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::CertificateDer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::credential::{AgentKey, Credential};
+use crate::x509::provider;
+
+/// Handshakes under way at once.
+const HANDSHAKES: usize = 128;
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Wait after the system refused to accept a connection: out of file descriptors, most likely.
+const REFUSED: Duration = Duration::from_millis(200);
+
+/// Why the door cannot be shut behind TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorError {
+    /// The root that the credential holds.
+    #[error("the root certificate cannot be used: {0}")]
+    Root(String),
+    /// The certificate and its key.
+    #[error("the agent's own certificate cannot be used")]
+    Certificate(#[from] rustls::Error),
+}
+
+/// Connections whose handshake is done. The accepting ends when the stream is dropped.
+pub fn incoming(
+    listener: TcpListener,
+    key: Arc<AgentKey>,
+    credential: watch::Receiver<Credential>,
+) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> {
+    let (done, connections) = mpsc::channel(16);
+    tokio::spawn(async move {
+        tokio::select! {
+            () = done.closed() => {}
+            () = accept(&listener, &key, credential, &done) => {}
+        }
+    });
+    ReceiverStream::new(connections)
+}
+
+async fn accept(
+    listener: &TcpListener,
+    key: &AgentKey,
+    credential: watch::Receiver<Credential>,
+    done: &mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
+) {
+    let room = Arc::new(Semaphore::new(HANDSHAKES));
+    let mut handshakes = JoinSet::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        while handshakes.try_join_next().is_some() {}
+        let Ok((socket, peer)) = listener.accept().await else {
+            sleep(REFUSED).await;
+            continue;
+        };
+        let tls = match config(key, &credential.borrow()) {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::error!(error = %crate::api::chain(&error), "nodes cannot be served");
+                continue;
+            }
+        };
+        let done = done.clone();
+        handshakes.spawn(async move {
+            let _permit = permit;
+            let _delayed = socket.set_nodelay(true);
+            match timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket)).await {
+                // Nobody to take it: the relay is ending.
+                Ok(Ok(stream)) => drop(done.send(Ok(stream)).await),
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "a handshake failed"),
+                Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+            }
+        });
+    }
+}
+
+/// The server's side of TLS with the newest certificate. The chain ends with the root, so that an enrolling node can hold
+/// it against the fingerprint that it was given.
+pub fn config(key: &AgentKey, credential: &Credential) -> Result<Arc<ServerConfig>, DoorError> {
+    let root = CertificateDer::from(credential.root.clone());
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).map_err(|error| DoorError::Root(error.to_string()))?;
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated();
+    let clients = clients.build().map_err(|error| DoorError::Root(error.to_string()))?;
+    let newest = credential.next.as_ref().unwrap_or(&credential.current);
+    let chain = vec![CertificateDer::from(newest.certificate.clone()), root];
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?;
+    let mut config = builder.with_client_cert_verifier(clients).with_single_cert(chain, key.der())?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}

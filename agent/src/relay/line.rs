@@ -1,0 +1,294 @@
+//! One connected node: what it was told, what it was asked, whether its eye is open.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use holdfast_model::{ClusterId, CoverageState, Nonce, RetestId};
+use holdfast_proto::v1;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use v1::from_node::Message as From;
+use v1::to_node::Message as To;
+
+use super::statement::{self, Question};
+use super::{NodeSightings, Nodes, locked, tell};
+use crate::clock;
+use crate::eyes::Seen;
+use crate::text;
+use crate::x509;
+
+pub(super) type Outbound = mpsc::Sender<Result<v1::ToNode, Status>>;
+
+/// A node says something at least this often, or it is taken for gone.
+const SILENCE: Duration = Duration::from_secs(45);
+/// A stream ends this long before its certificate; of a very short life, after nine tenths.
+const MARGIN: Duration = Duration::from_secs(60);
+/// The largest statement of one node.
+const STATEMENT_BYTES: usize = 8 * 1024 * 1024;
+/// A canary comes back once a minute: after this long without one the sensors are blind.
+const CANARY_MILLIS: i64 = 180_000;
+
+/// One connected node.
+pub(super) struct Line {
+    pub(super) number: u64,
+    pub(super) node: String,
+    /// Cancelled when its stream has ended.
+    pub(super) gone: CancellationToken,
+    cluster: ClusterId,
+    boot: String,
+    certificate: Vec<u8>,
+    to: Outbound,
+    eye: Mutex<Eye>,
+    looks: Mutex<HashMap<RetestId, Pending>>,
+}
+
+/// What a node says of its own eye.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Eye {
+    pub(super) open: bool,
+    pub(super) state: CoverageState,
+    pub(super) reason: String,
+}
+
+/// A question that is not answered yet, with the parts of the answer that have come.
+struct Pending {
+    question: Question,
+    bytes: Vec<u8>,
+    answer: oneshot::Sender<Seen>,
+}
+
+impl Eye {
+    fn of(said: Option<&v1::EyeState>) -> Self {
+        let Some(said) = said else {
+            let reason = "the node does not say whether it can look into its kernel".to_owned();
+            return Self { open: false, state: CoverageState::Failing, reason };
+        };
+        let reason = text::line(&said.reason);
+        if said.open {
+            return Self { open: true, state: CoverageState::Seen, reason };
+        }
+        // A closed eye is never "seen", whatever the node calls it.
+        let state = said.state.parse().ok().filter(|state| *state != CoverageState::Seen);
+        let reason = if reason.is_empty() { "the node gives no reason".to_owned() } else { reason };
+        Self { open: false, state: state.unwrap_or(CoverageState::Failing), reason }
+    }
+
+    fn after(beat: &v1::NodeHeartbeat) -> Self {
+        let mut eye = Self::of(beat.eye.as_ref());
+        let silent = beat.clock.saturating_sub(beat.canary_at);
+        if eye.open && beat.canary_at > 0 && silent > CANARY_MILLIS {
+            eye.state = CoverageState::Failing;
+            eye.reason = format!("the canary has not come back for {} s: the sensors see nothing", silent / 1000);
+        }
+        eye
+    }
+}
+
+impl Line {
+    pub(super) fn new(
+        number: u64,
+        cluster: ClusterId,
+        node: &str,
+        hello: &v1::NodeHello,
+        certificate: Vec<u8>,
+        to: Outbound,
+    ) -> Self {
+        Self {
+            number,
+            node: node.to_owned(),
+            gone: CancellationToken::new(),
+            cluster,
+            boot: hello.boot.clone(),
+            certificate,
+            to,
+            eye: Mutex::new(Eye::of(hello.eye.as_ref())),
+            looks: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        locked(&self.eye).open
+    }
+
+    pub(super) fn eye(&self) -> Eye {
+        locked(&self.eye).clone()
+    }
+
+    pub(super) async fn send(&self, message: To) -> Result<(), Status> {
+        let sent = self.to.send(Ok(v1::ToNode { message: Some(message) })).await;
+        sent.map_err(|_| Status::cancelled("the node is gone"))
+    }
+
+    /// Asks the node to look, and waits for its answer.
+    pub(super) async fn look(&self, retest: RetestId, nonce: Nonce, mut pods: Vec<String>, within: Duration) -> Seen {
+        let eye = self.eye();
+        if !eye.open {
+            return Seen::Silent(eye.reason);
+        }
+        pods.sort_unstable();
+        pods.dedup();
+        let (node, boot) = (self.node.clone(), self.boot.clone());
+        let question = Question { retest, nonce, cluster: self.cluster, node, boot, pods: pods.clone() };
+        let (answer, answered) = oneshot::channel();
+        locked(&self.looks).insert(retest, Pending { question, bytes: Vec::new(), answer });
+        let look = v1::Look { retest_id: retest.as_bytes().to_vec(), nonce: nonce.as_bytes().to_vec(), pods };
+        let asked = async {
+            self.send(To::Look(look)).await.ok()?;
+            tokio::select! {
+                seen = answered => seen.ok(),
+                () = self.gone.cancelled() => None,
+            }
+        };
+        let seen = match timeout(within, asked).await {
+            Ok(Some(seen)) => seen,
+            Ok(None) => Seen::Silent("the connection to the node's agent was lost".to_owned()),
+            Err(_) => Seen::Silent(format!("the node's agent did not answer within {} s", within.as_secs())),
+        };
+        locked(&self.looks).remove(&retest);
+        seen
+    }
+
+    /// Takes a part of an answer, and answers whoever asked when it is the last.
+    fn part(&self, part: v1::LookPart) {
+        let mut looks = locked(&self.looks);
+        let id = RetestId::from_slice(&part.retest_id);
+        let Some((id, pending)) = id.and_then(|id| Some((id, looks.get_mut(&id)?))) else { return };
+        let seen = if !part.refused.is_empty() {
+            Seen::Silent(text::line(&part.refused))
+        } else if pending.bytes.len() + part.statement.len() > STATEMENT_BYTES {
+            Seen::Silent("the node's statement is too large".to_owned())
+        } else {
+            pending.bytes.extend_from_slice(&part.statement);
+            if !part.last {
+                return;
+            }
+            let bytes = std::mem::take(&mut pending.bytes);
+            match statement::check(&pending.question, bytes, part.signature, &self.certificate) {
+                Ok(signed) => Seen::Statement(signed),
+                Err(unfit) => {
+                    tracing::warn!(node = self.node, reason = %unfit, "a node's statement was refused");
+                    Seen::Silent(format!("the node's statement was refused: {unfit}"))
+                }
+            }
+        };
+        if let Some(pending) = looks.remove(&id) {
+            // Whoever asked waits no more: the answer is too late.
+            let _late = pending.answer.send(seen);
+        }
+    }
+}
+
+/// Serves a node until something ends its stream.
+pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1::FromNode>) -> Result<(), Status> {
+    let mut pods = nodes.shared.places.on_node(&line.node);
+    let mut told = pods.borrow_and_update().clone();
+    for message in tell::whole(&told) {
+        line.send(To::Pods(message)).await?;
+    }
+    let ends = Instant::now() + left(&line.certificate);
+    loop {
+        tokio::select! {
+            () = nodes.shared.stop.cancelled() => return Err(Status::unavailable("this relay is ending")),
+            () = line.gone.cancelled() => return Err(Status::aborted("another stream of this node has replaced this one")),
+            () = sleep_until(ends) => return Err(Status::unauthenticated("the certificate is about to expire: renew it")),
+            message = timeout(SILENCE, inbound.message()) => {
+                let message = message.map_err(|_| Status::deadline_exceeded("the node has said nothing for too long"))??;
+                let Some(message) = message else { return Ok(()) };
+                take(nodes, line, message).await?;
+            }
+            changed = pods.changed() => {
+                changed.map_err(|_| Status::unavailable("this relay is ending"))?;
+                let now = pods.borrow_and_update().clone();
+                for message in tell::difference(&told, &now) {
+                    line.send(To::Pods(message)).await?;
+                }
+                told = now;
+            }
+        }
+    }
+}
+
+async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode) -> Result<(), Status> {
+    match message.message {
+        Some(From::Heartbeat(beat)) => {
+            let now = Eye::after(&beat);
+            let before = std::mem::replace(&mut *locked(&line.eye), now.clone());
+            if before != now {
+                nodes.shared.changed.send_replace(());
+            }
+            Ok(())
+        }
+        Some(From::LookPart(part)) => {
+            line.part(part);
+            Ok(())
+        }
+        Some(From::Sightings(batch)) => sightings(nodes, line, batch).await,
+        Some(From::Hello(_)) => Err(Status::failed_precondition("Hello comes once")),
+        // A kind of message that a later version knows.
+        None => Ok(()),
+    }
+}
+
+/// Hands a batch on, if it was not taken before, and acknowledges it when it is kept.
+async fn sightings(nodes: &Nodes, line: &Line, batch: v1::Sightings) -> Result<(), Status> {
+    let Some(keeper) = &nodes.shared.sightings else { return Ok(()) };
+    let v1::Sightings { boot, sequence, records } = batch;
+    if boot != line.boot {
+        return Err(Status::invalid_argument("sightings.boot: another boot than the Hello's"));
+    }
+    let known = locked(&nodes.shared.taken).get(&line.node).cloned();
+    let last = known.filter(|(known, _)| *known == boot).map_or(0, |(_, last)| last);
+    if sequence > last {
+        let (kept, told) = oneshot::channel();
+        let handed = NodeSightings { node: line.node.clone(), boot: boot.clone(), sequence, records, kept };
+        let gone = || Status::unavailable("what sensors saw cannot be kept now");
+        keeper.send(handed).await.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?;
+        locked(&nodes.shared.taken).insert(line.node.clone(), (boot.clone(), sequence));
+    }
+    line.send(To::SightingsAck(v1::SightingsAck { boot, sequence })).await
+}
+
+fn left(certificate: &[u8]) -> Duration {
+    let left = x509::not_after(certificate).saturating_sub(clock::now());
+    let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+    left - MARGIN.min(left / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(open: bool, state: &str, reason: &str) -> v1::EyeState {
+        v1::EyeState { open, state: state.into(), reason: reason.into(), ..v1::EyeState::default() }
+    }
+
+    #[test]
+    fn a_closed_eye_is_never_seen_and_always_has_a_reason() {
+        assert_eq!(Eye::of(Some(&said(true, "", ""))).state, CoverageState::Seen);
+        let closed = Eye::of(Some(&said(false, "seen", "")));
+        assert_eq!((closed.open, closed.state), (false, CoverageState::Failing));
+        assert!(!closed.reason.is_empty());
+        let refused = Eye::of(Some(&said(false, "forbidden", "CAP_BPF\nis missing")));
+        assert_eq!((refused.state, refused.reason.as_str()), (CoverageState::Forbidden, "CAP_BPF\\nis missing"));
+        assert!(!Eye::of(None).open);
+    }
+
+    #[test]
+    fn sensors_whose_canary_is_lost_are_blind_though_the_view_is_open() {
+        let beat = |clock, canary_at| v1::NodeHeartbeat {
+            clock,
+            canary_at,
+            eye: Some(said(true, "seen", "")),
+            counters: Default::default(),
+        };
+        assert_eq!(Eye::after(&beat(1_000_000, 0)).state, CoverageState::Seen, "no sensor is attached");
+        assert_eq!(Eye::after(&beat(1_000_000, 900_000)).state, CoverageState::Seen);
+        let blind = Eye::after(&beat(1_000_000, 700_000));
+        assert_eq!((blind.open, blind.state), (true, CoverageState::Failing));
+        assert!(blind.reason.contains("300 s"), "{}", blind.reason);
+    }
+}
