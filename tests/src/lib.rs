@@ -2,6 +2,7 @@
 
 pub mod fixtures;
 pub mod generated_rbac;
+pub mod images;
 pub mod programs;
 pub mod story;
 pub mod tier;
