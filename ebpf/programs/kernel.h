@@ -20,16 +20,17 @@ typedef long long s64;
 /* Helpers by their number in the kernel's interface (linux/bpf.h). */
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
-static u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
-static long (*bpf_get_current_comm)(void *to, u32 size) = (void *)16;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static long (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
+static long (*bpf_probe_read_user_str)(void *to, u32 size, const void *from) = (void *)114;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
 static long (*bpf_probe_read_kernel_str)(void *to, u32 size, const void *from) = (void *)115;
 static u64 (*bpf_ktime_get_boot_ns)(void) = (void *)125;
 static long (*bpf_seq_write)(void *seq, const void *data, u32 size) = (void *)127;
-static long (*bpf_ringbuf_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
+static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
+static void (*bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
-static long (*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
+static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
 
 /* Maps, as BTF describes them: a number is the length of an array type, a type is a pointer to it. */
 #define NUMBER(name, value) int(*name)[value]
@@ -72,6 +73,41 @@ struct super_block { unsigned long s_flags; u32 s_dev; unsigned long s_magic; } 
 struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; int mnt_flags; } MOVED;
 struct path { struct vfsmount *mnt; struct dentry *dentry; } MOVED;
 struct fs_struct { struct path root; } MOVED;
+struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; } MOVED;
+struct qstr { const unsigned char *name; } MOVED;
+struct dentry { struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; } MOVED;
+struct inode { u16 i_mode; struct super_block *i_sb; unsigned long i_ino; const unsigned int i_nlink; } MOVED;
+struct file { u32 f_mode; struct inode *f_inode; struct path f_path; void *private_data; } MOVED;
+struct fdtable { u32 max_fds; struct file **fd; } MOVED;
+struct files_struct { struct fdtable *fdt; } MOVED;
+struct mm_struct { struct file *exe_file; unsigned long arg_start, arg_end; } MOVED;
+struct linux_binprm { struct file *file; } MOVED;
+struct module { char name[56]; } MOVED;
+
+struct in6_addr { u8 bytes[16]; };
+struct sock_common {
+	u32 skc_daddr, skc_rcv_saddr;
+	u16 skc_dport, skc_num, skc_family;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
+} MOVED;
+struct sock { struct sock_common __sk_common; } MOVED;
+struct socket { struct sock *sk; } MOVED;
+struct sockaddr_un { char sun_path[108]; } MOVED;
+struct unix_address { int len; struct sockaddr_un name[1]; } MOVED;
+struct unix_sock { struct unix_address *addr; struct sock *peer; } MOVED;
+
+/* What a system call was given: the registers of its caller, where they still stand when it returns. */
+#if defined(ARCH_x86_64)
+struct pt_regs { unsigned long di, si, dx; } MOVED;
+#define FIRST(regs) (regs)->di
+#define SECOND(regs) (regs)->si
+#elif defined(ARCH_aarch64)
+struct pt_regs { u64 regs[31]; u64 orig_x0; } MOVED;
+#define FIRST(regs) (regs)->orig_x0
+#define SECOND(regs) (regs)->regs[1]
+#else
+#error "the registers of this machine's system calls are not known"
+#endif
 
 struct kernfs_node { u64 id; const char *name; } MOVED;
 struct cgroup_subsys_state { struct cgroup_subsys_state *parent; struct cgroup *cgroup; } MOVED;
@@ -84,12 +120,13 @@ struct task_struct {
 	int pid, tgid, exit_state;
 	unsigned long atomic_flags;
 	u64 start_boottime;
-	struct task_struct *group_leader;
+	struct task_struct *group_leader, *real_parent;
 	struct pid *thread_pid;
 	const struct cred *real_cred;
 	char comm[16];
 	struct fs_struct *fs;
 	struct mm_struct *mm;
+	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct seccomp seccomp;
 	struct css_set *cgroups;

@@ -16,6 +16,10 @@ impl<'a> Bytes<'a> {
         Some(u32::from_ne_bytes(self.array(at)?))
     }
 
+    pub(crate) fn u16(self, at: usize) -> Option<u16> {
+        Some(u16::from_ne_bytes(self.array(at)?))
+    }
+
     pub(crate) fn array<const N: usize>(self, at: usize) -> Option<[u8; N]> {
         self.0.get(at..at.checked_add(N)?)?.try_into().ok()
     }

@@ -1,4 +1,4 @@
-//! The kernel's eye: what runs on this node ([`view`]), as the kernel itself says.
+//! The kernel's eye: what runs on this node ([`view`]) and what it does ([`sensors`]), as the kernel itself says.
 //!
 //! Everything here is about one node and knows nothing of the API server: a process is a container's or the host's because
 //! of the names of its cgroup ([`attribution`]). What this kernel or these rights don't allow is a reason ([`Blind`]), never
@@ -7,9 +7,12 @@
 pub mod attribution;
 mod blind;
 mod bytes;
+pub mod masking;
+pub mod sensors;
 pub mod text;
 pub mod view;
 
 pub use attribution::Owner;
 pub use blind::Blind;
+pub use sensors::{SensorState, Sensors};
 pub use view::{KernelView, View};

@@ -49,7 +49,7 @@ const USUAL: &[(&str, &str)] = &[
 ];
 
 /// Reads the mount table of a process; none if it is gone, or too long.
-pub(super) fn table(pid: u32) -> Option<Vec<Mount>> {
+pub(crate) fn table(pid: u32) -> Option<Vec<Mount>> {
     let mut text = Vec::new();
     File::open(format!("/proc/{pid}/mountinfo")).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
     let whole = u64::try_from(text.len()).is_ok_and(|bytes| bytes < MOST_BYTES) && !text.is_empty();
@@ -73,7 +73,8 @@ fn host_mount(host: &[Mount], mount: &Mount, own: &Own<'_>) -> Option<HostMount>
     if mount.target == "/" || usual(mount) {
         return None;
     }
-    let sources: Vec<String> = host.iter().filter_map(|of_host| as_host_sees(of_host, mount)).collect();
+    let sources: Vec<String> =
+        host.iter().filter_map(|of_host| as_host_sees(of_host, &mount.device, &mount.root)).collect();
     if sources.iter().any(|source| own.made(source)) {
         return None;
     }
@@ -89,11 +90,12 @@ fn usual(mount: &Mount) -> bool {
     })
 }
 
-fn as_host_sees(of_host: &Mount, mount: &Mount) -> Option<String> {
-    if of_host.device != mount.device {
+/// Where the node sees a folder of a file system through one of its mounts.
+pub(crate) fn as_host_sees(of_host: &Mount, device: &str, folder: &str) -> Option<String> {
+    if of_host.device != device {
         return None;
     }
-    let below = mount.root.strip_prefix(of_host.root.trim_end_matches('/'))?;
+    let below = folder.strip_prefix(of_host.root.trim_end_matches('/'))?;
     (below.is_empty() || below.starts_with('/')).then(|| {
         let source = format!("{}{}", of_host.target.trim_end_matches('/'), below.trim_end_matches('/'));
         if source.is_empty() { "/".to_owned() } else { source }
@@ -101,7 +103,7 @@ fn as_host_sees(of_host: &Mount, mount: &Mount) -> Option<String> {
 }
 
 impl Own<'_> {
-    fn made(&self, source: &str) -> bool {
+    pub(crate) fn made(&self, source: &str) -> bool {
         let names: Vec<&str> = source.split('/').collect();
         let by_kubelet = names
             .windows(3)

@@ -48,7 +48,7 @@ impl Cell {
 
     /// Runs a command to its end, inside.
     pub fn run(&self, command: &[&str]) -> Result<()> {
-        let status = self.command(command).status()?;
+        let status = self.command(command).stdout(Stdio::null()).status()?;
         if !status.success() {
             bail!("{command:?} ended with {status}");
         }
@@ -57,7 +57,7 @@ impl Cell {
 
     /// Runs a command to whatever end it takes, inside.
     pub fn attempt(&self, command: &[&str]) -> Result<()> {
-        self.command(command).stderr(Stdio::null()).status()?;
+        self.command(command).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
         Ok(())
     }
 

@@ -22,7 +22,8 @@ words!(
         PrivilegedStart = "privileged-start",
         /// A shell was started.
         Shell = "shell",
-        /// A program was started that the image did not bring: its file is in the container's writable layer.
+        /// A program was started that the image did not bring: its file is in the container's writable layer, on a volume, or
+        /// has no name.
         ForeignBinary = "foreign-binary",
         /// A process entered or made namespaces (setns, unshare, clone); `object` says which and whose.
         NamespaceEntry = "namespace-entry",

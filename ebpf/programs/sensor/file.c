@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Files opened: those whose name says that they may hold credentials, those that lie on the node's own file system, and those
+ * under /etc that can be written. Read when the call returns, from the file itself: no text of the process is believed. */
+
+enum { NAMED = 1, OF_NODE = 2, ETC_WRITE = 4, RUNTIME_SOCKET = 8, WRITING = 16 };
+#define FMODE_WRITE 2
+#define KEY_BYTES 32
+#define UNIX_FAMILY 1
+
+struct file_name { char bytes[KEY_BYTES]; };
+
+/* Names worth a look; whether the path fits is decided by who reads. */
+struct {
+	NUMBER(type, HASH);
+	NUMBER(max_entries, 64);
+	TYPE(key, struct file_name);
+	TYPE(value, u32);
+} file_names SEC(".maps");
+
+/* File systems of the node: device numbers as the kernel has them. */
+struct {
+	NUMBER(type, HASH);
+	NUMBER(max_entries, 256);
+	TYPE(key, u32);
+	TYPE(value, u32);
+} node_devices SEC(".maps");
+
+INLINE struct file *file_at(struct task_struct *task, u32 descriptor)
+{
+	struct files_struct *files = NULL;
+	struct fdtable *table = NULL;
+	struct file **slots = NULL, *file = NULL;
+	u32 most = 0;
+	READ(files, &task->files);
+	READ(table, &files->fdt);
+	READ(most, &table->max_fds);
+	READ(slots, &table->fd);
+	if (descriptor < most)
+		READ(file, &slots[descriptor]);
+	return file;
+}
+
+INLINE int named(struct dentry *dentry)
+{
+	struct file_name key = {};
+	const unsigned char *name = NULL;
+	READ(name, &dentry->d_name.name);
+	bpf_probe_read_kernel_str(key.bytes, KEY_BYTES, name);
+	return bpf_map_lookup_elem(&file_names, &key) != NULL;
+}
+
+INLINE u32 device_of(struct super_block *home)
+{
+	u32 device = 0;
+	READ(device, &home->s_dev);
+	return device;
+}
+
+/* On a file system that the node has mounted, seen from a root that is another one. */
+INLINE int of_node(struct task_struct *task, struct super_block *home)
+{
+	struct fs_struct *fs = NULL;
+	struct vfsmount *mount = NULL;
+	struct super_block *root = NULL;
+	u32 device = device_of(home);
+	if (!bpf_map_lookup_elem(&node_devices, &device))
+		return 0;
+	READ(fs, &task->fs);
+	READ(mount, &fs->root.mnt);
+	READ(root, &mount->mnt_sb);
+	return root != home;
+}
+
+INLINE int under_etc(struct path *path)
+{
+	struct walk walk = {};
+	struct vfsmount *mount = NULL;
+	struct dentry *top = NULL;
+	READ(walk.dentry, &path->dentry);
+	READ(mount, &path->mnt);
+	walk.mount = mount_of(mount);
+	for (int step = 0; step < DEEPEST_PATH; step++) {
+		struct dentry *named = walk.dentry;
+		int stepped = up(&walk, 1);
+		if (!stepped)
+			break;
+		if (stepped == 1)
+			top = named;
+	}
+	char name[4] = {};
+	const unsigned char *from = NULL;
+	READ(from, &top->d_name.name);
+	return bpf_probe_read_kernel_str(name, sizeof(name), from) == 4 && name[0] == 'e' && name[1] == 't' && name[2] == 'c';
+}
+
+INLINE int opened(struct returned *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	if (call->result < 0)
+		return 0;
+	u64 cgroup = watched(task);
+	if (!cgroup)
+		return 0;
+	struct file *file = file_at(task, call->result);
+	struct inode *inode = NULL;
+	struct super_block *home = NULL;
+	struct dentry *dentry = NULL;
+	u32 mode = 0;
+	READ(inode, &file->f_inode);
+	READ(home, &inode->i_sb);
+	READ(dentry, &file->f_path.dentry);
+	READ(mode, &file->f_mode);
+	u32 writing = mode & FMODE_WRITE;
+	u32 detail = (named(dentry) ? NAMED : 0) | (of_node(task, home) ? OF_NODE : 0);
+	if (writing && under_etc(&file->f_path))
+		detail |= ETC_WRITE;
+	if (!detail)
+		return 0;
+	struct fold_key key = { .cgroup = cgroup, .act = OPENED, .detail = detail | (writing ? WRITING : 0) };
+	/* Of the node's folders one file each is sample enough; what is named or written is told file by file. */
+	if (detail == OF_NODE) {
+		READ(dentry, &dentry->d_parent);
+		READ(inode, &dentry->d_inode);
+	}
+	unsigned long number = 0;
+	READ(number, &inode->i_ino);
+	key.subject = number ^ (u64)device_of(home) << 40;
+	struct event *event = sight(task, &key);
+	if (!event)
+		return 0;
+	write_path(&file->f_path, event->path, &event->path_bytes, 1);
+	/* Where it lies on its own file system: the node's name for it. */
+	write_path(&file->f_path, event->arguments, &event->argument_bytes, 0);
+	event->spare = device_of(home);
+	send(event);
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_openat")
+int file_openat(struct returned *call) { return opened(call); }
+
+SEC("tracepoint/syscalls/sys_exit_openat2")
+int file_openat2(struct returned *call) { return opened(call); }
+
+SEC("tracepoint/syscalls/sys_exit_open")
+int file_open(struct returned *call) { return opened(call); }
+
+SEC("tracepoint/syscalls/sys_exit_creat")
+int file_creat(struct returned *call) { return opened(call); }
+
+/* A socket in the file system is used by connecting to it. Its name is the one that its server gave it. */
+SEC("tracepoint/syscalls/sys_exit_connect")
+int file_connect(struct returned *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	if (!cgroup)
+		return 0;
+	struct file *file = file_at(task, first_argument(task));
+	struct socket *socket = NULL;
+	struct sock *own = NULL, *peer = NULL;
+	struct unix_address *address = NULL;
+	char name[KEY_BYTES * 2] = {};
+	u16 family = 0;
+	READ(socket, &file->private_data);
+	READ(own, &socket->sk);
+	READ(family, &own->__sk_common.skc_family);
+	if (family != UNIX_FAMILY)
+		return 0;
+	READ(peer, &((struct unix_sock *)own)->peer);
+	READ(address, &((struct unix_sock *)peer)->addr);
+	bpf_probe_read_kernel_str(name, sizeof(name), &address->name[0].sun_path);
+	if (name[0] != '/')
+		return 0;
+	struct fold_key key = { .cgroup = cgroup, .subject = hash_of(name, sizeof(name)), .act = OPENED, .detail = RUNTIME_SOCKET };
+	struct event *event = sight(task, &key);
+	if (!event)
+		return 0;
+	__builtin_memcpy(event->path, name, sizeof(name));
+	event->path_bytes = sizeof(name);
+	send(event);
+	return 0;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Namespaces entered or made. What changed is read from the task itself after the call, not from what it asked for. */
+
+enum { SETNS = 1, UNSHARE = 2, CLONED = 3 };
+
+/* The node's own: filled in before anything is attached. Order: user, pid, net, mnt, ipc, uts, cgroup. */
+struct {
+	NUMBER(type, ARRAY);
+	NUMBER(max_entries, SPACES);
+	TYPE(key, u32);
+	TYPE(value, u32);
+} host_spaces SEC(".maps");
+
+struct spaces { u32 inum[SPACES]; };
+
+INLINE void spaces_of(struct task_struct *task, struct spaces *spaces)
+{
+	struct nsproxy *proxy = NULL;
+	struct pid *pid = task->thread_pid;
+	struct pid_namespace *numbers = NULL;
+	struct net *net = NULL;
+	struct mnt_namespace *mnt = NULL;
+	struct ipc_namespace *ipc = NULL;
+	struct uts_namespace *uts = NULL;
+	struct cgroup_namespace *cgroup = NULL;
+	spaces->inum[0] = task->real_cred->user_ns->ns.inum;
+	READ(numbers, &((struct upid *)&pid->numbers[0])[pid->level].ns);
+	READ(spaces->inum[1], &numbers->ns.inum);
+	READ(proxy, &task->nsproxy);
+	READ(net, &proxy->net_ns);
+	READ(spaces->inum[2], &net->ns.inum);
+	READ(mnt, &proxy->mnt_ns);
+	READ(spaces->inum[3], &mnt->ns.inum);
+	READ(ipc, &proxy->ipc_ns);
+	READ(spaces->inum[4], &ipc->ns.inum);
+	READ(uts, &proxy->uts_ns);
+	READ(spaces->inum[5], &uts->ns.inum);
+	READ(cgroup, &proxy->cgroup_ns);
+	READ(spaces->inum[6], &cgroup->ns.inum);
+}
+
+INLINE u32 hosts(struct spaces *spaces)
+{
+	u32 bits = 0;
+	for (u32 space = 0; space < SPACES; space++) {
+		u32 *host = bpf_map_lookup_elem(&host_spaces, &space);
+		if (host && *host == spaces->inum[space])
+			bits |= 1 << space;
+	}
+	return bits;
+}
+
+INLINE u32 differing(struct spaces *one, struct spaces *other)
+{
+	u32 bits = 0;
+	for (u32 space = 0; space < SPACES; space++)
+		if (one->inum[space] != other->inum[space])
+			bits |= 1 << space;
+	return bits;
+}
+
+INLINE void enter(struct task_struct *task, u64 cgroup, u32 call, u32 bits)
+{
+	struct fold_key key = { .cgroup = cgroup, .subject = bits, .act = SPACES_ENTERED, .detail = call };
+	struct event *event = sight(task, &key);
+	if (event)
+		send(event);
+}
+
+SEC("tracepoint/syscalls/sys_exit_setns")
+int namespace_setns(struct returned *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct spaces spaces = {};
+	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	if (!cgroup)
+		return 0;
+	spaces_of(task, &spaces);
+	enter(task, cgroup, SETNS, hosts(&spaces));
+	return 0;
+}
+
+SEC("tracepoint/syscalls/sys_exit_unshare")
+int namespace_unshare(struct returned *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct spaces own = {}, parents = {};
+	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	if (!cgroup)
+		return 0;
+	spaces_of(task, &own);
+	spaces_of(task->real_parent, &parents);
+	enter(task, cgroup, UNSHARE, differing(&own, &parents));
+	return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int namespace_clone(u64 *context)
+{
+	struct task_struct *parent = (void *)context[0], *child = (void *)context[1];
+	struct spaces own = {}, parents = {};
+	if (parent->nsproxy == child->nsproxy && parent->real_cred->user_ns == child->real_cred->user_ns)
+		return 0;
+	u64 cgroup = watched(child);
+	if (!cgroup)
+		return 0;
+	spaces_of(child, &own);
+	spaces_of(parent, &parents);
+	enter(child, cgroup, CLONED, differing(&own, &parents));
+	return 0;
+}

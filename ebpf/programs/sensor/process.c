@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* Programs that are started, folded by their file, and who is still on the way into a container. */
+
+enum { PRIVILEGED = 1, FOREIGN = 2 };
+#define CAP_SYS_ADMIN 21
+#define OVERLAY 0x794c7630
+
+/* A file that the image did not bring: in the writable layer, without a name, or on another file system than the root. */
+INLINE int foreign(struct task_struct *task, struct file *file)
+{
+	struct inode *inode = NULL;
+	struct super_block *home = NULL, *root = NULL;
+	struct fs_struct *fs = NULL;
+	unsigned long magic = 0;
+	u32 links = 0;
+	READ(inode, &file->f_inode);
+	READ(links, &inode->i_nlink);
+	if (!links)
+		return 1;
+	READ(fs, &task->fs);
+	struct vfsmount *mount = NULL;
+	READ(mount, &fs->root.mnt);
+	READ(root, &mount->mnt_sb);
+	READ(magic, &root->s_magic);
+	if (magic != OVERLAY)
+		return 0;
+	READ(home, &inode->i_sb);
+	if (home != root)
+		return 1;
+	/* overlayfs keeps the upper file's entry right behind the inode; its own type may be a module's. */
+	void *upper = NULL;
+	READ(upper, (void *)inode + __builtin_preserve_type_info(*(struct inode *)0, 1));
+	return upper != NULL;
+}
+
+INLINE int privileged(struct task_struct *task)
+{
+	const struct cred *cred = task->real_cred;
+	u64 effective = 0;
+	READ(effective, &cred->cap_effective);
+	return (effective >> CAP_SYS_ADMIN & 1) && cred->user_ns->level == 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int process_exec(u64 *context)
+{
+	struct task_struct *task = (void *)context[0];
+	struct linux_binprm *program = (void *)context[2];
+	u32 pid = task->tgid;
+	u64 cgroup = watched(task);
+	if (!cgroup)
+		return 0;
+	bpf_map_delete_elem(&arriving, &pid);
+	struct file *file = program->file;
+	struct inode *inode = NULL;
+	READ(inode, &file->f_inode);
+	struct fold_key key = { .cgroup = cgroup, .act = EXEC };
+	READ(key.subject, &inode->i_ino);
+	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, file) ? FOREIGN : 0);
+	struct event *event = sight(task, &key);
+	if (!event)
+		return 0;
+	unsigned long from = task->mm->arg_start, to = task->mm->arg_end;
+	u32 bytes = to - from;
+	if (bytes > ARGUMENT_BYTES)
+		bytes = ARGUMENT_BYTES;
+	if (bpf_probe_read_user(event->arguments, bytes, (void *)from) == 0)
+		event->argument_bytes = bytes;
+	send(event);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int process_arrives(u64 *context)
+{
+	struct task_struct *task = (void *)context[2];
+	u32 pid = task->tgid;
+	u8 yes = 1;
+	bpf_map_update_elem(&arriving, &pid, &yes, ANY);
+	return 0;
+}
+
+/* A child of one on the way is on the way; so is one that was born into another cgroup than its parent's. */
+SEC("tp_btf/sched_process_fork")
+int process_forks(u64 *context)
+{
+	struct task_struct *parent = (void *)context[0], *child = (void *)context[1];
+	u32 from = parent->tgid, to = child->tgid;
+	u8 yes = 1;
+	if (from == to)
+		return 0;
+	if (parent->cgroups->dfl_cgrp != child->cgroups->dfl_cgrp || bpf_map_lookup_elem(&arriving, &from))
+		bpf_map_update_elem(&arriving, &to, &yes, ANY);
+	else if (bpf_map_lookup_elem(&arriving, &to))
+		/* Its number was another one's before. */
+		bpf_map_delete_elem(&arriving, &to);
+	return 0;
+}

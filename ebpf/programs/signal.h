@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* What the sensors share. An act is folded by (cgroup, kind, subject): the first one is sent with its particulars, the others
+ * are counted beside it. The host's own processes leave as early as their cgroup is known to be the host's; a process that a
+ * runtime has put into a container's cgroup is not the container's before it has started the container's program. Every
+ * act is counted once: generated = delivered + folded + dropped. Ends in `sensors/event.rs`. */
+#pragma once
+#include "cgroup.h"
+
+#define FOLDS 8192
+#define CGROUPS 8192
+#define RING_BYTES (2 << 20)
+#define WALK_BYTES 512
+#define ELEMENT_BYTES 96
+#define DEEPEST_PATH 48
+#define ARGUMENT_BYTES 512
+#define SPACES 7
+
+/* The order of `sensors::Act`. */
+enum act { EXEC, SPACES_ENTERED, MOUNTED, PTRACED, MODULE, BPF_CALLED, CAPABILITY, OPENED, CONNECTED, LISTENED, CANARY, ACTS };
+
+struct event {
+	u64 cgroup, started, at, subject;
+	u32 pid, act, detail;
+	u16 family, port;
+	u8 address[16];
+	char comm[16];
+	u32 binary_bytes, path_bytes, argument_bytes, spare;
+	/* Names leaf first, each ended by a zero; `path` may also be a text as its process gave it. */
+	char binary[WALK_BYTES + ELEMENT_BYTES];
+	char path[WALK_BYTES + ELEMENT_BYTES];
+	char arguments[ARGUMENT_BYTES + ELEMENT_BYTES];
+};
+
+struct {
+	NUMBER(type, RINGBUF);
+	NUMBER(max_entries, RING_BYTES);
+} ring SEC(".maps");
+
+struct fold_key { u64 cgroup, subject; u32 act, detail; };
+struct fold { u64 count, last; };
+struct {
+	NUMBER(type, LRU_PER_CPU_HASH);
+	NUMBER(max_entries, FOLDS);
+	TYPE(key, struct fold_key);
+	TYPE(value, struct fold);
+} folds SEC(".maps");
+
+/* Whose a cgroup is: as long as it is not told, it is watched. */
+enum owner { UNTOLD, HOST_OWNED, POD_OWNED };
+struct {
+	NUMBER(type, LRU_HASH);
+	NUMBER(max_entries, CGROUPS);
+	TYPE(key, u64);
+	TYPE(value, u32);
+} owners SEC(".maps");
+
+/* The names on a cgroup's path: kept after its end, so that what lived a moment is attributed too. */
+struct {
+	NUMBER(type, LRU_HASH);
+	NUMBER(max_entries, CGROUPS);
+	TYPE(key, u64);
+	TYPE(value, struct cgroup_path);
+} paths SEC(".maps");
+
+struct {
+	NUMBER(type, PER_CPU_ARRAY);
+	NUMBER(max_entries, 1);
+	TYPE(key, u32);
+	TYPE(value, struct cgroup_path);
+} path_scratch SEC(".maps");
+
+/* Processes that were put into a cgroup and have not started a program since. */
+struct {
+	NUMBER(type, LRU_HASH);
+	NUMBER(max_entries, 4096);
+	TYPE(key, u32);
+	TYPE(value, u8);
+} arriving SEC(".maps");
+
+enum counter { GENERATED, DELIVERED, FOLDED, DROPPED, COUNTERS };
+struct {
+	NUMBER(type, PER_CPU_ARRAY);
+	NUMBER(max_entries, ACTS * COUNTERS);
+	TYPE(key, u32);
+	TYPE(value, u64);
+} counters SEC(".maps");
+
+INLINE void tally(u32 act, u32 counter)
+{
+	u32 key = act * COUNTERS + counter;
+	u64 *count = bpf_map_lookup_elem(&counters, &key);
+	if (count)
+		(*count)++;
+}
+
+INLINE void learn(struct cgroup *cgroup, u64 id)
+{
+	u32 zero = 0, untold = UNTOLD;
+	struct cgroup_path *path = bpf_map_lookup_elem(&path_scratch, &zero);
+	if (!path)
+		return;
+	name_path(cgroup, path);
+	bpf_map_update_elem(&paths, &id, path, ANY);
+	bpf_map_update_elem(&owners, &id, &untold, ANY);
+}
+
+/* The cgroup of a task whose acts matter; 0 for the host's own. */
+INLINE u64 watched(struct task_struct *task)
+{
+	struct cgroup *cgroup = cgroup_of(task);
+	u64 id = cgroup_id(cgroup);
+	u32 *owner = bpf_map_lookup_elem(&owners, &id);
+	if (owner)
+		return *owner == HOST_OWNED ? 0 : id;
+	if (level_of(cgroup) <= 0)
+		return 0;
+	learn(cgroup, id);
+	return id;
+}
+
+/* Whether this act is the first of its sort; every other one is counted here. */
+INLINE int first(struct fold_key *key)
+{
+	struct fold one = { 1, bpf_ktime_get_boot_ns() };
+	struct fold *fold = bpf_map_lookup_elem(&folds, key);
+	tally(key->act, GENERATED);
+	if (!fold && bpf_map_update_elem(&folds, key, &one, NOEXIST) == 0)
+		return 1;
+	if (!fold)
+		fold = bpf_map_lookup_elem(&folds, key);
+	if (!fold) {
+		tally(key->act, DROPPED);
+		return 0;
+	}
+	fold->count++;
+	fold->last = one.last;
+	tally(key->act, FOLDED);
+	return 0;
+}
+
+INLINE struct mount *mount_of(struct vfsmount *mount)
+{
+	return (void *)mount - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0);
+}
+
+struct walk { struct dentry *dentry; struct mount *mount; };
+
+/* One step towards the root, mounts crossed; 0 at the root. */
+INLINE int up(struct walk *walk, int cross)
+{
+	struct dentry *root = NULL, *parent = NULL;
+	READ(root, &walk->mount->mnt.mnt_root);
+	if (walk->dentry == root && cross) {
+		struct mount *above = NULL;
+		READ(above, &walk->mount->mnt_parent);
+		if (!above || above == walk->mount)
+			return 0;
+		READ(walk->dentry, &walk->mount->mnt_mountpoint);
+		walk->mount = above;
+		return 2;
+	}
+	READ(parent, &walk->dentry->d_parent);
+	if (!parent || parent == walk->dentry)
+		return 0;
+	walk->dentry = parent;
+	return 1;
+}
+
+/* Writes the names from a file up to its root: the kernel's own, which nobody changes under the reader. `bytes` stands in the
+ * record itself: a value that comes back from memory is the same unknown in every round, so that the verifier walks this
+ * once and not once for each length. */
+INLINE void write_path(struct path *path, char *to, volatile u32 *bytes, int cross)
+{
+	struct walk walk = {};
+	struct vfsmount *mount = NULL;
+	*bytes = 0;
+	READ(walk.dentry, &path->dentry);
+	READ(mount, &path->mnt);
+	walk.mount = mount_of(mount);
+	for (int step = 0; step < DEEPEST_PATH; step++) {
+		struct dentry *named = walk.dentry;
+		const unsigned char *name = NULL;
+		u32 at = *bytes;
+		int stepped = up(&walk, cross);
+		if (!stepped || at >= WALK_BYTES)
+			break;
+		if (stepped == 2)
+			continue;
+		READ(name, &named->d_name.name);
+		long read = bpf_probe_read_kernel_str(to + at, ELEMENT_BYTES, name);
+		if (read > 0)
+			*bytes = at + read;
+	}
+}
+
+INLINE struct file *program_of(struct task_struct *task)
+{
+	struct mm_struct *mm = NULL;
+	struct file *file = NULL;
+	READ(mm, &task->mm);
+	READ(file, &mm->exe_file);
+	return file;
+}
+
+/* A record of an act that is the first of its sort: room in the ring, and who did it. NULL where that is not so. */
+INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
+{
+	u32 pid = task->tgid;
+	if (bpf_map_lookup_elem(&arriving, &pid) || !first(key))
+		return NULL;
+	struct event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
+	if (!event) {
+		tally(key->act, DROPPED);
+		/* The next one shall be the first. */
+		bpf_map_delete_elem(&folds, key);
+		return NULL;
+	}
+	tally(key->act, DELIVERED);
+	event->cgroup = key->cgroup;
+	event->subject = key->subject;
+	event->act = key->act;
+	event->detail = key->detail;
+	event->started = task->start_boottime;
+	event->at = bpf_ktime_get_boot_ns();
+	event->pid = pid;
+	event->family = event->port = 0;
+	event->path_bytes = event->argument_bytes = event->spare = 0;
+	READ(event->comm, &task->comm);
+	write_path(&program_of(task)->f_path, event->binary, &event->binary_bytes, 1);
+	return event;
+}
+
+INLINE void send(struct event *event)
+{
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* FNV-1a, to tell texts apart. */
+INLINE u64 hash_of(const void *bytes, u32 count)
+{
+	u64 hash = 14695981039346656037ULL;
+	for (u32 at = 0; at < count; at++)
+		hash = (hash ^ ((const u8 *)bytes)[at]) * 1099511628211ULL;
+	return hash;
+}
+
+/* What the syscall tracepoints give when a call returns. */
+struct returned { u64 common; int number; s64 result; };
+
+INLINE u64 first_argument(struct task_struct *task)
+{
+	u64 value = 0;
+	READ(value, &FIRST(bpf_task_pt_regs(task)));
+	return value;
+}
+
+INLINE u64 second_argument(struct task_struct *task)
+{
+	u64 value = 0;
+	READ(value, &SECOND(bpf_task_pt_regs(task)));
+	return value;
+}

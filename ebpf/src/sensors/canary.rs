@@ -1,0 +1,15 @@
+//! The proof of an open eye: a thread that the agent names itself must come back through hook, ring and decoder.
+
+use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+
+pub(super) const SENSOR: Sensor = Sensor {
+    id: "canary",
+    hooks: &[Hook::needed("canary_sings", At::Kernel("task_rename"))],
+    acts: &[Act::Canary],
+    read,
+};
+
+/// The driver itself waits for it; it is nobody's sighting.
+fn read(_: &Event<'_>, _: &Node) -> Vec<Reading> {
+    Vec::new()
+}

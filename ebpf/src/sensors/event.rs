@@ -1,0 +1,110 @@
+//! What a program sends about the first act of its sort (`struct event` of `programs/signal.h`), as a value.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::bytes::{Bytes, until_zero};
+use crate::text::shown;
+
+const BINARY: usize = 96;
+const TEXT_BYTES: usize = 608;
+const PATH: usize = BINARY + TEXT_BYTES;
+const ARGUMENTS: usize = PATH + TEXT_BYTES;
+const IPV4: u16 = 2;
+const IPV6: u16 = 10;
+
+/// An act, as its sensor reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event<'a> {
+    pub cgroup: u64,
+    pub started: u64,
+    /// Nanoseconds since boot.
+    pub at: u64,
+    pub subject: u64,
+    pub pid: u32,
+    pub act: u32,
+    pub detail: u32,
+    pub device: u32,
+    pub name: String,
+    pub binary: String,
+    pub address: Option<SocketAddr>,
+    /// Names leaf first, or a text as its process gave it.
+    pub path: &'a [u8],
+    pub arguments: &'a [u8],
+}
+
+impl<'a> Event<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+        let event = Bytes(bytes);
+        Some(Self {
+            cgroup: event.u64(0)?,
+            started: event.u64(8)?,
+            at: event.u64(16)?,
+            subject: event.u64(24)?,
+            pid: event.u32(32)?,
+            act: event.u32(36)?,
+            detail: event.u32(40)?,
+            device: event.u32(92)?,
+            name: shown(until_zero(&event.array::<16>(64)?)),
+            binary: upwards(text(event, BINARY, event.u32(80)?)?),
+            address: address(event),
+            path: text(event, PATH, event.u32(84)?)?,
+            arguments: text(event, ARGUMENTS, event.u32(88)?)?,
+        })
+    }
+
+    /// The key under which equal acts are counted.
+    pub(super) fn key(&self) -> [u64; 3] {
+        let [a, b, c, d] = self.act.to_ne_bytes();
+        let [e, f, g, h] = self.detail.to_ne_bytes();
+        [self.cgroup, self.subject, u64::from_ne_bytes([a, b, c, d, e, f, g, h])]
+    }
+}
+
+/// A path from its names, leaf first.
+pub(super) fn upwards(names: &[u8]) -> String {
+    let names = names.strip_suffix(b"\0").unwrap_or(names);
+    let mut path = Vec::with_capacity(names.len() + 1);
+    for name in names.rsplit(|byte| *byte == 0) {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    shown(&path)
+}
+
+fn text<'a>(event: Bytes<'a>, at: usize, bytes: u32) -> Option<&'a [u8]> {
+    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= TEXT_BYTES)?;
+    event.slice(at..at + bytes)
+}
+
+fn address(event: Bytes<'_>) -> Option<SocketAddr> {
+    let bytes = event.array::<16>(48)?;
+    let ip = match event.u16(44)? {
+        IPV4 => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
+        IPV6 => Ipv6Addr::from(bytes).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, event.u16(46)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_its_names_from_the_root() {
+        assert_eq!(upwards(b"shadow\0etc\0"), "/etc/shadow");
+        assert_eq!(upwards(b"a\nb\0"), "/a\\nb");
+        assert_eq!(upwards(b""), "/");
+    }
+
+    #[test]
+    fn no_byte_that_the_kernel_could_send_panics() {
+        let whole = vec![0xff; ARGUMENTS + TEXT_BYTES];
+        assert_eq!(Event::read(&whole), None, "lengths beyond the record");
+        let zeros = vec![0; ARGUMENTS + TEXT_BYTES];
+        assert!(Event::read(&zeros).is_some());
+        for end in 0..96 {
+            assert_eq!(Event::read(&zeros[..end]), None);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Files that containers opened: credentials, the node's own, those under /etc for writing, and sockets of runtimes.
+//!
+//! The kernel side offers what has a telling name or lies on a file system of the node; what it means is decided here, from
+//! the path that the kernel itself has. A kubelet's rotated client certificate has its date in its name and shows as a host
+//! path only.
+
+use holdfast_model::SignalKind;
+
+use super::event::upwards;
+use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use crate::Owner;
+use crate::bytes::until_zero;
+use crate::text::shown;
+use crate::view::mounts::Own;
+
+const NAMED: u32 = 1;
+const OF_NODE: u32 = 2;
+const ETC_WRITE: u32 = 4;
+const RUNTIME_SOCKET: u32 = 8;
+
+/// Names that the kernel side offers (at most 31 bytes), what must stand in the path, and what the file then is.
+const CREDENTIALS: &[(&str, &str, &str)] = &[
+    ("token", "/serviceaccount/", "service-account-token"),
+    ("shadow", "/etc/", "shadow"),
+    ("gshadow", "/etc/", "shadow"),
+    ("kubelet.conf", "/kubernetes/", "kubelet-credentials"),
+    ("bootstrap-kubelet.conf", "/kubernetes/", "kubelet-credentials"),
+    ("kubeconfig", "/kubelet/", "kubelet-credentials"),
+    ("kubelet.key", "/pki/", "kubelet-credentials"),
+    ("admin.conf", "/kubernetes/", "cluster-credentials"),
+    ("super-admin.conf", "/kubernetes/", "cluster-credentials"),
+    ("controller-manager.conf", "/kubernetes/", "cluster-credentials"),
+    ("scheduler.conf", "/kubernetes/", "cluster-credentials"),
+    ("ca.key", "/pki/", "cluster-credentials"),
+    ("sa.key", "/pki/", "cluster-credentials"),
+    ("apiserver.key", "/pki/", "cluster-credentials"),
+];
+const SOCKETS: &[&str] =
+    &["docker.sock", "containerd.sock", "crio.sock", "cri-dockerd.sock", "dockershim.sock", "podman.sock"];
+/// What a runtime gives to every container from a folder of its own.
+const GIVEN: &[&str] = &["/resolv.conf", "/hostname", "/hosts"];
+
+pub(super) const SENSOR: Sensor = Sensor {
+    id: "file",
+    hooks: &[
+        Hook::needed("file_openat", At::Call("openat")),
+        Hook::needed("file_openat2", At::Call("openat2")),
+        Hook::needed("file_connect", At::Call("connect")),
+        // Newer machines never had these two.
+        Hook::optional("file_open", At::Call("open")),
+        Hook::optional("file_creat", At::Call("creat")),
+    ],
+    acts: &[Act::Open],
+    read,
+};
+
+/// The names that the kernel side looks for.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    CREDENTIALS.iter().map(|(name, ..)| *name)
+}
+
+fn read(event: &Event<'_>, node: &Node) -> Vec<Reading> {
+    if event.detail & RUNTIME_SOCKET != 0 {
+        let path = shown(until_zero(event.path));
+        let known = SOCKETS.iter().any(|name| path.rsplit('/').next() == Some(*name));
+        return known.then(|| sensitive(&path, "runtime-socket")).into_iter().collect();
+    }
+    let path = upwards(event.path);
+    let written = event.detail & ETC_WRITE != 0;
+    let write = written.then(|| Reading { path: path.clone(), ..Reading::of(SignalKind::EtcWrite) });
+    let credential = (event.detail & NAMED != 0).then(|| credential(&path)).flatten();
+    let of_node = (event.detail & OF_NODE != 0).then(|| of_node(event, node)).flatten();
+    let opened = credential.map(|object| sensitive(&path, object)).or(of_node);
+    write.into_iter().chain(opened).collect()
+}
+
+fn sensitive(path: &str, object: &str) -> Reading {
+    Reading { path: path.to_owned(), object: object.to_owned(), ..Reading::of(SignalKind::SensitiveOpen) }
+}
+
+fn credential(path: &str) -> Option<&'static str> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let folder = format!("{folder}/");
+    CREDENTIALS.iter().find(|(of, within, _)| *of == name && folder.contains(within)).map(|(.., object)| *object)
+}
+
+/// A file of the node, unless kubelet or runtime keep it for this very Pod.
+fn of_node(event: &Event<'_>, node: &Node) -> Option<Reading> {
+    let on_file_system = upwards(event.arguments);
+    let device = format!("{}:{}", event.device >> 20, event.device & 0xf_ffff);
+    let sources: Vec<String> = node.places(&device, &on_file_system).collect();
+    let Owner::Pod { pod, container } = &node.owner else { return None };
+    let own = Own { pod, containers: vec![container.as_str()] };
+    let given = |source: &String| GIVEN.iter().any(|name| source.ends_with(name)) && has_id(source);
+    if sources.iter().any(|source| own.made(source) || given(source)) {
+        return None;
+    }
+    let source = sources.into_iter().min_by_key(String::len).unwrap_or(on_file_system);
+    Some(sensitive(&source, "host-path"))
+}
+
+fn has_id(path: &str) -> bool {
+    path.split('/').any(|name| name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_alone_is_no_credential() {
+        assert_eq!(credential("/run/secrets/kubernetes.io/serviceaccount/..2026/token"), Some("service-account-token"));
+        assert_eq!(credential("/etc/shadow"), Some("shadow"));
+        assert_eq!(credential("/host/etc/kubernetes/pki/ca.key"), Some("cluster-credentials"));
+        assert_eq!(credential("/app/token"), None);
+        assert_eq!(credential("/app/shadow"), None);
+        assert!(names().all(|name| name.len() < 32));
+    }
+}

@@ -1,0 +1,62 @@
+//! Programs started in containers: which, with which flags, and whether it is a shell, rules the node, or was not in the image.
+
+use holdfast_model::SignalKind;
+
+use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use crate::masking::masked;
+
+const PRIVILEGED: u32 = 1;
+const FOREIGN: u32 = 2;
+const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "rbash"];
+/// Programs that are a shell only if they are called as one.
+const MANY_IN_ONE: &[&str] = &["busybox", "toybox"];
+
+pub(super) const SENSOR: Sensor = Sensor {
+    id: "process",
+    hooks: &[
+        // First: whoever is on the way into a container must be known before anything else is told.
+        Hook::needed("process_arrives", At::Kernel("cgroup_attach_task")),
+        Hook::needed("process_forks", At::Kernel("sched_process_fork")),
+        Hook::needed("process_exec", At::Kernel("sched_process_exec")),
+    ],
+    acts: &[Act::Exec],
+    read,
+};
+
+fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+    let kinds = [
+        (SignalKind::ProcessStart, true),
+        (SignalKind::PrivilegedStart, event.detail & PRIVILEGED != 0),
+        (SignalKind::ForeignBinary, event.detail & FOREIGN != 0),
+        (SignalKind::Shell, is_shell(&event.binary, event.arguments)),
+    ];
+    let arguments = masked(event.arguments);
+    let told = kinds.into_iter().filter(|(_, is)| *is);
+    told.map(|(kind, _)| Reading { arguments: arguments.clone(), ..Reading::of(kind) }).collect()
+}
+
+fn is_shell(binary: &str, arguments: &[u8]) -> bool {
+    let program = base(binary);
+    let called = arguments.split(|byte| *byte == 0).next().and_then(|word| std::str::from_utf8(word).ok());
+    // A login shell's name begins with a dash.
+    let called = base(called.unwrap_or_default()).trim_start_matches('-');
+    SHELLS.contains(&program) || (MANY_IN_ONE.contains(&program) && SHELLS.contains(&called))
+}
+
+fn base(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_is_known_by_its_file_and_a_busybox_by_how_it_is_called() {
+        assert!(is_shell("/bin/bash", b"x\0"));
+        assert!(is_shell("/bin/busybox", b"/bin/sh\0-c\0"));
+        assert!(is_shell("/bin/busybox", b"-ash\0"));
+        assert!(!is_shell("/bin/busybox", b"sleep\0sh\0"));
+        assert!(!is_shell("/usr/bin/ssh", b"sh\0"));
+    }
+}

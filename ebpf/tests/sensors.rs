@@ -1,0 +1,340 @@
+//! Every sensor on the real kernel: a real process in a cgroup shaped like a container's does the thing, a quiet twin does not.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use holdfast_ebpf::{KernelView, Sensors};
+use holdfast_model::{CoverageState, Sighting, SignalKind};
+
+#[allow(dead_code, reason = "shared with the view's tests")]
+#[path = "cell/mod.rs"]
+mod cell;
+use cell::{Cell, available};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sensors with a cell to look at, in a process that can find tracefs; none if this process is not that one, or can't look.
+fn open(test: &str) -> Result<Option<(Sensors, Cell)>> {
+    if !Path::new("/sys/kernel/tracing/events/syscalls").exists() && std::env::var_os("HOLDFAST_TRACEFS").is_none() {
+        return again_with_tracefs(test).map(|()| None);
+    }
+    let opened = KernelView::open().and_then(|mut view| view.read()).and_then(|view| Sensors::open(&view.host));
+    Ok(available(opened).map(|sensors| Cell::new().map(|cell| (sensors, cell))).transpose()?)
+}
+
+/// Runs one test of this program in a mount namespace of its own, where tracefs is mounted.
+fn again_with_tracefs(test: &str) -> Result<()> {
+    let script = "mount -t tracefs tracefs /sys/kernel/tracing; exec \"$0\" --exact \"$1\" --nocapture";
+    let status = Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(std::env::current_exe()?)
+        .arg(test)
+        .env("HOLDFAST_TRACEFS", "mounted")
+        .status()?;
+    ensure!(status.success(), "{test} failed in its own mount namespace");
+    Ok(())
+}
+
+/// Everything that the cell did, once the last thing expected has come.
+fn until(sensors: &mut Sensors, cell: &Cell, last: impl Fn(&Sighting) -> bool) -> Result<Vec<Sighting>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut all: Vec<Sighting> = Vec::new();
+    while !all.iter().any(&last) {
+        ensure!(Instant::now() < deadline, "not seen; only {all:#?}, sensors {:?}", sensors.states());
+        sensors.wait(Duration::from_millis(200))?;
+        all.extend(sensors.poll().into_iter().filter(|sighting| sighting.pod == cell.pod));
+    }
+    for sighting in &all {
+        ensure!(sighting.container == cell.id && sighting.cgroup != 0, "of another container: {sighting:?}");
+        ensure!(sighting.count == 1 && sighting.first == sighting.last && sighting.first > 1_700_000_000_000);
+    }
+    Ok(all)
+}
+
+fn objects<'a>(sightings: &'a [Sighting], kind: SignalKind) -> Vec<&'a str> {
+    sightings.iter().filter(|sighting| sighting.kind == kind).map(|sighting| sighting.object.as_str()).collect()
+}
+
+fn of_program<'a>(sightings: &'a [Sighting], name: &str) -> Vec<&'a Sighting> {
+    sightings.iter().filter(|sighting| sighting.binary.ends_with(name)).collect()
+}
+
+fn kinds(sightings: &[&Sighting]) -> Vec<SignalKind> {
+    sightings.iter().map(|sighting| sighting.kind).collect()
+}
+
+#[test]
+fn a_program_is_named_with_its_flags_and_a_shell_is_a_shell() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_program_is_named_with_its_flags_and_a_shell_is_a_shell")? else {
+        return Ok(());
+    };
+    cell.run(&["ls", "--color=never", "-l", "/"])?;
+    cell.run(&["bash", "-c", "exit 0", "hUnt3r2"])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Shell)?;
+    let ls = of_program(&seen, "/bin/ls");
+    assert_eq!(kinds(&ls), [SignalKind::ProcessStart, SignalKind::PrivilegedStart]);
+    assert_eq!((ls[0].name.as_str(), ls[0].arguments.join(" ")), ("ls", "--color=*** -l ***".to_owned()));
+    assert!(ls[0].pid > 1 && ls[0].started > 0);
+    let bash = of_program(&seen, "/bin/bash");
+    assert!(kinds(&bash).contains(&SignalKind::Shell));
+    assert!(!format!("{seen:?}").contains("hUnt3r2"));
+    Ok(())
+}
+
+#[test]
+fn a_start_without_rule_over_the_node_is_not_privileged() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_start_without_rule_over_the_node_is_not_privileged")? else {
+        return Ok(());
+    };
+    cell.run(&["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "true"])?;
+    let seen = until(&mut sensors, &cell, |s| s.binary.ends_with("/true"))?;
+    assert_eq!(kinds(&of_program(&seen, "/true")), [SignalKind::ProcessStart]);
+    assert!(kinds(&of_program(&seen, "/setpriv")).contains(&SignalKind::PrivilegedStart));
+    Ok(())
+}
+
+/// A root like a container's: an overlay over this machine's own, in a mount namespace that ends with the command.
+fn in_container(cell: &Cell, inside: &str) -> Result<()> {
+    let script = format!(
+        "mount -t tmpfs none /mnt && cd /mnt && mkdir u w m && \
+         mount -t overlay -o lowerdir=/,upperdir=u,workdir=w none m && {inside}"
+    );
+    cell.run(&["unshare", "-m", "bash", "-ec", &script])
+}
+
+#[test]
+fn a_program_that_the_image_did_not_bring_is_foreign() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_program_that_the_image_did_not_bring_is_foreign")? else { return Ok(()) };
+    in_container(&cell, "cp /bin/true m/brought && chroot m /bin/true && chroot m /brought")?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::ForeignBinary)?;
+    let foreign: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::ForeignBinary).map(|s| &s.binary).collect();
+    assert_eq!(foreign, ["/mnt/m/brought"]);
+    assert!(!kinds(&of_program(&seen, "m/usr/bin/true")).is_empty());
+    Ok(())
+}
+
+#[test]
+fn namespaces_entered_and_made_are_told_apart() -> Result<()> {
+    let Some((mut sensors, cell)) = open("namespaces_entered_and_made_are_told_apart")? else { return Ok(()) };
+    cell.run(&["true"])?;
+    cell.run(&["unshare", "-n", "true"])?;
+    cell.run(&["nsenter", "-t", &std::process::id().to_string(), "-n", "true"])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::NamespaceEntry && s.object.starts_with("setns"))?;
+    let objects = objects(&seen, SignalKind::NamespaceEntry);
+    assert_eq!((objects.len(), objects[0]), (2, "unshare net"), "{objects:?}");
+    assert!(objects[1].contains("now in the node's user, pid, net"), "{objects:?}");
+    Ok(())
+}
+
+#[test]
+fn a_mount_is_named_with_its_target() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_mount_is_named_with_its_target")? else { return Ok(()) };
+    cell.attempt(&["mount", "-t", "tmpfs", "none", "/does/not/exist"])?;
+    cell.run(&[
+        "unshare",
+        "-m",
+        "--propagation",
+        "unchanged",
+        "sh",
+        "-c",
+        "mount --make-rprivate / && mount -t tmpfs none /mnt",
+    ])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Mount && s.path == "/mnt")?;
+    let paths: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::Mount).map(|s| s.path.as_str()).collect();
+    assert!(!paths.contains(&"/does/not/exist"), "{paths:?}");
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_hold_on_another_process_and_a_use_of_bpf_are_told_by_request() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_hold_on_another_process_and_a_use_of_bpf_are_told_by_request")? else {
+        return Ok(());
+    };
+    // ptrace with no such request; bpf with no such command.
+    cell.run(&["perl", "-e", "exit(syscall(101, 9999, 0, 0, 0) == 0)"])?;
+    cell.run(&["perl", "-e", "my $none = \"\\0\" x 16; exit(syscall(321, 9999, $none, 16) >= 0)"])?;
+    cell.run(&["perl", "-e", "exit(syscall(101, 0, 0, 0, 0) != 0)"])?;
+    cell.run(&["perl", "-e", "my $map = pack('L4', 2, 4, 4, 1); exit(syscall(321, 0, $map, 16) < 0)"])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Bpf)?;
+    assert_eq!(objects(&seen, SignalKind::Ptrace), ["PTRACE_TRACEME"]);
+    assert_eq!(objects(&seen, SignalKind::Bpf), ["BPF_MAP_CREATE"]);
+    Ok(())
+}
+
+#[test]
+fn a_capability_that_let_somebody_pass_is_named() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_capability_that_let_somebody_pass_is_named")? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("file").display().to_string();
+    cell.run(&["touch", &file])?;
+    let chown = |s: &Sighting| s.kind == SignalKind::CapabilityUsed && s.object == "CHOWN";
+    cell.run(&["ls"])?;
+    let before = until(&mut sensors, &cell, |s| s.binary.ends_with("/ls"))?;
+    assert!(!before.iter().any(chown), "{before:?}");
+    cell.run(&["chown", "1234", &file])?;
+    let seen = until(&mut sensors, &cell, chown)?;
+    assert!(seen.iter().filter(|s| chown(s)).all(|s| s.binary.ends_with("/chown")));
+    Ok(())
+}
+
+#[test]
+fn files_that_hold_credentials_are_told_by_their_sort_and_others_not_at_all() -> Result<()> {
+    let Some((mut sensors, cell)) = open("files_that_hold_credentials_are_told_by_their_sort_and_others_not_at_all")?
+    else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let within = folder.path().join("run/secrets/kubernetes.io/serviceaccount");
+    std::fs::create_dir_all(&within)?;
+    let token = within.join("token").display().to_string();
+    let other = folder.path().join("token").display().to_string();
+    for file in [&token, &other] {
+        std::fs::File::create(file)?.write_all(b"hUnt3r2")?;
+    }
+    cell.run(&["cat", &other, "/etc/hostname"])?;
+    cell.run(&["cat", "/etc/shadow", &token])?;
+    let seen = until(&mut sensors, &cell, |s| s.object == "service-account-token")?;
+    let mut opened =
+        seen.iter().filter(|s| s.kind == SignalKind::SensitiveOpen).map(|s| (s.object.as_str(), s.path.as_str()));
+    assert_eq!(opened.next(), Some(("shadow", "/etc/shadow")));
+    assert_eq!(opened.next(), Some(("service-account-token", token.as_str())));
+    assert_eq!(opened.next(), None);
+    Ok(())
+}
+
+#[test]
+fn a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not")? else {
+        return Ok(());
+    };
+    let script = "mount -t tmpfs none /mnt; mkdir /mnt/etc; echo > /mnt/etc/elsewhere; cat /etc/hostname; \
+                  mount -t tmpfs none /etc; echo > /etc/written";
+    cell.run(&["unshare", "-m", "sh", "-ec", script])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::EtcWrite)?;
+    let paths: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::EtcWrite).map(|s| s.path.as_str()).collect();
+    assert_eq!(paths, ["/etc/written"]);
+    Ok(())
+}
+
+#[test]
+fn a_file_of_the_node_is_told_by_the_nodes_name_for_it() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_file_of_the_node_is_told_by_the_nodes_name_for_it")? else { return Ok(()) };
+    // Not /tmp: that may be no disk.
+    let folder = tempfile::tempdir_in("/var/lib")?;
+    let file = folder.path().join("file");
+    std::fs::write(&file, "x")?;
+    let given = format!(
+        "mkdir m/given && mount --bind {} m/given && chroot m cat /etc/hostname /given/file",
+        folder.path().display()
+    );
+    in_container(&cell, &given)?;
+    let seen = until(&mut sensors, &cell, |s| s.path.ends_with("/file"))?;
+    let told: Vec<_> = seen
+        .iter()
+        .filter(|s| s.kind == SignalKind::SensitiveOpen)
+        .map(|s| (s.object.as_str(), Path::new(&s.path)))
+        .collect();
+    assert_eq!(told, [("host-path", file.as_path())]);
+    Ok(())
+}
+
+#[test]
+fn a_connection_to_a_runtimes_socket_is_told_and_to_another_is_not() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_connection_to_a_runtimes_socket_is_told_and_to_another_is_not")? else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let script = "use IO::Socket::UNIX; IO::Socket::UNIX->new(Peer => $_) or die $! for @ARGV";
+    let paths: Vec<String> =
+        ["other.sock", "containerd.sock"].map(|name| folder.path().join(name).display().to_string()).to_vec();
+    let _listening: Vec<UnixListener> = paths.iter().map(UnixListener::bind).collect::<std::io::Result<_>>()?;
+    cell.run(&["perl", "-e", script, &paths[0], &paths[1]])?;
+    let seen = until(&mut sensors, &cell, |s| s.object == "runtime-socket")?;
+    let told: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::SensitiveOpen).map(|s| &s.path).collect();
+    assert_eq!(told, [&paths[1]]);
+    Ok(())
+}
+
+#[test]
+fn a_connection_names_its_peer_and_a_listening_socket_itself() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_connection_names_its_peer_and_a_listening_socket_itself")? else {
+        return Ok(());
+    };
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    cell.run(&[
+        "perl",
+        "-e",
+        "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(0, INADDR_LOOPBACK))",
+    ])?;
+    cell.run(&["bash", "-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")])?;
+    let listen = "use IO::Socket::INET; IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die $!";
+    cell.run(&["perl", "-e", listen])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Listen)?;
+    let address = |kind| seen.iter().filter(move |s| s.kind == kind).map(|s| s.address).collect::<Vec<_>>();
+    assert_eq!(address(SignalKind::Connect), [Some(listener.local_addr()?)]);
+    let own = address(SignalKind::Listen);
+    assert!(own.len() == 1 && own[0].is_some_and(|own| own.ip().is_loopback() && own.port() > 0), "{own:?}");
+    Ok(())
+}
+
+#[test]
+fn repetitions_are_one_sighting_with_a_count_and_every_act_is_accounted_for() -> Result<()> {
+    let Some((mut sensors, cell)) = open("repetitions_are_one_sighting_with_a_count_and_every_act_is_accounted_for")?
+    else {
+        return Ok(());
+    };
+    for _ in 0..7 {
+        cell.run(&["true"])?;
+    }
+    let seen = until(&mut sensors, &cell, |s| s.binary.ends_with("/true"))?;
+    assert_eq!(seen.iter().filter(|s| s.kind == SignalKind::ProcessStart).count(), 1);
+    let again = sensors.sweep();
+    let start = again.iter().find(|s| s.pod == cell.pod && s.kind == SignalKind::ProcessStart).context("repeated")?;
+    assert_eq!((start.count, start.last > start.first), (7, true));
+    assert!(!sensors.sweep().iter().any(|s| s.pod == cell.pod && s.kind == SignalKind::ProcessStart), "said twice");
+    accounted(&sensors)
+}
+
+#[test]
+fn what_does_not_fit_into_the_ring_is_counted_as_dropped() -> Result<()> {
+    let Some((mut sensors, cell)) = open("what_does_not_fit_into_the_ring_is_counted_as_dropped")? else {
+        return Ok(());
+    };
+    let script = "mount -t tmpfs none /etc; for n in $(seq 2000); do echo > /etc/$n; done";
+    cell.run(&["unshare", "-m", "bash", "-ec", script])?;
+    let opens = |sensors: &Sensors| -> Result<_> {
+        let all = sensors.counters()?;
+        Ok(all.into_iter().find(|(sensor, _)| *sensor == "file").context("the file sensor's")?.1)
+    };
+    let counted = opens(&sensors)?;
+    assert!(counted.generated >= 2000 && counted.dropped > 500, "{counted:?}");
+    let written = sensors.poll().iter().filter(|s| s.pod == cell.pod && s.kind == SignalKind::EtcWrite).count();
+    assert!(written > 500 && written + usize::try_from(counted.dropped)? >= 2000, "{written} of {counted:?}");
+    accounted(&sensors)
+}
+
+fn accounted(sensors: &Sensors) -> Result<()> {
+    for (sensor, counted) in sensors.counters()? {
+        let sum = counted.delivered + counted.folded + counted.dropped;
+        ensure!(counted.generated == sum, "{sensor}: {counted:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_this_kernel_lacks_is_a_state_with_its_reason() -> Result<()> {
+    let Some((sensors, _cell)) = open("what_this_kernel_lacks_is_a_state_with_its_reason")? else { return Ok(()) };
+    for state in sensors.states() {
+        assert_eq!(state.state == CoverageState::Seen, state.reason.is_empty(), "{state:?}");
+        // The one thing that kernels without modules lack.
+        assert!(state.state == CoverageState::Seen || state.sensor == "module", "{state:?}");
+    }
+    Ok(())
+}
