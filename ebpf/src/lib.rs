@@ -16,3 +16,8 @@ pub use attribution::Owner;
 pub use blind::Blind;
 pub use sensors::{SensorState, Sensors};
 pub use view::{KernelView, View};
+
+#[cfg(test)]
+#[path = "../tests/cell/mod.rs"]
+#[allow(dead_code, reason = "shared with the suites")]
+mod cell;

@@ -24,7 +24,7 @@ fn open(test: &str) -> Result<Option<(Sensors, Cell)>> {
         return again_with_tracefs(test).map(|()| None);
     }
     let opened = KernelView::open().and_then(|mut view| view.read()).and_then(|view| Sensors::open(&view.host));
-    Ok(available(opened).map(|sensors| Cell::new().map(|cell| (sensors, cell))).transpose()?)
+    available(opened).map(|sensors| Cell::new().map(|cell| (sensors, cell))).transpose()
 }
 
 /// Runs one test of this program in a mount namespace of its own, where tracefs is mounted.
@@ -56,7 +56,7 @@ fn until(sensors: &mut Sensors, cell: &Cell, last: impl Fn(&Sighting) -> bool) -
     Ok(all)
 }
 
-fn objects<'a>(sightings: &'a [Sighting], kind: SignalKind) -> Vec<&'a str> {
+fn objects(sightings: &[Sighting], kind: SignalKind) -> Vec<&str> {
     sightings.iter().filter(|sighting| sighting.kind == kind).map(|sighting| sighting.object.as_str()).collect()
 }
 

@@ -394,13 +394,9 @@ fn millis(since_boot: u64, boot: u64) -> UnixMillis {
 }
 
 #[cfg(test)]
-#[path = "../../tests/cell/mod.rs"]
-#[allow(dead_code, reason = "shared with the suites")]
-mod cell;
-
-#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cell;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 

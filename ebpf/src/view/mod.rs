@@ -97,8 +97,4 @@ fn mounted(
 }
 
 #[cfg(test)]
-#[path = "../../tests/cell/mod.rs"]
-#[allow(dead_code, reason = "shared with the suites")]
-mod cell;
-#[cfg(test)]
 mod tests;

@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, Result};
 
-use super::cell::{Cell, available};
 use super::iterator::Iterator;
 use super::record::Task;
 use super::*;
+use crate::cell::{self, Cell, available};
 
 /// Says a letter and stays until its input ends.
 const STAY: &str = "echo x; read line";
@@ -166,7 +166,7 @@ impl Drop for Nested {
     fn drop(&mut self) {
         self.cell.end();
         let deepest = self.cell.folder().join(&self.names);
-        deepest.ancestors().take(40).for_each(super::cell::remove);
+        deepest.ancestors().take(40).for_each(cell::remove);
     }
 }
 
