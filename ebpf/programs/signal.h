@@ -45,8 +45,9 @@ struct {
 	TYPE(value, struct fold);
 } folds SEC(".maps");
 
-/* Whose a cgroup is: as long as it is not told, it is watched. */
-enum owner { UNTOLD, HOST_OWNED, POD_OWNED };
+/* Whose a cgroup is: as long as it is not told, it is watched. A Pod's own cgroup holds what a runtime keeps beside the
+ * containers. */
+enum owner { UNTOLD, HOST_OWNED, POD_OWNED, CONTAINER_OWNED };
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, CGROUPS);
@@ -116,6 +117,14 @@ INLINE u64 watched(struct task_struct *task)
 		return 0;
 	learn(cgroup, id);
 	return id;
+}
+
+/* Whether a task is known to be within a container: then it is no runtime. */
+INLINE int contained(struct task_struct *task)
+{
+	u64 id = cgroup_id(cgroup_of(task));
+	u32 *owner = bpf_map_lookup_elem(&owners, &id);
+	return owner && *owner == CONTAINER_OWNED;
 }
 
 /* Whether this act is the first of its sort; every other one is counted here. */

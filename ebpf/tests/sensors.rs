@@ -338,3 +338,40 @@ fn what_this_kernel_lacks_is_a_state_with_its_reason() -> Result<()> {
     }
     Ok(())
 }
+
+/// What a runtime does to make a container (namespaces, mounts, a new root, giving up capabilities) happens in the container's
+/// cgroup, but is not the container's doing.
+#[test]
+fn a_real_runtimes_own_work_is_not_told_of_its_container() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_real_runtimes_own_work_is_not_told_of_its_container")? else {
+        return Ok(());
+    };
+    let bundle = tempfile::tempdir()?;
+    let programs = bundle.path().join("rootfs/bin");
+    std::fs::create_dir_all(&programs)?;
+    std::fs::copy("/bin/busybox", programs.join("busybox"))?;
+    let config = include_str!("bundle.json").replace("POD", &cell.pod).replace("CONTAINER", &cell.id);
+    std::fs::write(bundle.path().join("config.json"), config)?;
+    let state = tempfile::tempdir()?;
+    let status = Command::new("runc")
+        .arg("--root")
+        .arg(state.path())
+        .args(["run", "--bundle"])
+        .arg(bundle.path())
+        .arg(&cell.id)
+        .status()?;
+    ensure!(status.success(), "runc ended with {status}");
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Listen)?;
+    let own = seen.iter().map(|s| (s.kind, s.binary.as_str())).collect::<Vec<_>>();
+    assert_eq!(
+        own,
+        [
+            (SignalKind::ProcessStart, "/bin/busybox"),
+            (SignalKind::Shell, "/bin/busybox"),
+            (SignalKind::ProcessStart, "/bin/busybox"),
+            (SignalKind::ProcessStart, "/bin/busybox"),
+            (SignalKind::Listen, "/bin/busybox"),
+        ]
+    );
+    Ok(())
+}

@@ -4,6 +4,8 @@
 enum { PRIVILEGED = 1, FOREIGN = 2 };
 #define CAP_SYS_ADMIN 21
 #define OVERLAY 0x794c7630
+/* "busybox", as the first eight bytes of a name. */
+#define BUSYBOX 0x00786f6279737562ULL
 
 /* A file that the image did not bring: in the writable layer, without a name, or on another file system than the root. */
 INLINE int foreign(struct task_struct *task, struct file *file)
@@ -41,6 +43,18 @@ INLINE int privileged(struct task_struct *task)
 	return (effective >> CAP_SYS_ADMIN & 1) && cred->user_ns->level == 0;
 }
 
+/* What tells starts of one file apart: the name it was called by; and for a file that is many programs, its first words. */
+INLINE u64 called(struct task_struct *task, u64 inode)
+{
+	u64 name[2] = {}, words[4] = {};
+	READ(name, &task->comm);
+	u64 sort = inode * 0x9e3779b97f4a7c15ULL ^ name[0] * 0xc2b2ae3d27d4eb4fULL ^ name[1] * 0x165667b19e3779f9ULL;
+	if (name[0] != BUSYBOX)
+		return sort;
+	bpf_probe_read_user(words, sizeof(words), (void *)task->mm->arg_start);
+	return sort ^ hash_of(words, sizeof(words));
+}
+
 SEC("tp_btf/sched_process_exec")
 int process_exec(u64 *context)
 {
@@ -55,7 +69,9 @@ int process_exec(u64 *context)
 	struct inode *inode = NULL;
 	READ(inode, &file->f_inode);
 	struct fold_key key = { .cgroup = cgroup, .act = EXEC };
-	READ(key.subject, &inode->i_ino);
+	unsigned long number = 0;
+	READ(number, &inode->i_ino);
+	key.subject = called(task, number);
 	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, file) ? FOREIGN : 0);
 	struct event *event = sight(task, &key);
 	if (!event)
@@ -70,17 +86,19 @@ int process_exec(u64 *context)
 	return 0;
 }
 
+/* Whoever is moved from within a container was there before: a runtime's work begins outside. */
 SEC("tp_btf/cgroup_attach_task")
 int process_arrives(u64 *context)
 {
 	struct task_struct *task = (void *)context[2];
 	u32 pid = task->tgid;
 	u8 yes = 1;
-	bpf_map_update_elem(&arriving, &pid, &yes, ANY);
+	if (!contained(bpf_get_current_task_btf()))
+		bpf_map_update_elem(&arriving, &pid, &yes, ANY);
 	return 0;
 }
 
-/* A child of one on the way is on the way; so is one that was born into another cgroup than its parent's. */
+/* A child of one on the way is on the way; so is one that was born from outside into a cgroup. */
 SEC("tp_btf/sched_process_fork")
 int process_forks(u64 *context)
 {
@@ -89,7 +107,8 @@ int process_forks(u64 *context)
 	u8 yes = 1;
 	if (from == to)
 		return 0;
-	if (parent->cgroups->dfl_cgrp != child->cgroups->dfl_cgrp || bpf_map_lookup_elem(&arriving, &from))
+	int born_into = parent->cgroups->dfl_cgrp != child->cgroups->dfl_cgrp && !contained(parent);
+	if (born_into || bpf_map_lookup_elem(&arriving, &from))
 		bpf_map_update_elem(&arriving, &to, &yes, ANY);
 	else if (bpf_map_lookup_elem(&arriving, &to))
 		/* Its number was another one's before. */

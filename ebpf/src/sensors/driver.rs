@@ -39,7 +39,7 @@ pub struct Sensors {
     folds: PerCpuHashMap<MapData, Key, Count>,
     paths: KernelMap<MapData, u64, [u8; PATH_BYTES]>,
     owners: KernelMap<MapData, u64, u32>,
-    known: HashMap<u64, Option<Owner>>,
+    known: HashMap<u64, Owner>,
     samples: HashMap<Key, Sample>,
     mounts: Vec<Mount>,
     states: Vec<SensorState>,
@@ -250,21 +250,22 @@ impl Sensors {
     /// Whose a cgroup is; the kernel side is told as well, so that the host's own acts end there.
     fn owner(&mut self, cgroup: u64) -> Option<Owner> {
         if let Some(owner) = self.known.get(&cgroup) {
-            return owner.clone();
+            return Some(owner.clone());
         }
         let owner = self.paths.get(&cgroup, 0).ok().and_then(|path| owner_of(&path));
         let told = match &owner {
             Some(Owner::Host) => 1,
-            Some(Owner::Pod { .. }) => 2,
-            None => 0,
+            Some(Owner::Pod { container, .. }) if container.is_empty() => 2,
+            Some(Owner::Pod { .. }) => 3,
+            // Asked again with its next act.
+            None => return None,
         };
         // A table that is full for a moment only means that the same question comes again.
         let _ = self.owners.insert(cgroup, told, 0);
         if self.known.len() >= MOST_OWNERS {
             self.known.clear();
         }
-        self.known.insert(cgroup, owner.clone());
-        owner
+        owner.inspect(|owner| drop(self.known.insert(cgroup, owner.clone())))
     }
 }
 

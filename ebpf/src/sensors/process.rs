@@ -37,10 +37,13 @@ fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
 
 fn is_shell(binary: &str, arguments: &[u8]) -> bool {
     let program = base(binary);
-    let called = arguments.split(|byte| *byte == 0).next().and_then(|word| std::str::from_utf8(word).ok());
+    if !MANY_IN_ONE.contains(&program) {
+        return SHELLS.contains(&program);
+    }
+    let words = arguments.split(|byte| *byte == 0).map(|word| std::str::from_utf8(word).unwrap_or_default());
     // A login shell's name begins with a dash.
-    let called = base(called.unwrap_or_default()).trim_start_matches('-');
-    SHELLS.contains(&program) || (MANY_IN_ONE.contains(&program) && SHELLS.contains(&called))
+    let mut names = words.map(|word| base(word).trim_start_matches('-')).skip_while(|name| MANY_IN_ONE.contains(name));
+    names.next().is_some_and(|called| SHELLS.contains(&called))
 }
 
 fn base(path: &str) -> &str {
@@ -56,6 +59,7 @@ mod tests {
         assert!(is_shell("/bin/bash", b"x\0"));
         assert!(is_shell("/bin/busybox", b"/bin/sh\0-c\0"));
         assert!(is_shell("/bin/busybox", b"-ash\0"));
+        assert!(is_shell("/bin/busybox", b"/bin/busybox\0sh\0-c\0"));
         assert!(!is_shell("/bin/busybox", b"sleep\0sh\0"));
         assert!(!is_shell("/usr/bin/ssh", b"sh\0"));
     }
