@@ -48,8 +48,8 @@ fn fields(places: &[Location]) -> Option<String> {
     usable.then(|| places.iter().map(|place| format!("{{.{}}}{{\"\\n\"}}", place.path)).collect())
 }
 
-/// A word for the shell. Control characters could act on a terminal, so they are shown as `?`: no valid name has any.
-fn quoted(word: &str) -> String {
+/// A word for the shell, quoted where it has to be. Control characters could act on a terminal, so they are shown as `?`: no valid name has any.
+pub fn quoted(word: &str) -> String {
     let word: String = word.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,@+".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
