@@ -28,4 +28,4 @@ pub use guard::left_behind;
 pub use image::SHELL;
 pub use manifests::{apply, planted};
 pub use node::possible as real_nodes_possible;
-pub use programs::Programs;
+pub use programs::{Programs, helm};

@@ -21,7 +21,12 @@ const KUBERNETES: GoBuild = GoBuild {
         ("main.go", include_str!("../kubernetes/main.go")),
     ],
     // Clients cannot parse the version that an unstamped build reports.
-    stamps: &[("gitVersion", "v1.34.4"), ("gitMajor", "1"), ("gitMinor", "34"), ("gitTreeState", "clean")],
+    stamps: &[
+        ("k8s.io/component-base/version.gitVersion", "v1.34.4"),
+        ("k8s.io/component-base/version.gitMajor", "1"),
+        ("k8s.io/component-base/version.gitMinor", "34"),
+        ("k8s.io/component-base/version.gitTreeState", "clean"),
+    ],
     settings: &[],
 };
 
@@ -56,6 +61,27 @@ const COREDNS: GoBuild = GoBuild {
         ("main.go", include_str!("../coredns/main.go")),
     ],
     stamps: &[],
+    settings: &[],
+};
+
+const HELM: GoBuild = GoBuild {
+    name: "helm",
+    package: "helm.sh/helm/v3/cmd/helm",
+    binary: "helm",
+    links: &[],
+    sources: &[
+        ("go.mod", include_str!("../helm/go.mod")),
+        ("go.sum", include_str!("../helm/go.sum")),
+        ("tools.go", include_str!("../helm/tools.go")),
+    ],
+    // Without these it takes every cluster that it can't ask for a Kubernetes 1.20.
+    stamps: &[
+        ("helm.sh/helm/v3/internal/version.version", "v3.22.0"),
+        ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor", "1"),
+        ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor", "34"),
+        ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor", "1"),
+        ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor", "34"),
+    ],
     settings: &[],
 };
 
@@ -136,6 +162,11 @@ impl Programs {
     }
 }
 
+/// The folder of `helm`, built if it isn't there yet. No control plane needs it, so only who installs charts asks for it.
+pub fn helm(progress: impl Fn(&str)) -> Result<PathBuf> {
+    HELM.ready(&progress)
+}
+
 fn existing(path: PathBuf) -> Result<PathBuf> {
     if !path.is_file() {
         bail!(
@@ -195,7 +226,7 @@ impl GoBuild {
         for (name, text) in self.sources {
             fs::write(folder.join(name), text)?;
         }
-        let stamps = self.stamps.iter().map(|(key, value)| format!(" -X k8s.io/component-base/version.{key}={value}"));
+        let stamps = self.stamps.iter().map(|(variable, value)| format!(" -X {variable}={value}"));
         let flags = format!("-s -w{}", stamps.collect::<String>());
         go(folder, &["build", "-trimpath", "-ldflags", &flags, "-o", self.binary, self.package])?;
         self.gather_settings(folder)?;
