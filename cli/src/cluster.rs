@@ -11,11 +11,17 @@ use crate::api::Client;
 use crate::context::Context;
 use crate::render::{self, Column, ListOutput, RecordFormat, RecordOutput, escape, paint};
 
+mod install;
+
+use install::Install;
+
 /// Clusters of the fleet: add, list, show, token, revoke, scope
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   holdfast cluster add prod-eu               # prints the join token of its agent, once
+  holdfast cluster add prod-eu --helm --agents https://holdfast.example.com:8471
+                                             # prints the commands that install its agent there
   holdfast cluster show prod-eu              # what can and cannot be seen of it
   holdfast cluster scope prod-eu --exclude legacy --include shop
   holdfast cluster revoke prod-eu            # its agent is refused from now on")]
@@ -30,6 +36,8 @@ enum Action {
     Add {
         /// Its name: lower-case letters, digits, `-` and `.`
         name: String,
+        #[command(flatten)]
+        install: Install,
         #[command(flatten)]
         output: RecordOutput,
     },
@@ -79,9 +87,14 @@ impl Args {
     pub async fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let client = context.client()?;
         match self.action {
-            Action::Add { name, output } => {
+            Action::Add { name, install, output } => {
+                install.check()?;
                 let token: JoinToken = client.post(&["clusters"], &NewCluster { name }).await?;
-                output.print(&token, join_text)?;
+                if install.helm {
+                    output.print(&install.installation(token)?, |installation| installation.commands.clone())?;
+                } else {
+                    output.print(&token, join_text)?;
+                }
             }
             Action::List { output } => {
                 output.print(
