@@ -86,23 +86,28 @@ impl Story {
     pub async fn join_through(&self, plane: &ControlPlane, port: u16) -> Result<Agent> {
         grant(plane, &[]).await?;
         let added = self.holdfast(&["cluster", "add", plane.name(), "-o", "json"]).await?;
-        let token = added["token"].as_str().context("no join token")?;
-        let state = self.folder.path().join(format!("agent-{}", plane.name()));
+        self.start_agent(&added, &plane.kubeconfig_for(AGENT, &[])?, &format!("https://127.0.0.1:{port}"))
+    }
+
+    /// Starts the agent of a cluster, as `holdfast cluster add` has answered it.
+    pub fn start_agent(&self, added: &Value, kubeconfig: &Path, aggregator: &str) -> Result<Agent> {
+        let said = |part: &str| added[part].as_str().with_context(|| format!("no {part}"));
+        let (name, token, cluster) = (said("cluster")?, said("token")?, said("cluster_id")?.to_owned());
+        let state = self.folder.path().join(format!("agent-{name}"));
         std::fs::create_dir_all(&state)?;
         let token_file = state.join("join-token");
         std::fs::write(&token_file, token)?;
         let start = vec![
-            format!("--aggregator=https://127.0.0.1:{port}"),
-            format!("--kubeconfig={}", plane.kubeconfig_for(AGENT, &[])?.display()),
+            format!("--aggregator={aggregator}"),
+            format!("--kubeconfig={}", kubeconfig.display()),
             format!("--state-dir={}", state.display()),
             format!("--join-token-file={}", token_file.display()),
-            format!("--name={}", plane.name()),
+            format!("--name={name}"),
             "--log-json".to_owned(),
         ];
-        let log = self.folder.path().join(format!("agent-{}.log", plane.name()));
+        let log = self.folder.path().join(format!("agent-{name}.log"));
         let started = Started::now(&log);
         let process = Process::start("holdfast-agent", &log, &start, &[])?;
-        let cluster = added["cluster_id"].as_str().context("no cluster id")?.to_owned();
         Ok(Agent { process, start, log, started, cluster })
     }
 

@@ -46,6 +46,9 @@ fn every_room_says_what_it_is() -> Result<()> {
         "cli",
         "tests",
         "tests/lab",
+        "charts",
+        "charts/holdfast-agent",
+        "charts/holdfast-aggregator",
     ] {
         let readme = root().join(room).join("README.md");
         let text = std::fs::read_to_string(&readme).with_context(|| format!("{room} has no README.md"))?;

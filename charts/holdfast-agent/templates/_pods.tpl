@@ -1,0 +1,104 @@
+{{/* What the Pods of both parts have in common. */}}
+
+{{- define "holdfast.image.fields" -}}
+image: {{ include "holdfast.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- end -}}
+
+{{/* Where Pods may run; takes the values of a part. */}}
+{{- define "holdfast.placement" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "holdfast.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "holdfast.log" -}}
+- name: HOLDFAST_LOG
+  value: {{ .Values.log.filter | quote }}
+{{- if .Values.log.json }}
+- name: HOLDFAST_LOG_JSON
+  value: "true"
+{{- end }}
+{{- end -}}
+
+{{/* What the cluster duties need in a Pod, wherever they run. */}}
+{{- define "holdfast.clusterEnv" -}}
+- name: HOLDFAST_ROLE
+  value: {{ ternary "both" "cluster" .Values.cluster.inDaemonSet }}
+- name: HOLDFAST_IN_CLUSTER
+  value: "true"
+- name: HOLDFAST_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: HOLDFAST_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: HOLDFAST_AGGREGATOR
+  value: {{ .Values.aggregator.url | quote }}
+{{- if include "holdfast.joinSecret" . }}
+- name: HOLDFAST_JOIN_TOKEN_FILE
+  value: /run/holdfast/join/token
+{{- end }}
+{{- if .Values.node.enabled }}
+- name: HOLDFAST_RELAY_LISTEN
+  value: 0.0.0.0:{{ .Values.relay.port }}
+- name: HOLDFAST_NODE_SERVICE_ACCOUNT
+  value: {{ include "holdfast.nodeNamespace" . }}/{{ include "holdfast.nodeAccount" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "holdfast.clusterPorts" -}}
+ports:
+  - name: health
+    containerPort: 8473
+  {{- if .Values.node.enabled }}
+  - name: relay
+    containerPort: {{ .Values.relay.port }}
+  {{- end }}
+# Ready is who does his work, the standby too: it waits to lead. Only the leader listens at the relay's port.
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: health
+  periodSeconds: 20
+  timeoutSeconds: 5
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: health
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end -}}
+
+{{- define "holdfast.joinMount" -}}
+- name: join
+  mountPath: /run/holdfast/join
+  readOnly: true
+{{- end -}}
+
+{{- define "holdfast.joinVolume" -}}
+- name: join
+  secret:
+    secretName: {{ include "holdfast.joinSecret" . }}
+    # A used token may be deleted: the agent has its certificate, in the Secret that its replicas share.
+    optional: true
+{{- end -}}

@@ -1,0 +1,22 @@
+//! The charts as their users meet them: what they render, what they refuse, and what a real API server makes of them.
+
+// The whole crate is a test; clippy only knows functions marked as one.
+#![allow(clippy::unwrap_used)]
+
+use anyhow::Result;
+use holdfast_tests::helm::Helm;
+use holdfast_tests::tier;
+
+#[path = "charts/installed.rs"]
+mod installed;
+#[path = "charts/rendered.rs"]
+mod rendered;
+#[path = "charts/values.rs"]
+mod values;
+
+const CHARTS: [&str; 2] = ["holdfast-agent", "holdfast-aggregator"];
+
+/// The `helm` program; none where the tier can't run.
+async fn helm() -> Result<Option<Helm>> {
+    tier::available("helm", Helm::prepare().await)
+}
