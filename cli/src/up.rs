@@ -297,9 +297,17 @@ async fn print_ready(
     say(&format!("root     {}   for `holdfast receipt verify`", aggregator.state().authority.fingerprint()));
     if let Some(lab) = lab {
         say(&format!("lab      export KUBECONFIG={}", lab.kubeconfig().display()));
+        if !on_path("kubectl") {
+            say(&format!("kubectl  alias kubectl={}", lab.kubectl_program().display()));
+        }
     }
     say("Ctrl-C ends it; what it knows is kept");
     Ok(())
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 #[cfg(test)]

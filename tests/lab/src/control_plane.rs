@@ -135,6 +135,11 @@ impl ControlPlane {
         client(&self.kubeconfig_for(user, groups)?).await
     }
 
+    /// The kubectl that was built with the cluster, for whoever has none.
+    pub fn kubectl_program(&self) -> PathBuf {
+        self.programs.kubectl()
+    }
+
     /// Runs kubectl as the administrator, as a person at a shell would; answers what it printed.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(self.programs.kubectl());
