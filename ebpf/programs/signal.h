@@ -9,6 +9,8 @@
 #define FOLDS 8192
 #define CGROUPS 8192
 #define RING_BYTES (2 << 20)
+/* The outermost names decide: what is cut off stands further in. */
+#define CGROUP_PATH_BYTES 512
 #define WALK_BYTES 512
 #define ELEMENT_BYTES 96
 #define DEEPEST_PATH 48
@@ -55,20 +57,15 @@ struct {
 	TYPE(value, u32);
 } owners SEC(".maps");
 
-/* The names on a cgroup's path: kept after its end, so that what lived a moment is attributed too. */
+/* Paths of cgroups, as the kernel wrote them when they were made or entered: kept after their end, so that what lived a
+ * moment is attributed too. */
+struct path_text { char bytes[CGROUP_PATH_BYTES]; };
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, CGROUPS);
 	TYPE(key, u64);
-	TYPE(value, struct cgroup_path);
+	TYPE(value, struct path_text);
 } paths SEC(".maps");
-
-struct {
-	NUMBER(type, PER_CPU_ARRAY);
-	NUMBER(max_entries, 1);
-	TYPE(key, u32);
-	TYPE(value, struct cgroup_path);
-} path_scratch SEC(".maps");
 
 /* Processes that were put into a cgroup and have not started a program since. */
 struct {
@@ -94,17 +91,6 @@ INLINE void tally(u32 act, u32 counter)
 		(*count)++;
 }
 
-INLINE void learn(struct cgroup *cgroup, u64 id)
-{
-	u32 zero = 0, untold = UNTOLD;
-	struct cgroup_path *path = bpf_map_lookup_elem(&path_scratch, &zero);
-	if (!path)
-		return;
-	name_path(cgroup, path);
-	bpf_map_update_elem(&paths, &id, path, ANY);
-	bpf_map_update_elem(&owners, &id, &untold, ANY);
-}
-
 /* The cgroup of a task whose acts matter; 0 for the host's own. */
 INLINE u64 watched(struct task_struct *task)
 {
@@ -113,10 +99,7 @@ INLINE u64 watched(struct task_struct *task)
 	u32 *owner = bpf_map_lookup_elem(&owners, &id);
 	if (owner)
 		return *owner == HOST_OWNED ? 0 : id;
-	if (level_of(cgroup) <= 0)
-		return 0;
-	learn(cgroup, id);
-	return id;
+	return level_of(cgroup) > 0 ? id : 0;
 }
 
 /* Whether a task is known to be within a container: then it is no runtime. */

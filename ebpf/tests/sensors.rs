@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use holdfast_ebpf::{KernelView, Sensors};
+use holdfast_ebpf::Sensors;
 use holdfast_model::{CoverageState, Sighting, SignalKind};
 
 #[allow(dead_code, reason = "shared with the view's tests")]
@@ -23,8 +23,7 @@ fn open(test: &str) -> Result<Option<(Sensors, Cell)>> {
     if !Path::new("/sys/kernel/tracing/events/syscalls").exists() && std::env::var_os("HOLDFAST_TRACEFS").is_none() {
         return again_with_tracefs(test).map(|()| None);
     }
-    let opened = KernelView::open().and_then(|mut view| view.read()).and_then(|view| Sensors::open(&view.host));
-    available(opened).map(|sensors| Cell::new().map(|cell| (sensors, cell))).transpose()
+    available(Sensors::open()).map(|sensors| Cell::new().map(|cell| (sensors, cell))).transpose()
 }
 
 /// Runs one test of this program in a mount namespace of its own, where tracefs is mounted.
@@ -373,5 +372,19 @@ fn a_real_runtimes_own_work_is_not_told_of_its_container() -> Result<()> {
             (SignalKind::Listen, "/bin/busybox"),
         ]
     );
+    Ok(())
+}
+
+#[test]
+fn a_container_that_was_there_before_the_sensors_is_known() -> Result<()> {
+    let Some((sensors, mut cell)) = open("a_container_that_was_there_before_the_sensors_is_known")? else {
+        return Ok(());
+    };
+    drop(sensors);
+    cell.stay(&["sh", "-c", "echo x; read line; ls; echo done; read line"])?;
+    let mut sensors = Sensors::open()?;
+    cell.say("go\n")?;
+    let seen = until(&mut sensors, &cell, |s| s.binary.ends_with("/ls"))?;
+    assert_eq!((seen[0].pod.as_str(), sensors.unattributed()), (cell.pod.as_str(), 0));
     Ok(())
 }

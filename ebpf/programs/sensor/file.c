@@ -93,7 +93,9 @@ INLINE int under_etc(struct path *path)
 	return bpf_probe_read_kernel_str(name, sizeof(name), from) == 4 && name[0] == 'e' && name[1] == 't' && name[2] == 'c';
 }
 
-INLINE int opened(struct returned *call)
+/* The same for each call that opens. */
+SEC("tracepoint/syscalls/sys_exit_openat")
+int file_opened(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	if (call->result < 0)
@@ -135,18 +137,6 @@ INLINE int opened(struct returned *call)
 	send(event);
 	return 0;
 }
-
-SEC("tracepoint/syscalls/sys_exit_openat")
-int file_openat(struct returned *call) { return opened(call); }
-
-SEC("tracepoint/syscalls/sys_exit_openat2")
-int file_openat2(struct returned *call) { return opened(call); }
-
-SEC("tracepoint/syscalls/sys_exit_open")
-int file_open(struct returned *call) { return opened(call); }
-
-SEC("tracepoint/syscalls/sys_exit_creat")
-int file_creat(struct returned *call) { return opened(call); }
 
 /* A socket in the file system is used by connecting to it. Its name is the one that its server gave it. */
 SEC("tracepoint/syscalls/sys_exit_connect")

@@ -86,6 +86,30 @@ int process_exec(u64 *context)
 	return 0;
 }
 
+struct {
+	NUMBER(type, PER_CPU_ARRAY);
+	NUMBER(max_entries, 1);
+	TYPE(key, u32);
+	TYPE(value, struct path_text);
+} path_scratch SEC(".maps");
+
+INLINE void learn(struct cgroup *cgroup, const char *text)
+{
+	u64 id = cgroup_id(cgroup);
+	u32 zero = 0;
+	struct path_text *path = bpf_map_lookup_elem(&path_scratch, &zero);
+	if (!path || bpf_probe_read_kernel_str(path->bytes, sizeof(path->bytes), text) < 0)
+		return;
+	bpf_map_update_elem(&paths, &id, path, NOEXIST);
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int process_room(u64 *context)
+{
+	learn((void *)context[0], (void *)context[1]);
+	return 0;
+}
+
 /* Whoever is moved from within a container was there before: a runtime's work begins outside. */
 SEC("tp_btf/cgroup_attach_task")
 int process_arrives(u64 *context)
@@ -93,6 +117,7 @@ int process_arrives(u64 *context)
 	struct task_struct *task = (void *)context[2];
 	u32 pid = task->tgid;
 	u8 yes = 1;
+	learn((void *)context[0], (void *)context[1]);
 	if (!contained(bpf_get_current_task_btf()))
 		bpf_map_update_elem(&arriving, &pid, &yes, ANY);
 	return 0;

@@ -14,15 +14,17 @@ use holdfast_model::kernel::Namespaces;
 use holdfast_model::{CoverageState, Sighting, UnixMillis};
 
 use super::{Act, At, Event, Hook, Node, SENSORS, Sensor, SensorState, file};
-use crate::attribution::owner;
+use crate::attribution::owner_of_path;
 use crate::blind::{chain, refused};
-use crate::bytes::{Bytes, until_zero};
+use crate::bytes::until_zero;
+use crate::view::iterator::Iterator;
 use crate::view::mounts::{self, Mount};
+use crate::view::{fold, owner_of_process};
 use crate::{Blind, Owner};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensors.o"));
-/// `struct cgroup_path`: addresses of the levels, a length, a flag, and the names.
-const PATH_BYTES: usize = 744;
+/// `struct path_text`.
+const PATH_BYTES: usize = 512;
 /// As many owners as the kernel side keeps; beyond that they are asked for again.
 const MOST_OWNERS: usize = 8192;
 const MOST_SAMPLES: usize = 16_384;
@@ -44,6 +46,7 @@ pub struct Sensors {
     mounts: Vec<Mount>,
     states: Vec<SensorState>,
     canary: String,
+    unattributed: u64,
 }
 
 /// What was said about the first act of a sort.
@@ -81,16 +84,17 @@ impl AsFd for Sensors {
 }
 
 impl Sensors {
-    /// Loads every sensor that this kernel has the hooks for. `host` are the node's own namespaces, from its
-    /// [`View`](crate::View).
-    pub fn open(host: &Namespaces) -> Result<Self, Blind> {
+    /// Loads every sensor that this kernel has the hooks for, and learns whose every living process is.
+    pub fn open() -> Result<Self, Blind> {
+        let mut processes = Iterator::load()?;
+        let host = fold::host(&processes.tasks()?, std::process::id()).ok_or(Blind::NotTheNode)?;
         let btf = Btf::from_sys_fs().map_err(|error| Blind::NoTypes(chain(&error)))?;
         let mut ebpf = EbpfLoader::new().btf(Some(&btf)).load(OBJECT).map_err(|error| Blind::unloaded(&error))?;
         let mounts = mounts::table(1).unwrap_or_default();
-        prepare(&mut ebpf, host, &mounts).map_err(|error| broken(&error))?;
+        prepare(&mut ebpf, &host, &mounts).map_err(|error| broken(&error))?;
         let states = SENSORS.iter().map(|sensor| attach(&mut ebpf, &btf, sensor)).collect();
         let failed = |error: MapError| broken(&error);
-        Ok(Self {
+        let mut sensors = Self {
             ring: RingBuf::try_from(take(&mut ebpf, "ring")?).map_err(failed)?,
             folds: PerCpuHashMap::try_from(take(&mut ebpf, "folds")?).map_err(failed)?,
             paths: KernelMap::try_from(take(&mut ebpf, "paths")?).map_err(failed)?,
@@ -100,8 +104,15 @@ impl Sensors {
             mounts,
             states,
             canary: String::new(),
+            unattributed: 0,
             ebpf,
-        })
+        };
+        for task in processes.tasks()? {
+            if let Some(owner) = task.owner {
+                sensors.tell(task.cgroup, owner);
+            }
+        }
+        Ok(sensors)
     }
 
     /// How each sensor stands.
@@ -161,6 +172,11 @@ impl Sensors {
         Ok(all)
     }
 
+    /// Delivered acts whose cgroup nobody could name any more.
+    pub fn unattributed(&self) -> u64 {
+        self.unattributed
+    }
+
     /// Proves that the eye is open: names a thread, and waits until that has come back through the ring. What else comes
     /// meanwhile is returned.
     pub fn canary(&mut self, number: u64, patience: Duration) -> Result<Vec<Sighting>, Blind> {
@@ -200,7 +216,11 @@ impl Sensors {
             self.canary = String::from_utf8_lossy(until_zero(event.path)).into_owned();
             return Vec::new();
         }
-        let Some(Owner::Pod { pod, container }) = self.owner(event.cgroup) else { return Vec::new() };
+        let Some(owner) = self.owner(event) else {
+            self.unattributed += 1;
+            return Vec::new();
+        };
+        let Owner::Pod { pod, container } = owner else { return Vec::new() };
         let Some(sensor) = SENSORS.iter().find(|sensor| sensor.acts.iter().any(|act| act.is(event.act))) else {
             return Vec::new();
         };
@@ -247,25 +267,32 @@ impl Sensors {
         self.samples.insert(key, Sample { sightings: sightings.to_vec(), before, counted: 1 });
     }
 
-    /// Whose a cgroup is; the kernel side is told as well, so that the host's own acts end there.
-    fn owner(&mut self, cgroup: u64) -> Option<Owner> {
-        if let Some(owner) = self.known.get(&cgroup) {
+    /// Whose an act is; the kernel side is told as well, so that the host's own acts end there.
+    fn owner(&mut self, event: &Event<'_>) -> Option<Owner> {
+        if let Some(owner) = self.known.get(&event.cgroup) {
             return Some(owner.clone());
         }
-        let owner = self.paths.get(&cgroup, 0).ok().and_then(|path| owner_of(&path));
+        let made = self.paths.get(&event.cgroup, 0).ok();
+        let made = made.map(|path| owner_of_path(&String::from_utf8_lossy(until_zero(&path))));
+        // A cgroup that was there before the sensors.
+        let owner = made.or_else(|| owner_of_process(event.pid, event.started))?;
+        self.tell(event.cgroup, owner.clone());
+        Some(owner)
+    }
+
+    fn tell(&mut self, cgroup: u64, owner: Owner) {
         let told = match &owner {
-            Some(Owner::Host) => 1,
-            Some(Owner::Pod { container, .. }) if container.is_empty() => 2,
-            Some(Owner::Pod { .. }) => 3,
-            // Asked again with its next act.
-            None => return None,
+            Owner::Host => 1,
+            Owner::Pod { container, .. } if container.is_empty() => 2,
+            Owner::Pod { .. } => 3,
         };
         // A table that is full for a moment only means that the same question comes again.
         let _ = self.owners.insert(cgroup, told, 0);
         if self.known.len() >= MOST_OWNERS {
-            self.known.clear();
+            let owners = &self.owners;
+            self.known.retain(|cgroup, _| owners.get(cgroup, 0).is_ok());
         }
-        owner.inspect(|owner| drop(self.known.insert(cgroup, owner.clone())))
+        self.known.insert(cgroup, owner);
     }
 }
 
@@ -281,15 +308,6 @@ impl Sample {
         }
         self.sightings.clone()
     }
-}
-
-fn owner_of(path: &[u8]) -> Option<Owner> {
-    let path = Bytes(path);
-    let bytes = usize::try_from(path.u32(96)?).ok()?;
-    (path.u32(100)? == 1).then_some(())?;
-    let names = path.slice(104..104 + bytes.min(640))?.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    let names: Vec<&str> = names.map(|name| std::str::from_utf8(name).unwrap_or("?")).collect();
-    Some(owner(&names))
 }
 
 /// Fills in what the programs must know before they run.
@@ -356,7 +374,10 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), ProgramErr
         }
         At::Call(name) => {
             let program: &mut TracePoint = program.try_into()?;
-            program.load()?;
+            // One program may serve several calls.
+            if program.fd().is_err() {
+                program.load()?;
+            }
             program.attach("syscalls", &format!("sys_exit_{name}"))?;
         }
     }
@@ -403,7 +424,7 @@ mod tests {
 
     #[test]
     fn the_canary_comes_back_and_a_closed_eye_is_noticed() {
-        let Some(mut sensors) = cell::available(Sensors::open(&Namespaces::default())) else { return };
+        let Some(mut sensors) = cell::available(Sensors::open()) else { return };
         for number in [1, 2] {
             sensors.canary(number, PATIENCE).unwrap();
         }

@@ -43,12 +43,12 @@ const GIVEN: &[&str] = &["/resolv.conf", "/hostname", "/hosts"];
 pub(super) const SENSOR: Sensor = Sensor {
     id: "file",
     hooks: &[
-        Hook::needed("file_openat", At::Call("openat")),
-        Hook::needed("file_openat2", At::Call("openat2")),
+        Hook::needed("file_opened", At::Call("openat")),
+        Hook::needed("file_opened", At::Call("openat2")),
         Hook::needed("file_connect", At::Call("connect")),
         // Newer machines never had these two.
-        Hook::optional("file_open", At::Call("open")),
-        Hook::optional("file_creat", At::Call("creat")),
+        Hook::optional("file_opened", At::Call("open")),
+        Hook::optional("file_opened", At::Call("creat")),
     ],
     acts: &[Act::Open],
     read,

@@ -15,6 +15,7 @@ pub(super) const SENSOR: Sensor = Sensor {
     id: "process",
     hooks: &[
         // First: whoever is on the way into a container must be known before anything else is told.
+        Hook::needed("process_room", At::Kernel("cgroup_mkdir")),
         Hook::needed("process_arrives", At::Kernel("cgroup_attach_task")),
         Hook::needed("process_forks", At::Kernel("sched_process_fork")),
         Hook::needed("process_exec", At::Kernel("sched_process_exec")),

@@ -31,7 +31,7 @@ pub(super) fn fold(eye: Eye, tasks: &[Task], reader: u32) -> Result<View, Blind>
 
 /// The node's namespaces are those of its first process. Where that is the reader or a Pod's, this is no node, and where it
 /// can't be seen, the kernel's first thread shows that it is one: no smaller pid namespace has kernel threads.
-fn host(tasks: &[Task], reader: u32) -> Option<Namespaces> {
+pub(crate) fn host(tasks: &[Task], reader: u32) -> Option<Namespaces> {
     let first = |task: &&Task| task.pid == 1 && reader != 1 && task.owner == Some(Owner::Host);
     let kernels = |task: &&Task| task.pid == 2 && task.kernel_thread;
     let of = tasks.iter().find(first).or_else(|| tasks.iter().find(kernels))?;
@@ -121,7 +121,16 @@ pub(crate) mod tests {
             lsm_label: None,
             root_read_only: Some(false),
         };
-        Task { pid, tid: pid, started: u64::from(pid), name: format!("p{pid}"), standing, owner, kernel_thread: false }
+        Task {
+            pid,
+            tid: pid,
+            started: u64::from(pid),
+            cgroup: 0,
+            name: format!("p{pid}"),
+            standing,
+            owner,
+            kernel_thread: false,
+        }
     }
 
     fn pod(uid: &str, container: &str) -> Option<Owner> {

@@ -16,7 +16,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vi
 const MOST_BYTES: u64 = 512 << 20;
 
 /// The loaded program.
-pub(super) struct Iterator {
+pub(crate) struct Iterator {
     ebpf: Ebpf,
 }
 
@@ -27,14 +27,14 @@ impl std::fmt::Debug for Iterator {
 }
 
 impl Iterator {
-    pub(super) fn load() -> Result<Self, Blind> {
+    pub(crate) fn load() -> Result<Self, Blind> {
         let btf = Btf::from_sys_fs().map_err(|error| Blind::NoTypes(chain(&error)))?;
         let mut ebpf = EbpfLoader::new().btf(Some(&btf)).load(OBJECT).map_err(|error| Blind::unloaded(&error))?;
         program(&mut ebpf)?.load("task", &btf).map_err(unloaded)?;
         Ok(Self { ebpf })
     }
 
-    pub(super) fn tasks(&mut self) -> Result<Vec<Task>, Blind> {
+    pub(crate) fn tasks(&mut self) -> Result<Vec<Task>, Blind> {
         let mut bytes = Vec::new();
         self.start()?.take(MOST_BYTES).read_to_end(&mut bytes)?;
         let mut rest = bytes.as_slice();

@@ -5,8 +5,8 @@
 //! containers come from /proc afterwards ([`mounts`], `label`), from files that need no right to trace.
 //! Threads that stand otherwise than their process are counted once a process and standing.
 
-mod fold;
-mod iterator;
+pub(crate) mod fold;
+pub(crate) mod iterator;
 mod label;
 pub mod mounts;
 mod proc;
@@ -14,7 +14,7 @@ mod record;
 
 use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
 
-use crate::Blind;
+use crate::{Blind, Owner};
 
 /// What runs on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,12 @@ impl KernelView {
         fold::add_mounts(&mut view, |alike, container| mounted(alike, container, &containers, host.as_deref()?));
         Ok(view)
     }
+}
+
+/// Whose a living process is, from /proc; none if its number is another one's by now.
+pub(crate) fn owner_of_process(pid: u32, started: u64) -> Option<Owner> {
+    let owner = proc::owner_of(pid)?;
+    proc::start_of(pid).filter(|start| start.is_of(started)).map(|_| owner)
 }
 
 fn mounted(

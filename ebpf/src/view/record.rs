@@ -20,6 +20,8 @@ pub(crate) struct Task {
     pub pid: u32,
     pub tid: u32,
     pub started: u64,
+    /// cgroup v2 id; 0 where /proc was read.
+    pub cgroup: u64,
     pub name: String,
     pub standing: Standing,
     /// None where its cgroup is nested too deep to tell.
@@ -37,6 +39,7 @@ impl Task {
         let flags = record.u32(88)?;
         let task = Self {
             started: record.u64(0)?,
+            cgroup: record.u64(32)?,
             pid: record.u32(40)?,
             tid: record.u32(44)?,
             name: shown(until_zero(&record.array::<16>(96)?)),

@@ -35,7 +35,7 @@ fn iterator_and_proc_agree_about_every_process_that_both_have_seen() -> Result<(
             continue;
         }
         let task = seen.get(process).with_context(|| format!("{by_proc:?} is not in the iterator"))?;
-        let task = Task { started: by_proc.started, ..task.clone() };
+        let task = Task { started: by_proc.started, cgroup: 0, ..task.clone() };
         if by_proc.kernel_thread {
             assert_eq!((task.pid, task.standing.effective), (by_proc.pid, by_proc.standing.effective));
         } else {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -69,6 +69,12 @@ impl Cell {
         let pid = child.id();
         self.children.push(child);
         Ok(pid)
+    }
+
+    /// Says something to the last one that stays.
+    pub fn say(&mut self, words: &str) -> Result<()> {
+        let stdin = self.children.last_mut().and_then(|child| child.stdin.as_mut()).context("nobody listens")?;
+        Ok(stdin.write_all(words.as_bytes())?)
     }
 
     /// A command that starts inside.
