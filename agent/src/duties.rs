@@ -98,6 +98,7 @@ async fn begin(
     let (handle, commands, progress) = Handle::new();
     let mut engine = Engine::new(credential.cluster, clock::now());
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
+    let mut eyes = config.eyes.clone();
     if let Some(settings) = &config.relay {
         let world = relay::World {
             api: api.clone(),
@@ -109,6 +110,7 @@ async fn begin(
             sightings: None,
         };
         let relay = Relay::listen(settings.clone(), world).await?;
+        eyes.get_or_insert_with(|| Arc::new(relay.nodes()));
         tracing::info!(address = %relay.address(), "serving nodes");
         parts.spawn(named_part("the relay", async move { relay.serve().await }));
     }
@@ -120,6 +122,7 @@ async fn begin(
         key: key.clone(),
         engine: handle.clone(),
         limits: config.retests,
+        eyes,
     };
     let uplink = Uplink {
         url: config.aggregator.clone(),

@@ -6,6 +6,7 @@
 //! It changes nothing in the cluster, and what it cannot look at it says.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use holdfast_model::join_token::JoinToken;
@@ -80,6 +81,8 @@ pub struct AgentConfig {
     pub pace: collect::Pace,
     /// How much of the API server retests may take.
     pub retests: retest::Limits,
+    /// Eyes on nodes that are already there; without them, the relay's nodes are asked.
+    pub eyes: Option<Arc<dyn eyes::Eyes>>,
 }
 
 /// What replicas share: who leads, and as whom all of them speak.
@@ -129,6 +132,7 @@ impl AgentConfig {
             name: "agent".to_owned(),
             pace: collect::Pace::default(),
             retests: retest::Limits::default(),
+            eyes: None,
         }
     }
 }

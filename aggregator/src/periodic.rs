@@ -2,11 +2,13 @@
 //!
 //! One task. Each minute it asks for the share of the verified findings that brings it round to all of them in one period,
 //! longest unchanged first; what was verified together is not retested together. A finding is looked at again between one
-//! and two periods after its last change. What the look means is decided by `record`; an agent that is away finds it waiting.
+//! and two periods after its last change. What was proved by its objects alone is retested once its cluster has an eye on
+//! processes, so many a pass. What the look means is decided by `record`; an agent that is away finds it waiting.
 
 use std::time::Duration;
 
-use holdfast_model::{Actor, Status};
+use holdfast_controls::catalog;
+use holdfast_model::{Actor, ClusterId, FindingId, Status};
 use holdfast_record::RetestCause;
 use holdfast_store::{Store, StoreError};
 
@@ -17,6 +19,8 @@ use crate::writer::{Action, WriteError, Writer};
 const EVERY: Duration = Duration::from_secs(60);
 /// Most findings of one pass, however many there are.
 const MOST: u64 = 2048;
+/// Most findings of one pass that are retested because their cluster has got eyes: 100,000 in eight hours.
+const GAINED: u32 = 208;
 
 /// Why a pass broke off.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +67,21 @@ impl Periodic {
         let verified = counts.iter().filter(|count| count.status == Status::Verified).map(|count| count.findings).sum();
         let unchanged_since = self.edge.now() - i64::try_from(self.period.as_millis()).unwrap_or(i64::MAX);
         let due = self.store.verified_unchanged_since(unchanged_since, share(verified, self.period)).await?;
-        // Together, so that the writer folds them into one transaction.
-        let requests = due.iter().map(|&(cluster, finding)| {
+        let by_eye: Vec<_> =
+            catalog::all().filter(|control| control.running.is_some()).map(|control| control.id).collect();
+        let short = self.store.verified_without_processes(&by_eye, GAINED).await?;
+        self.request(&due, RetestCause::Periodic).await?;
+        self.request(&short, RetestCause::MethodGained).await?;
+        Ok(due.len() + short.len())
+    }
+
+    /// Together, so that the writer folds them into one transaction.
+    async fn request(&self, places: &[(ClusterId, FindingId)], cause: RetestCause) -> Result<(), WriteError> {
+        let requests = places.iter().map(|&(cluster, finding)| {
             let actor = Actor::Holdfast("periodic".into());
-            self.writer.act(actor, cluster, finding, Action::RequestRetest(RetestCause::Periodic))
+            self.writer.act(actor, cluster, finding, Action::RequestRetest(cause))
         });
-        futures::future::try_join_all(requests).await?;
-        Ok(due.len())
+        futures::future::try_join_all(requests).await.map(|_| ())
     }
 }
 

@@ -4,11 +4,13 @@
 //! certificates at the moment when the verdict was recorded, so renewals and a new root change nothing about old receipts.
 //! [`check_testimony`] is what the aggregator runs on an agent's answer, [`countersign`] what it adds.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use holdfast_model::canonical;
+use holdfast_model::kernel::{NodeStatement, SignedNodeStatement};
 use holdfast_model::receipt::Countersigned;
-use holdfast_model::{ClusterId, FindingKey, Receipt, RootFingerprint, Testimony, UnixMillis};
+use holdfast_model::{ClusterId, FindingKey, Method, Reach, Receipt, RootFingerprint, Testimony, UnixMillis};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,7 +39,7 @@ pub enum ReceiptProblem {
     /// A certificate cannot be read or has another name.
     #[error("the {whose} certificate cannot be used: {problem}")]
     Certificate {
-        /// `root`, `agent's` or `aggregator's`.
+        /// `root`, `agent's`, `aggregator's` or `node's`.
         whose: &'static str,
         /// What is wrong.
         problem: CertificateProblem,
@@ -45,7 +47,7 @@ pub enum ReceiptProblem {
     /// A certificate names somebody who may not sign this.
     #[error("the {whose} certificate names {name}, who may not sign this")]
     Name {
-        /// `root`, `agent's` or `aggregator's`.
+        /// `root`, `agent's`, `aggregator's` or `node's`.
         whose: &'static str,
         /// Whom it names.
         name: String,
@@ -53,7 +55,7 @@ pub enum ReceiptProblem {
     /// A certificate that the root did not sign, or that was not valid at the time.
     #[error("the {whose} certificate does not lead to the root at the time of the recording: {problem}")]
     Chain {
-        /// `root`, `agent's` or `aggregator's`.
+        /// `root`, `agent's`, `aggregator's` or `node's`.
         whose: &'static str,
         /// What is wrong.
         problem: String,
@@ -61,13 +63,13 @@ pub enum ReceiptProblem {
     /// A signature that the certificate's key did not make over these bytes.
     #[error("the {whose} signature does not fit: what was signed has been changed, or another key signed it")]
     Signature {
-        /// `agent's` or `aggregator's`.
+        /// `agent's`, `aggregator's` or `node's`.
         whose: &'static str,
     },
     /// Signed text that is not one value in canonical form.
     #[error("the {what} is not in canonical form: {problem}")]
     NotCanonical {
-        /// `testimony`, `countersignature` or `head`.
+        /// `testimony`, `countersignature`, `node's statement` or `head`.
         what: &'static str,
         /// What is wrong.
         problem: String,
@@ -83,6 +85,17 @@ pub enum ReceiptProblem {
         /// Which cluster is testified about.
         testified: ClusterId,
     },
+    /// What a node swears to belongs to another question, or is not whole.
+    #[error("the statement of node {node} proves nothing here: {problem}")]
+    Node {
+        /// The node, as its certificate names it.
+        node: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A proof that goes to the processes without having looked at them.
+    #[error("the testimony reaches the running processes, and names no method that looks at them")]
+    Unlooked,
     /// The finding's id does not follow from cluster, resource and control.
     #[error("the finding's id does not follow from the testimony's cluster, resource and control")]
     OtherFinding,
@@ -117,6 +130,7 @@ pub fn verify(receipt: &Receipt, root: &RootFingerprint) -> Result<Verified, Rec
     }
     let testimony =
         check_testimony(receipt.testimony.as_bytes(), &receipt.agent_signature, &receipt.agent_certificate)?;
+    trusted.check_nodes(&testimony)?;
     Ok(Verified { testimony, countersigned, trust_domain: trusted.trust_domain })
 }
 
@@ -142,6 +156,14 @@ pub fn check_testimony(bytes: &[u8], signature: &[u8], certificate: &[u8]) -> Re
         return Err(ReceiptProblem::OtherFinding);
     }
     Ok(testimony)
+}
+
+/// Checks what the nodes swear to in a testimony that comes in now, under the installation's own root.
+pub fn check_nodes(testimony: &Testimony, root: &[u8], now: UnixMillis) -> Result<(), ReceiptProblem> {
+    if testimony.nodes.is_empty() && testimony.reach != Reach::Running {
+        return Ok(());
+    }
+    Trusted::root(root, &RootFingerprint::of(root), now)?.check_nodes(testimony)
 }
 
 /// An agent's testimony with everything that the aggregator vouches for beside it.
@@ -227,6 +249,47 @@ impl<'a> Trusted<'a> {
             return Err(ReceiptProblem::Name { whose: "aggregator's", name: name.to_string() });
         }
         check_signature("aggregator's", der, bytes, signature)
+    }
+
+    /// Checks every node's statement: signed by a certificate of this installation that names a node of the testimony's
+    /// cluster, one a node, and an answer to the testimony's own order.
+    fn check_nodes(&self, testimony: &Testimony) -> Result<(), ReceiptProblem> {
+        if testimony.reach == Reach::Running && !testimony.methods.contains(&Method::RuntimeRecheck) {
+            return Err(ReceiptProblem::Unlooked);
+        }
+        let mut seen = BTreeSet::new();
+        for signed in &testimony.nodes {
+            let node = self.check_node(testimony, signed)?;
+            if let Some(twice) = seen.replace(node) {
+                return Err(ReceiptProblem::Node { node: twice, problem: "it is there twice".to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks one, and answers which node it is.
+    fn check_node(&self, testimony: &Testimony, signed: &SignedNodeStatement) -> Result<String, ReceiptProblem> {
+        self.check_chain("node's", &signed.certificate)?;
+        let name = facts("node's", &signed.certificate)?.name;
+        let node = match &name.party {
+            Party::Node(cluster, node) if *cluster == testimony.cluster && name.trust_domain == self.trust_domain => {
+                node.as_str().to_owned()
+            }
+            _ => return Err(ReceiptProblem::Name { whose: "node's", name: name.to_string() }),
+        };
+        check_signature("node's", &signed.certificate, signed.statement.as_bytes(), &signed.signature)?;
+        let statement: NodeStatement = canonical_value("node's statement", &signed.statement)?;
+        let problem = if statement.node != node {
+            Some("its certificate names another node".to_owned())
+        } else if let Some(blind) = &statement.blind {
+            Some(format!("its view is not whole: {blind}"))
+        } else {
+            statement.answers(testimony.retest, testimony.nonce, testimony.cluster).err().map(str::to_owned)
+        };
+        match problem {
+            None => Ok(node),
+            Some(problem) => Err(ReceiptProblem::Node { node, problem }),
+        }
     }
 
     fn check_chain(&self, whose: &'static str, der: &[u8]) -> Result<(), ReceiptProblem> {

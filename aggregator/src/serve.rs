@@ -72,6 +72,7 @@ impl Aggregator {
             edge: edge.clone(),
             identify: Arc::new(enrolments.clone()),
             certify: Arc::new(enrolments.clone()),
+            root: authority.root().into(),
         };
 
         let api = bind(settings.api, "the API").await?;

@@ -20,6 +20,8 @@ use crate::render::escape::line;
 use crate::render::paint::{Tone, tinted, word};
 use crate::render::{RecordOutput, remark, write};
 
+mod kernel;
+
 /// How long to wait for a receipt that is about to be signed, and how often to ask.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(250);
@@ -98,7 +100,7 @@ fn verify(file: &Path, root: &RootFingerprint, output: &RecordOutput) -> anyhow:
     Ok(ExitCode::from(u8::from(!fixed)))
 }
 
-/// A receipt is a few kilobytes, and what is much larger is none.
+/// A receipt is a few kilobytes, some hundred where many nodes swear, and what is much larger is none.
 fn read(file: &Path) -> anyhow::Result<Receipt> {
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(|| format!("{} can't be opened", file.display()))?;
@@ -157,6 +159,7 @@ fn text(answer: &Answer) -> String {
         let version = line(&read.resource_version);
         out.push_str(&format!("    {} {} resourceVersion {version}\n", read.status, line(&read.path)));
     }
+    out.push_str(&kernel::text(of));
     out
 }
 

@@ -17,7 +17,7 @@ use holdfast_aggregator::api::view::{self, Cluster, NewCluster, Page, Summary};
 use holdfast_aggregator::serve::Aggregator;
 use holdfast_aggregator::settings::{DEFAULT_AGENTS, DEFAULT_API, DEFAULT_RECHECK, Settings};
 use holdfast_lab::{ControlPlane, Options, apply};
-use holdfast_model::{JoinToken, Severity};
+use holdfast_model::{JoinToken, Reach, Severity};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -290,6 +290,13 @@ async fn print_ready(
         let counts = summary.counts.iter().filter(|count| count.severity == *severity && count.status.is_active());
         let open: u64 = counts.map(|count| count.findings).sum();
         say(&format!("  {severity:<9} {open:>5}   holdfast findings --severity {severity}"));
+    }
+    for reach in Reach::ALL.iter().rev() {
+        let proved: u64 =
+            summary.counts.iter().filter(|count| count.reach == Some(*reach)).map(|count| count.findings).sum();
+        if proved > 0 {
+            say(&format!("  verified  {proved:>5}   reach {reach}"));
+        }
     }
     say("");
     say(&format!("API      {}/api/v1   described at /api/v1/openapi.json", aggregator.api_url()));

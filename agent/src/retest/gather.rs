@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use holdfast_controls::facts::Facts;
+use holdfast_controls::facts::pod::PodSpec;
 use holdfast_controls::inventory::{Answer, Dependency};
 use holdfast_controls::{Control, Inventory, Kind};
 use holdfast_model::{CoverageState, ObjectRead, RetestOrder};
 
 use super::read::{Outcome, Round};
 use crate::api::Refusal;
+use crate::places::Placed;
 
 /// More reads than any control needs: an end for a cluster that answers in circles.
 const MOST_READS: usize = 64;
@@ -23,12 +26,21 @@ pub(super) struct Gathered {
     pub(super) answer: Option<Answer>,
     /// Whether anything of the subject is there, its Pods included.
     pub(super) present: bool,
+    /// The Pods that the subject has now.
+    pub(super) pods: Vec<Member>,
     /// The uid that the judgement is about.
     pub(super) uid: String,
     /// Everything that was read, in order.
     pub(super) reads: Vec<ObjectRead>,
     /// Uid and version of every object that was read.
     pub(super) versions: Vec<(String, String)>,
+}
+
+/// One Pod of the subject: where it is, and what it was asked to be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Member {
+    pub(super) place: Placed,
+    pub(super) spec: PodSpec,
 }
 
 /// What became of the subject's own object.
@@ -66,6 +78,7 @@ pub(super) async fn gather(
     server_minor.into_iter().for_each(|minor| inventory.set_server_minor(minor));
     let mut coverage: BTreeMap<&'static Kind, CoverageState> = BTreeMap::new();
     let mut asked = HashSet::new();
+    let mut places = BTreeMap::new();
     loop {
         let needs = inventory.dependencies(&order.resource, control);
         let Some(need) = needs.into_iter().find(|need| asked.insert(need.clone())) else { break };
@@ -75,6 +88,7 @@ pub(super) async fn gather(
         }
         let fetched = round.fetch(&need).await;
         gathered.reads.extend(fetched.reads.iter().cloned());
+        places.extend(fetched.places.iter().map(|place| (place.uid.clone(), place.clone())));
         let state = gathered.take(&mut inventory, order, &need, fetched.outcome.clone());
         // A kind is seen only if every read of it succeeded.
         let known = coverage.entry(need.kind()).or_insert(state);
@@ -84,7 +98,19 @@ pub(super) async fn gather(
         inventory.set_coverage(need.kind(), *known);
     }
     gathered.judge(&inventory, order, control);
+    gathered.pods = members(&inventory, order, places);
     gathered
+}
+
+/// The subject's Pods with their places; a Pod that was read has one.
+fn members(inventory: &Inventory, order: &RetestOrder, mut places: BTreeMap<String, Placed>) -> Vec<Member> {
+    let pods = inventory.pods_of(&order.resource).filter_map(|object| match &object.facts {
+        Facts::Workload(workload) => {
+            Some(Member { place: places.remove(&object.meta.uid)?, spec: workload.pod.clone() })
+        }
+        _ => None,
+    });
+    pods.collect()
 }
 
 impl Gathered {

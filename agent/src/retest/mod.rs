@@ -1,15 +1,18 @@
 //! Retests: an order comes in, the cluster is read anew, a signed testimony goes out.
 //!
-//! Nothing here asks the engine's cache. Orders that arrive together form a round and share their reads: every read of a
+//! Where the order wants it and the objects pass, the nodes are asked what runs: `running` holds their statements against
+//! the control. Nothing here asks the engine's cache. Orders that arrive together form a round and share their reads: every read of a
 //! round begins after all its nonces have arrived. What was read is told to the engine, which drops older watch events.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use holdfast_controls::Control;
 use holdfast_model::{
     ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Testimony, Verdict, canonical,
 };
+use holdfast_proto::limits::MESSAGE_BYTES;
 use holdfast_proto::v1;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,9 +22,11 @@ use crate::clock;
 use crate::cluster::ServerVersion;
 use crate::credential::AgentKey;
 use crate::engine::{Command, Handle};
+use crate::eyes::Eyes;
 
 mod gather;
 mod read;
+mod running;
 mod verdict;
 
 use read::{Gate, Round};
@@ -31,6 +36,10 @@ use verdict::Decision;
 pub const ORDERS: usize = 4096;
 /// Orders in one round.
 const ROUND: usize = 256;
+/// How often one order may look at processes: what still changes then is asked for again by the aggregator.
+const LOOKS: u32 = 3;
+/// Room in a message beside the testimony.
+const FRAME: usize = 1024;
 
 /// How much of the API server the retests may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,11 +50,13 @@ pub struct Limits {
     pub reads_per_second: u32,
     /// Rounds under way at once.
     pub rounds: usize,
+    /// The pause before processes are looked at again, where what runs may have changed under the look.
+    pub look_again: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrent_reads: 8, reads_per_second: 100, rounds: 4 }
+        Self { concurrent_reads: 8, reads_per_second: 100, rounds: 4, look_again: Duration::from_secs(1) }
     }
 }
 
@@ -63,6 +74,8 @@ pub struct Retester {
     pub engine: Handle,
     /// How much may be asked of the API server.
     pub limits: Limits,
+    /// The nodes' eyes, where there are any.
+    pub eyes: Option<Arc<dyn Eyes>>,
 }
 
 /// Orders that are being answered: one that comes again meanwhile is not answered twice.
@@ -124,18 +137,13 @@ impl Retester {
     async fn answer(&self, round: &Round, order: &RetestOrder) -> Option<v1::RetestAnswer> {
         let control = Control::find(order.control.as_str()).filter(|control| control.version == order.control_version);
         let (decision, reads) = match control {
-            Some(control) => {
-                let minor = self.server.borrow().minor;
-                let mut gathered = gather::gather(round, order, control, minor).await;
-                let versions = std::mem::take(&mut gathered.versions);
-                // An engine that is gone has no watch events to drop.
-                let _gone = self.engine.tell(Command::Retested(versions)).await;
-                (verdict::decide(order, control, &gathered), gathered.reads)
-            }
+            Some(control) => self.look(round, order, control).await,
             None => (control_changed(order), Vec::new()),
         };
-        let testimony = canonical::bytes(&self.testimony(order, decision, reads))
-            .expect("a testimony holds strings, integers and lists under string keys");
+        let mut testimony = self.swear(order, &decision, &reads);
+        if testimony.len() > MESSAGE_BYTES - FRAME {
+            testimony = self.swear(order, &verdict::too_large(decision, testimony.len()), &reads);
+        }
         match self.key.sign(&testimony) {
             Ok(signature) => Some(v1::RetestAnswer { testimony, signature }),
             Err(error) => {
@@ -143,6 +151,43 @@ impl Retester {
                 None
             }
         }
+    }
+
+    /// Reads the objects, then looks at the processes where the order wants it and the objects pass. What may have changed
+    /// under the look is looked at again, objects and all, a bounded number of times.
+    async fn look(&self, round: &Round, order: &RetestOrder, control: &'static Control) -> (Decision, Vec<ObjectRead>) {
+        let mut again = None;
+        for looks in 1.. {
+            let minor = self.server.borrow().minor;
+            let mut gathered = gather::gather(again.as_ref().unwrap_or(round), order, control, minor).await;
+            let versions = std::mem::take(&mut gathered.versions);
+            // An engine that is gone has no watch events to drop.
+            let _gone = self.engine.tell(Command::Retested(versions)).await;
+            let by_objects = verdict::decide(order, control, &gathered);
+            let decision = match &self.eyes {
+                _ if !verdict::wants_a_look(order, control, &by_objects) => by_objects,
+                None => verdict::unseen(by_objects),
+                Some(eyes) => {
+                    let question = running::question(order, &gathered.pods);
+                    let asked = question.pods.clone();
+                    let answers = eyes.look(question).await;
+                    let looked = running::judge(order, control, self.cluster, &gathered.pods, &asked, answers);
+                    if looked.may_settle() && looks < LOOKS {
+                        tokio::time::sleep(self.limits.look_again).await;
+                        again = Some(round.afresh());
+                        continue;
+                    }
+                    verdict::with_processes(by_objects, looked, &gathered.pods, &asked)
+                }
+            };
+            return (decision, gathered.reads);
+        }
+        (control_changed(order), Vec::new())
+    }
+
+    fn swear(&self, order: &RetestOrder, decision: &Decision, reads: &[ObjectRead]) -> Vec<u8> {
+        canonical::bytes(&self.testimony(order, decision.clone(), reads.to_vec()))
+            .expect("a testimony holds strings, integers and lists under string keys")
     }
 
     fn testimony(&self, order: &RetestOrder, decision: Decision, reads: Vec<ObjectRead>) -> Testimony {
@@ -160,11 +205,11 @@ impl Retester {
             control_version: decision.control_version,
             verdict: decision.verdict,
             reason: decision.reason,
-            reach: Reach::Config,
-            methods: vec![Method::LiveRead],
+            reach: decision.reach,
+            methods: decision.methods,
             locations: decision.locations,
             reads,
-            nodes: Vec::new(),
+            nodes: decision.nodes,
             read_at: clock::now(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -183,5 +228,8 @@ fn control_changed(order: &RetestOrder) -> Decision {
         uid: order.uid.clone(),
         control_version: known.map_or(0, |control| control.version),
         locations: Vec::new(),
+        reach: Reach::Config,
+        methods: vec![Method::LiveRead],
+        nodes: Vec::new(),
     }
 }

@@ -15,6 +15,7 @@ use super::Limits;
 use crate::api::{Answer, Api, Refusal, refusal};
 use crate::collect::split::{Items, ListMeta};
 use crate::collect::{decode, path};
+use crate::places::{self, Placed};
 
 /// What a read came to.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub(super) enum Outcome {
 pub(super) struct Fetched {
     pub(super) outcome: Outcome,
     pub(super) reads: Vec<ObjectRead>,
+    /// Where the Pods among the objects are.
+    pub(super) places: Vec<Placed>,
 }
 
 /// The reads of one round.
@@ -77,9 +80,21 @@ impl Gate {
     }
 }
 
+impl Fetched {
+    /// Without any Pod.
+    fn of(outcome: Outcome, reads: Vec<ObjectRead>) -> Self {
+        Self { outcome, reads, places: Vec::new() }
+    }
+}
+
 impl Round {
     pub(super) fn new(api: Api, gate: Arc<Gate>) -> Self {
         Self { api, gate, fetched: Mutex::default() }
+    }
+
+    /// Another round under the same bounds, which has read nothing yet.
+    pub(super) fn afresh(&self) -> Self {
+        Self::new(self.api.clone(), self.gate.clone())
     }
 
     /// Reads a dependency, or takes what another order of this round has read.
@@ -109,42 +124,44 @@ impl Round {
         let path = path::object(key);
         let answer = match self.ask(&path).await {
             Ok(answer) => answer,
-            Err(refused) => return Fetched { outcome: Outcome::Refused(refused), reads: Vec::new() },
+            Err(refused) => return Fetched::of(Outcome::Refused(refused), Vec::new()),
         };
         if !answer.status.is_success() {
             let absent = answer.proves_absence_of(&key.name);
             let outcome = if absent { Outcome::Absent } else { Outcome::Refused(refusal(&answer)) };
-            return Fetched { outcome, reads: vec![read_of(path, &answer, "", "")] };
+            return Fetched::of(outcome, vec![read_of(path, &answer, "", "")]);
         }
         let identity = decode::identity(&answer.body);
         let outcome = match decode::object(key.kind, &answer.body) {
             Ok(object) => Outcome::Objects(vec![*object]),
             Err(unreadable) => Outcome::Unreadable(format!("{} {}: {}", key.kind, key.name, unreadable.problem)),
         };
-        Fetched { outcome, reads: vec![read_of(path, &answer, &identity.uid, &identity.resource_version)] }
+        let places = places::read(key.kind, &answer.body).map(|placed| *placed).into_iter().collect();
+        let reads = vec![read_of(path, &answer, &identity.uid, &identity.resource_version)];
+        Fetched { outcome, reads, places }
     }
 
     /// Every page of a list, or only its first.
     async fn list(&self, kind: &'static Kind, first: &str, only_first: bool) -> Fetched {
-        let (mut reads, mut objects) = (Vec::new(), Vec::new());
+        let (mut reads, mut objects, mut places) = (Vec::new(), Vec::new(), Vec::new());
         let mut path = first.to_owned();
         loop {
             let answer = match self.ask(&path).await {
                 Ok(answer) => answer,
-                Err(refused) => return Fetched { outcome: Outcome::Refused(refused), reads },
+                Err(refused) => return Fetched::of(Outcome::Refused(refused), reads),
             };
-            match page(kind, &answer) {
+            match page(kind, &answer, &mut places) {
                 Ok((found, meta)) => {
                     reads.push(read_of(path, &answer, "", &meta.resource_version));
                     objects.extend(found);
                     let Some(next) = meta.next().filter(|_| !only_first) else {
-                        return Fetched { outcome: Outcome::Objects(objects), reads };
+                        return Fetched { outcome: Outcome::Objects(objects), reads, places };
                     };
                     path = format!("{first}&continue={}", path::escaped(next));
                 }
                 Err(outcome) => {
                     reads.push(read_of(path, &answer, "", ""));
-                    return Fetched { outcome, reads };
+                    return Fetched::of(outcome, reads);
                 }
             }
         }
@@ -156,12 +173,15 @@ impl Round {
     }
 }
 
-fn page(kind: &'static Kind, answer: &Answer) -> Result<(Vec<Object>, ListMeta), Outcome> {
+fn page(kind: &'static Kind, answer: &Answer, places: &mut Vec<Placed>) -> Result<(Vec<Object>, ListMeta), Outcome> {
     if !answer.status.is_success() {
         return Err(Outcome::Refused(refusal(answer)));
     }
     let (mut items, mut found) = (Items::default(), Vec::new());
-    let fed = items.feed(&answer.body, |item| found.push(decode::object(kind, item)));
+    let fed = items.feed(&answer.body, |item| {
+        places.extend(places::read(kind, item).map(|placed| *placed));
+        found.push(decode::object(kind, item));
+    });
     let meta = fed.and_then(|()| items.finish()).map_err(Outcome::Refused)?;
     let objects: Result<Vec<_>, _> = found.into_iter().map(|object| object.map(|object| *object)).collect();
     let named =

@@ -3,11 +3,15 @@
 //! A failure that was seen is a failure, whatever else could not be read. Everything else needs every read to have
 //! succeeded: a refusal is never a pass, and an object is absent only when the API server says so by name.
 
+use std::collections::BTreeMap;
+
 use holdfast_controls::Control;
 use holdfast_controls::inventory::Answer;
-use holdfast_model::{Location, RetestOrder, Verdict};
+use holdfast_model::kernel::SignedNodeStatement;
+use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
 
-use super::gather::{Gathered, Itself, Trouble};
+use super::gather::{Gathered, Itself, Member, Trouble};
+use super::running::{self, Looked};
 use crate::api::Refusal;
 use crate::{ledger, text};
 
@@ -19,6 +23,9 @@ pub(super) struct Decision {
     pub(super) uid: String,
     pub(super) control_version: u32,
     pub(super) locations: Vec<Location>,
+    pub(super) reach: Reach,
+    pub(super) methods: Vec<Method>,
+    pub(super) nodes: Vec<SignedNodeStatement>,
 }
 
 pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered) -> Decision {
@@ -28,13 +35,96 @@ pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered
         _ => Vec::new(),
     };
     let uid = if gathered.present { gathered.uid.clone() } else { order.uid.clone() };
-    Decision { verdict, reason: text::line(&reason), uid, control_version: control.version, locations }
+    Decision {
+        verdict,
+        reason: text::line(&reason),
+        uid,
+        control_version: control.version,
+        locations,
+        reach: Reach::Config,
+        methods: vec![Method::LiveRead],
+        nodes: Vec::new(),
+    }
+}
+
+/// Whether processes are to be looked at: the order counts on it, the control has an eye for them, and the objects pass.
+pub(super) fn wants_a_look(order: &RetestOrder, control: &Control, by_objects: &Decision) -> bool {
+    let ordered = order.methods.contains(&Method::RuntimeRecheck) && control.running.is_some();
+    ordered && by_objects.verdict == Verdict::Fixed
+}
+
+/// The objects pass and the processes should have been looked at, and nothing here can: it could when it was claimed.
+pub(super) fn unseen(by_objects: Decision) -> Decision {
+    open(by_objects, "this agent has no eyes on nodes any more, and had when the retest was requested")
+}
+
+/// From the nodes' statements to the verdict, once the objects pass.
+pub(super) fn with_processes(
+    by_objects: Decision,
+    looked: Looked,
+    pods: &[Member],
+    asked: &BTreeMap<String, Vec<String>>,
+) -> Decision {
+    let methods = vec![Method::LiveRead, Method::RuntimeRecheck];
+    if !looked.shown.contradictions.is_empty() {
+        let mut locations = looked.shown.contradictions;
+        locations.sort();
+        let reason = text::line(&running::disagreement(&locations));
+        let (verdict, locations) = (Verdict::StillFailing, ledger::fit(&locations));
+        return Decision {
+            verdict,
+            reason,
+            locations,
+            reach: Reach::Running,
+            methods,
+            nodes: looked.statements,
+            ..by_objects
+        };
+    }
+    if let Some(why) = looked.open() {
+        return open(by_objects, &why);
+    }
+    let reason = text::line(&format!("{}; {}", by_objects.reason, looked.agreement(pods, asked)));
+    Decision { reason, reach: Reach::Running, methods, nodes: looked.statements, ..by_objects }
+}
+
+/// What the nodes swear to does not fit into a message: a proof that cannot be shown is none.
+pub(super) fn too_large(decision: Decision, bytes: usize) -> Decision {
+    open(decision, &format!("the nodes' statements take {} KiB, more than a receipt can carry", bytes / 1024))
+}
+
+fn open(decision: Decision, why: &str) -> Decision {
+    let reason = text::line(&format!("the objects pass; what runs is not proved: {why}"));
+    let (verdict, methods) = (Verdict::Inconclusive, vec![Method::LiveRead]);
+    Decision { verdict, reason, locations: Vec::new(), reach: Reach::Config, methods, nodes: Vec::new(), ..decision }
+}
+
+/// Pods that fail by their own specification, with their nodes: `Pod web-7d4b9 on node-1`.
+fn old_pods(locations: &[Location], pods: &[Member]) -> String {
+    const NAMED: usize = 3;
+    let mut failing: Vec<&str> = locations.iter().filter_map(|location| location.object.as_deref()).collect();
+    failing.dedup();
+    let named = failing.iter().take(NAMED);
+    let named: Vec<_> = named
+        .map(|object| match node_of(object, pods) {
+            Some(node) => format!("{object} on node {node}"),
+            None => (*object).to_owned(),
+        })
+        .collect();
+    if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) }
+}
+
+fn node_of<'p>(object: &str, pods: &'p [Member]) -> Option<&'p str> {
+    let name = object.strip_prefix("Pod ")?;
+    let pod = pods.iter().find(|pod| pod.place.name == name)?;
+    Some(pod.place.node.as_str()).filter(|node| !node.is_empty())
 }
 
 fn answer(order: &RetestOrder, control: &Control, gathered: &Gathered) -> (Verdict, String) {
     if let Some(Answer::Fail(locations)) = &gathered.answer {
         let places = if locations.len() == 1 { "place" } else { "places" };
-        return (Verdict::StillFailing, format!("it still fails at {} {places}", locations.len()));
+        let pods = old_pods(locations, &gathered.pods);
+        return (Verdict::StillFailing, format!("it still fails at {} {places}{pods}", locations.len()));
     }
     if let Some(trouble) = gathered.troubles.iter().min_by_key(|trouble| !trouble.is_silence()) {
         return trouble.verdict();
@@ -42,13 +132,25 @@ fn answer(order: &RetestOrder, control: &Control, gathered: &Gathered) -> (Verdi
     let subject = &order.resource;
     match (&gathered.answer, gathered.present, gathered.itself) {
         (Some(Answer::Unknown(reason)), ..) => (Verdict::Inconclusive, reason.clone()),
-        (Some(_), ..) => (Verdict::Fixed, format!("{subject}, read live: {}", control.title)),
+        (Some(_), ..) => {
+            (Verdict::Fixed, format!("{subject}, read live: {}{}", control.title, unlooked(order, control)))
+        }
         (None, true, _) => (Verdict::Inconclusive, format!("the control says nothing about {subject}")),
         (None, false, Itself::Absent) => (Verdict::WorkloadDeleted, format!("the API server has no {subject}")),
         (None, false, Itself::NoObject) => {
             (Verdict::WorkloadDeleted, format!("no Pod of its namespace belongs to {subject}"))
         }
         (None, false, _) => (Verdict::Inconclusive, format!("{subject} belongs to another owner now")),
+    }
+}
+
+/// Said where a control has an eye for processes and nobody had one for it when the retest was requested.
+fn unlooked(order: &RetestOrder, control: &Control) -> &'static str {
+    let looks = order.methods.contains(&Method::RuntimeRecheck);
+    if looks || control.running.is_none() {
+        ""
+    } else {
+        "; what runs was not looked at: no node's kernel could be seen"
     }
 }
 
@@ -70,7 +172,7 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use holdfast_controls::facts::workload::{DEPLOYMENT, POD};
-    use holdfast_model::{Method, Nonce, Resource, RetestId};
+    use holdfast_model::{Nonce, Resource, RetestId};
 
     use super::*;
 

@@ -105,7 +105,7 @@ impl Aggregator {
     }
 
     /// Orders a retest of this control on this resource.
-    pub async fn order(&self, number: u8, resource: &Resource, control: &str) {
+    pub async fn order(&self, number: u8, resource: &Resource, control: &str, methods: &[Method]) {
         let order = RetestOrder {
             retest: RetestId::from_bytes([number; 16]),
             nonce: Nonce::from_bytes([number; 16]),
@@ -113,7 +113,7 @@ impl Aggregator {
             uid: String::new(),
             control: control.to_owned().into(),
             control_version: holdfast_controls::Control::find(control).unwrap().version,
-            methods: vec![Method::LiveRead],
+            methods: methods.to_vec(),
         };
         let to_agent = self.orders.lock().unwrap().clone().unwrap();
         to_agent.send(Ok(down(Down::Retest(convert::retest_to_wire(&order))))).await.unwrap();

@@ -5,14 +5,19 @@
 
 mod aggregator;
 mod api_server;
+mod eyes;
+mod running;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aggregator::{Aggregator, CLUSTER, Record};
 use api_server::ApiServer;
 use holdfast_agent::collect::Pace;
+use holdfast_agent::eyes::Eyes;
+use holdfast_agent::retest::Limits;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource};
-use holdfast_model::{CoverageState, Observation, Resource, Verdict};
+use holdfast_model::{CoverageState, Method, Observation, Resource, Verdict};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -26,6 +31,7 @@ struct World {
     state: TempDir,
     stop: CancellationToken,
     status: watch::Receiver<AgentStatus>,
+    eyes: Option<Arc<dyn Eyes>>,
 }
 
 impl Drop for World {
@@ -37,6 +43,15 @@ impl Drop for World {
 impl World {
     /// An agent in a cluster that holds these Deployments.
     async fn with(watch_list: bool, deployments: &[Value]) -> Self {
+        Self::made(watch_list, None, deployments).await
+    }
+
+    /// The same with eyes on its nodes.
+    async fn seeing(eyes: Option<Arc<dyn Eyes>>, deployments: &[Value]) -> Self {
+        Self::made(true, eyes, deployments).await
+    }
+
+    async fn made(watch_list: bool, eyes: Option<Arc<dyn Eyes>>, deployments: &[Value]) -> Self {
         let api = ApiServer::start(watch_list).await;
         deployments.iter().for_each(|deployment| api.put("deployments", deployment.clone()));
         let mut world = Self {
@@ -45,6 +60,7 @@ impl World {
             state: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
             status: watch::channel(AgentStatus::default()).1,
+            eyes,
         };
         world.start_agent();
         world
@@ -57,6 +73,8 @@ impl World {
         let source = KubeSource::Client(self.api.client.clone());
         let config = AgentConfig {
             join_token: Some(self.aggregator.token.clone()),
+            retests: Limits { look_again: fast, ..Limits::default() },
+            eyes: self.eyes.clone(),
             pace: Pace { retry: (fast, fast), refused: fast, watch_list: true, ..Pace::default() },
             ..AgentConfig::new(source, &self.aggregator.url, self.state.path())
         };
@@ -81,7 +99,17 @@ impl World {
     }
 
     async fn verdict(&self, number: u8, resource: &Resource) -> holdfast_model::Testimony {
-        self.aggregator.order(number, resource, PRIVILEGED).await;
+        self.verdict_with(number, resource, PRIVILEGED, &[Method::LiveRead]).await
+    }
+
+    async fn verdict_with(
+        &self,
+        number: u8,
+        resource: &Resource,
+        control: &str,
+        methods: &[Method],
+    ) -> holdfast_model::Testimony {
+        self.aggregator.order(number, resource, control, methods).await;
         let of = |record: &Record| record.testimonies.iter().find(|t| t.retest.as_bytes()[0] == number).cloned();
         self.until("a testimony", |record| of(record).is_some()).await;
         of(&self.aggregator.record.lock().unwrap()).unwrap()
@@ -328,7 +356,7 @@ async fn an_upgraded_api_server_is_the_new_measure_after_the_next_connection() {
         "pod-security.kubernetes.io/enforce-version": "v1.26"});
     world.api.put("namespaces", json!({"metadata": {"name": "shop", "uid": "s", "labels": labels}}));
     let shop = Resource::cluster_scoped("", "Namespace", "shop");
-    let order = |number| world.aggregator.order(number, &shop, PINNED);
+    let order = |number| world.aggregator.order(number, &shop, PINNED, &[Method::LiveRead]);
     let verdict = |record: &Record, number| {
         record.testimonies.iter().find(|t| t.retest.as_bytes()[0] == number).map(|t| t.verdict)
     };

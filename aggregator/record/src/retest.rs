@@ -28,6 +28,10 @@ pub enum RetestCause {
     User,
     /// A verified finding is looked at again from time to time.
     Periodic,
+    /// The objects pass, and a process disagreed: looked at again until none does.
+    ProcessDisagreed,
+    /// The cluster can prove more now than when the finding was verified.
+    MethodGained,
 }
 
 impl RetestCause {
@@ -42,6 +46,8 @@ impl RetestCause {
         Self::ReturnedToScope,
         Self::User,
         Self::Periodic,
+        Self::ProcessDisagreed,
+        Self::MethodGained,
     ];
 
     /// The word for it, the same everywhere.
@@ -56,6 +62,8 @@ impl RetestCause {
             Self::ReturnedToScope => "returned-to-scope",
             Self::User => "user",
             Self::Periodic => "periodic",
+            Self::ProcessDisagreed => "process-disagreed",
+            Self::MethodGained => "method-gained",
         }
     }
 }
@@ -86,6 +94,8 @@ pub enum RetestChange {
         retest: RetestId,
         /// Why.
         cause: RetestCause,
+        /// How often the same was asked in vain before: it waits as long as they have taught, and not at all after none.
+        attempts: u32,
     },
     /// The same one, asked again with a fresh nonce not before this moment.
     Again {
@@ -100,6 +110,11 @@ pub enum RetestChange {
 const FIRST_PAUSE: UnixMillis = 5_000;
 /// The longest pause.
 const LONGEST_PAUSE: UnixMillis = 3_600_000;
+
+/// When a retest that was just ordered is due.
+pub fn first_due(now: UnixMillis, attempts: u32) -> UnixMillis {
+    if attempts == 0 { now } else { now + backoff(attempts) }
+}
 
 /// How long to wait before the next attempt, after this many that settled nothing: doubling from 5 seconds to an hour.
 pub fn backoff(attempts: u32) -> UnixMillis {

@@ -24,9 +24,10 @@ async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, h
     let mut page = Page::default();
     page.gauge("holdfast_build_info", "The running version.");
     page.sample("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    page.gauge("holdfast_findings", "Findings by severity in force and status.");
-    for ((severity, status), findings) in super::summary::sums(&store.counts().await?) {
-        let labels = [("severity", severity.word()), ("status", status.word())];
+    page.gauge("holdfast_findings", "Findings by severity in force, status and reach of the proof.");
+    for ((severity, status, reach), findings) in super::summary::sums(&store.counts().await?) {
+        let mut labels = vec![("severity", severity.word()), ("status", status.word())];
+        labels.extend(reach.map(|reach| ("reach", reach.word())));
         page.sample("holdfast_findings", &labels, findings);
     }
     let clusters = store.clusters().await?;

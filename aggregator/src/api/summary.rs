@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
-use holdfast_model::{ClusterId, Severity, Status};
+use holdfast_model::{ClusterId, Reach, Severity, Status};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,7 +18,7 @@ pub fn reading() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get))
 }
 
-/// How many findings there are, by severity and status, of all clusters and of each.
+/// How many findings there are, by severity, status and reach, of all clusters and of each.
 #[utoipa::path(get, path = "/summary", tag = "summary", responses((status = OK, body = Summary)))]
 async fn get(State(state): State<AppState>) -> ApiResult<Json<Summary>> {
     let counts = state.store.counts().await?;
@@ -30,19 +30,20 @@ async fn get(State(state): State<AppState>) -> ApiResult<Json<Summary>> {
         cluster: cluster.name,
     });
     let sums = sums(&counts).into_iter();
-    let total = sums.map(|((severity, status), findings)| Count { severity, status, findings }).collect();
+    let total = sums.map(|((severity, status, reach), findings)| Count { severity, status, reach, findings }).collect();
     Ok(Json(Summary { counts: total, clusters: clusters.collect() }))
 }
 
 /// The counts of all clusters together, worst first.
-pub fn sums(counts: &[holdfast_store::Count]) -> Vec<((Severity, Status), u64)> {
+pub fn sums(counts: &[holdfast_store::Count]) -> Vec<((Severity, Status, Option<Reach>), u64)> {
     let mut sums = BTreeMap::new();
     for count in counts {
-        *sums.entry((Reverse(count.severity), count.status)).or_insert(0) += count.findings;
+        *sums.entry((Reverse(count.severity), count.status, count.reach)).or_insert(0) += count.findings;
     }
-    sums.into_iter().map(|((Reverse(severity), status), findings)| ((severity, status), findings)).collect()
+    let plain = |((Reverse(severity), status, reach), findings)| ((severity, status, reach), findings);
+    sums.into_iter().map(plain).collect()
 }
 
 fn view(count: &holdfast_store::Count) -> Count {
-    Count { severity: count.severity, status: count.status, findings: count.findings }
+    Count { severity: count.severity, status: count.status, reach: count.reach, findings: count.findings }
 }

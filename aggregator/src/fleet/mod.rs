@@ -17,7 +17,7 @@ use holdfast_model::{Actor, Band, FindingId, OnDeletion, PatternId, Reading, Ret
 use holdfast_record::calibration::{Crossing, FleetPolicy, reason};
 use holdfast_record::fleet::{Next, next_band};
 use holdfast_record::{Command, Context, Decision, Entry, Finding, decide};
-use holdfast_store::finding::Written;
+use holdfast_store::finding::{Counted, Written};
 use holdfast_store::{Pattern, Store, StoreError, Tx};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
@@ -274,10 +274,7 @@ fn context(control: &holdfast_model::ControlId, now: UnixMillis) -> Context<'sta
 async fn write(tx: &mut Tx, decided: &[(&Finding, Decision)]) -> Result<(), FleetError> {
     let written: Vec<_> = decided
         .iter()
-        .map(|(before, decision)| Written {
-            before: Some((before.status, before.severity())),
-            after: &decision.finding,
-        })
+        .map(|(before, decision)| Written { before: Some(Counted::of(before)), after: &decision.finding })
         .collect();
     let events = decided.iter().flat_map(|(_, decision)| decision.events.iter().cloned());
     let events = events.map(Entry::of).collect::<Result<Vec<_>, _>>()?;

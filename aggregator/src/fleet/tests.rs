@@ -96,7 +96,7 @@ impl Fleet {
         let mut after = before.clone();
         after.status = Status::Verified;
         let mut tx = self.store.begin().await.unwrap();
-        let before = Some((before.status, before.severity()));
+        let before = Some(Counted::of(&before));
         tx.write_findings(&[Written { before, after: &after }]).await.unwrap();
         tx.commit().await.unwrap();
     }

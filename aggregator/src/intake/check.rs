@@ -104,10 +104,17 @@ pub(super) fn fails(stated: &Stated) -> bool {
     matches!(stated.statement.observation, Observation::Fail { .. })
 }
 
-/// A retest's answer: signed by this certificate's key about its own cluster, within the limits of the protocol.
-pub(super) fn testimony(wire: v1::RetestAnswer, certificate: &[u8]) -> Result<SignedTestimony, String> {
+/// A retest's answer: signed by this certificate's key about its own cluster, with statements of that cluster's nodes under
+/// this root, within the limits of the protocol.
+pub(super) fn testimony(
+    wire: v1::RetestAnswer,
+    certificate: &[u8],
+    root: &[u8],
+    now: i64,
+) -> Result<SignedTestimony, String> {
     let testimony = receipts::check_testimony(&wire.testimony, &wire.signature, certificate)
         .map_err(|problem| problem.to_string())?;
+    receipts::check_nodes(&testimony, root, now).map_err(|problem| problem.to_string())?;
     if !within_limits(&testimony) {
         return Err("it is over a limit of the protocol".to_owned());
     }

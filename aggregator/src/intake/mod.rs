@@ -78,6 +78,8 @@ pub struct Intake {
     pub identify: Arc<dyn Identify>,
     /// Who makes certificates for nodes.
     pub certify: Arc<dyn Certify>,
+    /// The installation's root, DER: what the certificates of nodes lead to.
+    pub root: Arc<[u8]>,
 }
 
 impl Intake {

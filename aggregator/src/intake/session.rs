@@ -205,7 +205,7 @@ impl Talk<'_> {
     }
 
     async fn answer(&mut self, wire: v1::RetestAnswer) -> Result<(), Status> {
-        let answer = match check::testimony(wire, self.certificate) {
+        let answer = match check::testimony(wire, self.certificate, &self.intake.root, self.intake.edge.now()) {
             Ok(answer) => answer,
             Err(problem) => return self.refuse_testimony(&problem).await,
         };

@@ -60,6 +60,7 @@ fn cluster(number: u8) -> ClusterId {
 impl House {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap();
         let store = Store::open(&format!("sqlite:{}", folder.path().join("record.db").display())).await.unwrap();
         let mut tx = store.begin().await.unwrap();
         for number in [1, 2] {
@@ -76,8 +77,8 @@ impl House {
             edge: edge.clone(),
             identify: Arc::new(Nobody),
             certify: Arc::new(Nobody),
+            root: authority.root().into(),
         };
-        let authority = Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap();
         Self { intake, edge, authority, _folder: folder }
     }
 
@@ -667,4 +668,43 @@ async fn a_stream_that_was_overtaken_before_it_began_does_not_end_the_later_one(
     assert!(futures::FutureExt::now_or_never(later.ended()).is_none());
     drop(earlier);
     assert!(sessions.is_connected(cluster(1)));
+}
+
+#[tokio::test]
+async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_eyes_proves_again() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let id = key(1, "web").finding_id();
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    assert_eq!(order.methods, [Method::LiveRead], "nobody has an eye yet");
+    agent.answer(&order, Verdict::Fixed).await;
+    house.becomes(id, State::Verified).await;
+
+    let Intake { store, writer, edge, .. } = &house.intake;
+    let periodic = Periodic::new(store.clone(), writer.clone(), edge.clone(), Duration::from_secs(24 * 60 * 60));
+    assert_eq!(periodic.pass().await.unwrap(), 0);
+    let subject = holdfast_model::kernel::coverage_subject("node-1");
+    let coverage = v1::Coverage { subject, state: "seen".into(), ..Default::default() };
+    let batch = v1::Batch { coverage: vec![coverage], ..agent.batch(&[]) };
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.acknowledged().await;
+    assert_eq!((periodic.pass().await.unwrap(), periodic.pass().await.unwrap()), (1, 0));
+    let order = agent.order().await;
+    assert_eq!(order.methods, [Method::LiveRead, Method::RuntimeRecheck]);
+    agent.answer(&order, Verdict::Fixed).await;
+    house.happens(id, "retest-unsettled").await;
+    assert_eq!(house.status(id).await, State::Verified, "what was proved stays proved");
+
+    house.edge.pass(60_000);
+    house.intake.sessions.wake(cluster(1));
+    let order = agent.order().await;
+    let testimony =
+        Testimony { reach: Reach::Running, methods: order.methods.clone(), ..agent.testimony(&order, Verdict::Fixed) };
+    agent.swear(&testimony).await;
+    house.happens(id, "retest-confirmed").await;
+    assert!(house.events(Some(id)).await.contains(&"proof-extended".to_owned()));
+    assert_eq!(store.finding(id).await.unwrap().unwrap().reach, Some(Reach::Running));
+    assert_eq!(periodic.pass().await.unwrap(), 0, "further than that no proof goes");
 }

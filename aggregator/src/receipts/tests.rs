@@ -1,5 +1,7 @@
 //! A receipt is believed as it was made, and refused with a reason once anything about it is not.
 
+use holdfast_model::NodeName;
+use holdfast_model::kernel::{Eye, Namespaces};
 use holdfast_model::{ControlId, FindingId, Method, Nonce, ObjectRead, Reach, Resource, RetestId, Verdict};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 
@@ -82,6 +84,113 @@ impl Installation {
         };
         countersign(&self.authority, &recorded).unwrap()
     }
+}
+
+/// A node with a certificate and a key of its own.
+struct Node {
+    key: KeyPair,
+    certificate: Vec<u8>,
+}
+
+impl Installation {
+    fn node(&self, cluster: ClusterId, name: &str) -> Node {
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key).unwrap();
+        let request = SigningRequest::parse(request.der()).unwrap();
+        let name = NodeName::parse(name).unwrap();
+        let certificate = self.authority.issue_node(cluster, name, &request, NOW).unwrap().der;
+        Node { key, certificate }
+    }
+}
+
+impl Node {
+    fn swears(&self, statement: &NodeStatement) -> SignedNodeStatement {
+        let statement = canonical_text(statement).unwrap();
+        let signature = self.key.sign(statement.as_bytes()).unwrap();
+        SignedNodeStatement { statement, signature, certificate: self.certificate.clone() }
+    }
+}
+
+fn statement(node: &str) -> NodeStatement {
+    NodeStatement {
+        form: NodeStatement::FORM.into(),
+        retest: RetestId::from_bytes([1; 16]),
+        nonce: Nonce::from_bytes([2; 16]),
+        cluster: cluster(),
+        node: node.into(),
+        boot: "boot".into(),
+        eye: Eye::TaskIterator,
+        pods: vec!["uid-a".into()],
+        containers: Vec::new(),
+        host: Namespaces::default(),
+        seen: 1,
+        blind: None,
+        read_at: NOW,
+        agent_version: "0.1.0".into(),
+    }
+}
+
+fn to_the_processes(nodes: Vec<SignedNodeStatement>) -> Testimony {
+    let methods = vec![Method::LiveRead, Method::RuntimeRecheck];
+    Testimony { reach: Reach::Running, methods, nodes, ..testimony() }
+}
+
+#[test]
+fn what_nodes_swear_to_is_believed_from_the_fingerprint_alone() {
+    let here = installation();
+    let nodes = ["a", "b"].map(|name| here.node(cluster(), name).swears(&statement(name)));
+    let testimony = to_the_processes(nodes.to_vec());
+    let verified = verify(&here.receipt(&testimony, NOW), &here.authority.fingerprint()).unwrap();
+    assert_eq!(verified.testimony, testimony);
+    check_nodes(&testimony, here.authority.root(), NOW).unwrap();
+}
+
+#[test]
+fn a_statement_that_no_node_of_the_cluster_made_for_this_order_proves_nothing() {
+    let (here, elsewhere) = (installation(), installation());
+    let node = here.node(cluster(), "a");
+    let said = || statement("a");
+    let mut forged = node.swears(&said());
+    forged.statement = forged.statement.replace("\"seen\":1", "\"seen\":2");
+    let mut spaced = node.swears(&said());
+    spaced.statement.push(' ');
+    spaced.signature = node.key.sign(spaced.statement.as_bytes()).unwrap();
+    let agents = SignedNodeStatement {
+        signature: here.agent.sign(node.swears(&said()).statement.as_bytes()).unwrap(),
+        certificate: here.agent_certificate.clone(),
+        ..node.swears(&said())
+    };
+    let lies = [
+        ("does not fit", forged),
+        ("not in canonical form", spaced),
+        ("who may not sign this", agents),
+        ("who may not sign this", here.node(ClusterId::from_bytes([6; 16]), "a").swears(&said())),
+        ("does not lead to the root", elsewhere.node(cluster(), "a").swears(&said())),
+        ("names another node", here.node(cluster(), "b").swears(&said())),
+        ("another question", node.swears(&NodeStatement { nonce: Nonce::from_bytes([3; 16]), ..said() })),
+        ("another question", node.swears(&NodeStatement { retest: RetestId::from_bytes([3; 16]), ..said() })),
+        ("another cluster", node.swears(&NodeStatement { cluster: ClusterId::from_bytes([3; 16]), ..said() })),
+        ("not whole", node.swears(&NodeStatement { blind: Some("no BTF".into()), ..said() })),
+        ("a form that is not known", node.swears(&NodeStatement { form: "x".into(), ..said() })),
+    ];
+    let root = here.authority.fingerprint();
+    for (why, lie) in lies {
+        let testimony = to_the_processes(vec![lie]);
+        let problem = verify(&here.receipt(&testimony, NOW), &root).unwrap_err();
+        assert!(problem.to_string().contains(why), "{why}: {problem}");
+        assert_eq!(check_nodes(&testimony, here.authority.root(), NOW).unwrap_err(), problem);
+    }
+    let twice = to_the_processes(vec![node.swears(&said()), node.swears(&said())]);
+    let problem = verify(&here.receipt(&twice, NOW), &root).unwrap_err();
+    assert!(problem.to_string().contains("there twice"), "{problem}");
+    let unlooked = Testimony { methods: vec![Method::LiveRead], ..to_the_processes(Vec::new()) };
+    assert_eq!(check_nodes(&unlooked, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
+}
+
+/// What was signed before nodes could swear is read, and written, as it was.
+#[test]
+fn a_testimony_without_nodes_keeps_its_bytes() {
+    assert!(!canonical_text(&testimony()).unwrap().contains("nodes"));
 }
 
 #[test]

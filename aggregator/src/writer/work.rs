@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use holdfast_controls::Control;
-use holdfast_model::{Activity, Actor, ClusterId, FindingId, OnDeletion, RetestId, Severity, Status};
+use holdfast_model::{Activity, Actor, ClusterId, FindingId, OnDeletion, RetestId};
 use holdfast_record::{Command, Context, Decision, Entry, Finding, Refused, RetestChange, decide};
-use holdfast_store::finding::Written;
+use holdfast_store::finding::{Counted, Written};
 use holdfast_store::{Cluster, Retest, RetestState, StoreError, StoredReceipt, Tx};
 
 use super::job::Task;
@@ -24,7 +24,7 @@ type Place = (ClusterId, FindingId);
 
 /// A finding as it was and as it is now.
 struct Slot {
-    before: Option<(Status, Severity)>,
+    before: Option<Counted>,
     now: Option<Finding>,
     written: bool,
 }
@@ -132,7 +132,7 @@ impl Work {
 
     /// A finding as the database has it, unless this group knows better.
     fn keep(&mut self, finding: Finding) {
-        let before = Some((finding.status, finding.severity()));
+        let before = Some(Counted::of(&finding));
         let place = (finding.key.cluster, finding.id);
         self.slots.entry(place).or_insert(Slot { before, now: Some(finding), written: false });
     }
@@ -214,8 +214,8 @@ impl Work {
             let replaced = outstanding.filter(|&id| Some(id) != answered);
             self.ended.entry(place.0).or_default().extend(replaced);
         }
-        if let RetestChange::Order { retest: id, cause } = retest {
-            self.retests.insert(id, retests::requested(id, place, cause, self.now));
+        if let RetestChange::Order { retest: id, cause, attempts } = retest {
+            self.retests.insert(id, retests::requested(id, place, cause, attempts, self.now));
             self.woken.insert(place.0);
         }
         for event in events {

@@ -1,6 +1,6 @@
-//! How many findings a cluster has of each severity and status, kept with every write: asking costs a few rows.
+//! How many findings a cluster has of each severity, status and reach, kept with every write: asking costs a few rows.
 
-use holdfast_model::{ClusterId, Severity, Status};
+use holdfast_model::{ClusterId, Reach, Severity, Status};
 
 use crate::Store;
 use crate::error::{Result, StoreError};
@@ -15,6 +15,8 @@ pub struct Count {
     pub severity: Severity,
     /// Status.
     pub status: Status,
+    /// How far the proofs went.
+    pub reach: Option<Reach>,
     /// How many.
     pub findings: u64,
 }
@@ -22,8 +24,8 @@ pub struct Count {
 impl Store {
     /// Every count that is not zero, by cluster, worst first.
     pub async fn counts(&self) -> Result<Vec<Count>> {
-        let text = "SELECT cluster, severity, status, findings FROM finding_count WHERE findings <> 0 \
-                    ORDER BY cluster, severity DESC, status";
+        let text = "SELECT cluster, severity, status, NULLIF(reach, '') AS reach, findings FROM finding_count \
+                    WHERE findings <> 0 ORDER BY cluster, severity DESC, status, reach";
         let read = |row: &crate::sql::Fields<'_>| {
             let rank = row.int("severity")?;
             let severity = usize::try_from(rank).ok().and_then(|rank| Severity::ALL.get(rank).copied());
@@ -35,6 +37,7 @@ impl Store {
                     problem: format!("{rank}, which is no severity"),
                 })?,
                 status: row.word("status")?,
+                reach: row.optional_word("reach")?,
                 findings: row.count("findings")?,
             })
         };

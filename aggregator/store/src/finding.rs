@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::digest::StatementHash;
+use holdfast_model::kernel::coverage_subject;
 use holdfast_model::{
     Actor, ClusterId, ControlId, FindingId, FindingKey, Location, Origin, PatternId, Reach, Read, Resource,
     RetiredReason, Severity, Status, UnixMillis,
@@ -17,10 +18,28 @@ use crate::{Store, Tx};
 /// A finding to write, with what it was before: the counts follow from the difference.
 #[derive(Debug, Clone, Copy)]
 pub struct Written<'a> {
-    /// Status and severity before; none for a new one.
-    pub before: Option<(Status, Severity)>,
+    /// Under what it was counted before; none for a new one.
+    pub before: Option<Counted>,
     /// From now on.
     pub after: &'a Finding,
+}
+
+/// Under what a finding is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Counted {
+    /// Status.
+    pub status: Status,
+    /// Severity in force.
+    pub severity: Severity,
+    /// How far its proof went; proofs of different reach are counted apart.
+    pub reach: Option<Reach>,
+}
+
+impl Counted {
+    /// Under what this finding is counted.
+    pub fn of(finding: &Finding) -> Self {
+        Self { status: finding.status, severity: finding.severity(), reach: finding.reach }
+    }
 }
 
 /// What no query asks for.
@@ -150,6 +169,27 @@ impl Store {
         sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
     }
 
+    /// Verified findings of clusters with eyes on a node, by one of these controls, whose proof did not go to the processes
+    /// and for which no retest is out: longest unchanged first; of clusters that were not revoked.
+    pub async fn verified_without_processes(
+        &self,
+        controls: &[&str],
+        limit: u32,
+    ) -> Result<Vec<(ClusterId, FindingId)>> {
+        let mut sql = Sql::new(
+            "verified without processes",
+            "SELECT cluster, id FROM finding WHERE status = 'verified' AND retest IS NULL AND reach <> 'running' \
+             AND cluster IN (SELECT cluster FROM coverage WHERE state = 'seen' AND subject LIKE ",
+        );
+        sql.place(coverage_subject("%").as_str()).push(") AND cluster NOT IN (SELECT id FROM cluster WHERE ");
+        sql.push("revoked_at IS NOT NULL) AND control IN (");
+        for (i, &control) in controls.iter().enumerate() {
+            sql.push(if i == 0 { "" } else { ", " }).place(control);
+        }
+        sql.push(") ORDER BY changed_at, id LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+    }
+
     /// The failing statements of a cluster, as (finding, hash): what its agent last said, folded into a digest.
     pub async fn statements(&self, cluster: ClusterId) -> Result<Vec<(FindingId, StatementHash)>> {
         let text = "SELECT id, statement FROM finding WHERE cluster = $1 AND statement IS NOT NULL";
@@ -211,23 +251,24 @@ impl Tx {
     }
 
     async fn count_findings(&mut self, written: &[Written<'_>]) -> Result<()> {
-        let mut deltas: BTreeMap<(ClusterId, i64, &str), i64> = BTreeMap::new();
+        let mut deltas: BTreeMap<(ClusterId, Counted), i64> = BTreeMap::new();
         for Written { before, after } in written {
-            if let Some((status, severity)) = before {
-                *deltas.entry((after.key.cluster, rank(*severity), status.word())).or_default() -= 1;
+            if let Some(before) = before {
+                *deltas.entry((after.key.cluster, *before)).or_default() -= 1;
             }
-            *deltas.entry((after.key.cluster, rank(after.severity()), after.status.word())).or_default() += 1;
+            *deltas.entry((after.key.cluster, Counted::of(after))).or_default() += 1;
         }
         deltas.retain(|_, delta| *delta != 0);
         let deltas: Vec<_> = deltas.into_iter().collect();
         for chunk in chunks(&deltas) {
-            let text = "INSERT INTO finding_count (cluster, severity, status, findings) VALUES ";
+            let text = "INSERT INTO finding_count (cluster, severity, status, reach, findings) VALUES ";
             let mut sql = Sql::new("count findings", text);
-            sql.rows(chunk, |row, ((cluster, severity, status), delta)| {
-                row.value(*cluster).value(*severity).value(*status).value(*delta);
+            sql.rows(chunk, |row, ((cluster, counted), delta)| {
+                row.value(*cluster).value(rank(counted.severity)).value(counted.status.word());
+                row.value(counted.reach.map_or("", Reach::word)).value(*delta);
             });
             sql.push(
-                " ON CONFLICT (cluster, severity, status) \
+                " ON CONFLICT (cluster, severity, status, reach) \
                  DO UPDATE SET findings = finding_count.findings + excluded.findings",
             );
             sql.run(self.connection()).await?;
@@ -240,7 +281,7 @@ fn upsert(rows: &[(&Finding, String)]) -> Sql {
     let mut sql = Sql::new(
         "write findings",
         "INSERT INTO finding (cluster, id, pattern, api_group, kind, namespace, name, control, status, severity, owner, \
-         unverified, statement, retest, changed_at, body) VALUES ",
+         unverified, reach, statement, retest, changed_at, body) VALUES ",
     );
     sql.rows(rows, |row, (finding, body)| {
         let Resource { group, kind, namespace, name } = &finding.key.resource;
@@ -248,12 +289,14 @@ fn upsert(rows: &[(&Finding, String)]) -> Sql {
         row.value(group.as_str()).value(kind.as_str()).value(namespace.as_deref().unwrap_or("")).value(name.as_str());
         row.value(finding.key.control.as_str()).value(finding.status.word()).value(rank(finding.severity()));
         row.value(finding.origin.owner.as_deref()).value(finding.unverified.is_some());
+        row.value(finding.reach.map(Reach::word));
         row.value(finding.statement.as_ref().map(|hash| hash.as_slice())).value(finding.retest);
         row.value(finding.changed_at).value(body.as_str());
     });
     sql.push(
         " ON CONFLICT (cluster, id) DO UPDATE SET status = excluded.status, severity = excluded.severity, \
-         owner = excluded.owner, unverified = excluded.unverified, statement = excluded.statement, \
+         owner = excluded.owner, unverified = excluded.unverified, reach = excluded.reach, \
+         statement = excluded.statement, \
          retest = excluded.retest, changed_at = excluded.changed_at, body = excluded.body",
     );
     sql

@@ -125,7 +125,7 @@ impl Tx {
     pub(crate) async fn count_patterns(&mut self, written: &[Written<'_>]) -> Result<()> {
         let mut deltas: BTreeMap<PatternId, (i64, &Finding)> = BTreeMap::new();
         for Written { before, after } in written {
-            let was = i64::from(before.is_some_and(|(status, _)| status.is_active()));
+            let was = i64::from(before.is_some_and(|before| before.status.is_active()));
             let delta = i64::from(after.status.is_active()) - was;
             deltas.entry(after.pattern).or_insert((0, after)).0 += delta;
         }

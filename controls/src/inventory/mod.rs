@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use holdfast_model::{CoverageState, Resource};
 
-use crate::facts::{Facts, Family, KINDS, Kind, Namespace, NetworkPolicy, Object, Role, ServiceAccount, namespace};
+use crate::facts::{
+    Facts, Family, KINDS, Kind, Namespace, NetworkPolicy, Object, Role, ServiceAccount, namespace, workload,
+};
 
 mod dependencies;
 mod evaluate;
@@ -191,6 +193,12 @@ impl Inventory {
     /// Every subject, in order.
     pub fn subjects(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.members.keys()
+    }
+
+    /// The Pods that a subject has now, by name, whatever made them.
+    pub fn pods_of(&self, subject: &Resource) -> impl Iterator<Item = &Object> {
+        let members = self.members.get(subject).into_iter().flatten();
+        members.filter(|key| *key.kind == workload::POD).filter_map(|key| self.get(key))
     }
 
     /// The number of objects.

@@ -64,10 +64,10 @@ pub(super) fn return_to_scope(mut change: Change<'_>) -> Option<Decision> {
     change.done()
 }
 
-/// A periodic look is only for what is verified, and never replaces a retest that is under way.
+/// A look that nobody asked for is only for what is verified, and never replaces a retest that is under way.
 pub(super) fn request_retest(mut change: Change<'_>, cause: RetestCause) -> Option<Decision> {
     let idle = change.finding.status == Status::Verified && change.finding.retest.is_none();
-    if cause == RetestCause::Periodic && !idle {
+    if matches!(cause, RetestCause::Periodic | RetestCause::MethodGained) && !idle {
         return None;
     }
     change.event("retest-requested", "a fresh look is wanted", json!({ "cause": cause.word() }));

@@ -4,7 +4,7 @@
 //! has been observed since the order went out. On a finding that nobody called resolved, a verdict is an observation like
 //! any other: it resolves, and the proof is asked for then.
 
-use holdfast_model::{OnDeletion, RetiredReason, Status, Testimony, Verdict};
+use holdfast_model::{Method, OnDeletion, Reach, RetiredReason, Status, Testimony, Verdict};
 use serde_json::json;
 
 use super::{Answer, Change, Decision, Refused};
@@ -15,9 +15,13 @@ pub(super) fn decide(change: Change<'_>, answer: &Answer<'_>) -> Result<Option<D
     if answer.observed != change.finding.observed {
         return Ok(stale(change, answer.testimony));
     }
+    if let Some(method) = missing_method(answer) {
+        let why = format!("the answer lacks {method}, which the cluster could do when the claim was made");
+        return Ok(ask_again(change, answer.attempts, &why, "incomplete"));
+    }
     Ok(match answer.testimony.verdict {
         Verdict::Fixed => fixed(change, answer.testimony),
-        Verdict::StillFailing => still_failing(change, answer.testimony),
+        Verdict::StillFailing => still_failing(change, answer),
         Verdict::WorkloadDeleted => deleted(change, answer.testimony),
         Verdict::NamespaceOutOfScope => out_of_scope(change, answer),
         Verdict::ControlChanged => control_changed(change, answer),
@@ -41,6 +45,13 @@ fn check(change: &Change<'_>, answer: &Answer<'_>) -> Result<(), Refused> {
     if same_subject && (same_version || !proves) { Ok(()) } else { Err(Refused::OtherSubject) }
 }
 
+/// A method that the claim could count on and a `fixed` does without: a capability lost since makes no easier pass.
+fn missing_method(answer: &Answer<'_>) -> Option<Method> {
+    let fixed = answer.testimony.verdict == Verdict::Fixed;
+    let lacks = |method: &&Method| fixed && !answer.testimony.methods.contains(method);
+    answer.methods.iter().find(lacks).copied()
+}
+
 /// Something newer than the order was observed: the answer proves nothing about now.
 fn stale(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
     let detail = json!({ "verdict": testimony.verdict.word() });
@@ -58,9 +69,25 @@ fn fixed(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
             change.resolve(RetestCause::ObservedPass, "a retest found it passing".into(), detail);
         }
         Status::Resolved => verify(&mut change, testimony),
-        Status::Verified | Status::Retired => confirm(&mut change, testimony),
+        Status::Verified => {
+            extend(&mut change, testimony);
+            confirm(&mut change, testimony);
+        }
+        Status::Retired => confirm(&mut change, testimony),
     }
     change.done()
+}
+
+/// A proof that goes further than the one on record takes its place; one that goes less far takes nothing away.
+fn extend(change: &mut Change<'_>, testimony: &Testimony) {
+    let before = change.finding.reach;
+    if before.is_some_and(|reach| reach >= testimony.reach) {
+        return;
+    }
+    change.finding.reach = Some(testimony.reach);
+    let from = before.map_or("none", Reach::word);
+    let detail = json!({ "from": from, "to": testimony.reach.word(), "retest": testimony.retest });
+    change.event("proof-extended", testimony.reason.clone(), detail);
 }
 
 fn deleted(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
@@ -110,7 +137,8 @@ fn evidence(testimony: &Testimony) -> serde_json::Value {
     })
 }
 
-fn still_failing(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+fn still_failing(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
+    let testimony = answer.testimony;
     change.finding.locations = testimony.locations.clone();
     let in_scope = change.context.in_scope;
     match change.finding.status {
@@ -119,6 +147,10 @@ fn still_failing(mut change: Change<'_>, testimony: &Testimony) -> Option<Decisi
             change.reopen(format!("a retest found it failing: {}", testimony.reason));
         }
         _ => confirm(&mut change, testimony),
+    }
+    // The objects pass: no watch will tell when the last such process has gone, so it is looked at until then.
+    if testimony.reach == Reach::Running && change.finding.status.is_active() && in_scope {
+        change.order_after(RetestCause::ProcessDisagreed, answer.attempts);
     }
     change.done()
 }

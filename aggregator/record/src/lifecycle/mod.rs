@@ -7,8 +7,8 @@
 use std::fmt;
 
 use holdfast_model::{
-    Activity, Actor, FindingKey, Nonce, OnDeletion, Origin, Read, RetestId, Severity, Statement, Status, Testimony,
-    UnixMillis,
+    Activity, Actor, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, Severity, Statement, Status,
+    Testimony, UnixMillis,
 };
 use serde_json::{Value, json};
 
@@ -102,6 +102,8 @@ pub struct Answer<'a> {
     pub observed: u64,
     /// How often this retest was asked, this time included.
     pub attempts: u32,
+    /// What the proof needs and the cluster could do when the claim was made.
+    pub methods: &'a [Method],
     /// What the agent swears to; its signature has been checked.
     pub testimony: &'a Testimony,
 }
@@ -215,8 +217,13 @@ impl<'c> Change<'c> {
 
     /// Orders a retest; one under way before it no longer counts.
     fn order(&mut self, cause: RetestCause) {
+        self.order_after(cause, 0);
+    }
+
+    /// The same after so many attempts in vain, which make it wait.
+    fn order_after(&mut self, cause: RetestCause, attempts: u32) {
         self.finding.retest = Some(self.context.fresh);
-        self.retest = RetestChange::Order { retest: self.context.fresh, cause };
+        self.retest = RetestChange::Order { retest: self.context.fresh, cause, attempts };
     }
 
     fn end_retest(&mut self) {

@@ -15,6 +15,9 @@ struct World {
     now: UnixMillis,
     drawn: u8,
     order: Option<(RetestId, Nonce, u64)>,
+    /// What the orders count on, and how often the last one was asked in vain before.
+    methods: Vec<Method>,
+    attempts: u32,
     causes: Vec<RetestCause>,
     events: Vec<String>,
 }
@@ -28,6 +31,8 @@ impl World {
             now: 1_000,
             drawn: 0,
             order: None,
+            methods: vec![Method::LiveRead],
+            attempts: 0,
             causes: Vec::new(),
             events: Vec::new(),
         }
@@ -69,7 +74,8 @@ impl World {
             fresh: RetestId::from_bytes([self.drawn; 16]),
         };
         let Some(decision) = decide(&context, self.finding.as_ref(), command)? else { return Ok(false) };
-        if let RetestChange::Order { cause, .. } = decision.retest {
+        if let RetestChange::Order { cause, attempts, .. } = decision.retest {
+            self.attempts = attempts;
             self.causes.push(cause);
         }
         self.events.extend(decision.events.into_iter().map(|event| event.event));
@@ -128,7 +134,9 @@ impl World {
             agent_version: "0".into(),
         };
         change(&mut testimony);
-        self.run(Command::Answer(Answer { retest, nonce, observed, attempts: 1, testimony: &testimony }))
+        let (methods, attempts) = (self.methods.clone(), self.attempts + 1);
+        let answer = Answer { retest, nonce, observed, attempts, methods: &methods, testimony: &testimony };
+        self.run(Command::Answer(answer))
     }
 
     fn claim_and_answer(&mut self, verdict: Verdict) {
@@ -589,6 +597,66 @@ fn play(world: &mut World, step: &Move) {
         }
         Move::Answer(verdict) => world.answer(*verdict),
     };
+}
+
+/// A testimony whose proof goes to the processes.
+fn running(testimony: &mut Testimony) {
+    testimony.reach = Reach::Running;
+    testimony.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
+}
+
+#[test]
+fn a_pass_without_a_method_that_the_claim_counted_on_verifies_nothing() {
+    let mut world = World::at(Status::Open);
+    world.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
+    world.claim_and_answer(Verdict::Fixed);
+    assert_eq!(world.status(), Status::Resolved);
+    let why = world.finding.as_ref().and_then(|finding| finding.unverified.clone());
+    assert_eq!(
+        why.as_deref(),
+        Some("the answer lacks runtime-recheck, which the cluster could do when the claim was made")
+    );
+    assert!(world.finding.as_ref().is_some_and(|finding| finding.retest.is_some()), "it is asked again");
+    world.dispatch();
+    world.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(world.status(), Status::Verified);
+    assert_eq!(world.finding.unwrap().reach, Some(Reach::Running));
+}
+
+#[test]
+fn a_process_that_disagrees_refutes_the_claim_and_is_looked_at_until_it_has_gone() {
+    let mut world = World::at(Status::Resolved);
+    world.dispatch();
+    world.answer_with(Verdict::StillFailing, running).unwrap();
+    assert_eq!(world.status(), Status::Open);
+    assert_eq!((world.causes.last(), world.attempts), (Some(&RetestCause::ProcessDisagreed), 1));
+    world.dispatch();
+    world.answer_with(Verdict::StillFailing, running).unwrap();
+    assert_eq!((world.status(), world.attempts), (Status::Open, 2), "each time after a longer pause");
+    // The last such process ends, and nobody says a word.
+    world.dispatch();
+    world.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::ObservedPass)));
+    world.dispatch();
+    world.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(world.status(), Status::Verified);
+}
+
+#[test]
+fn a_further_proof_replaces_a_shorter_one_and_never_the_other_way_round() {
+    let mut world = World::at(Status::Verified);
+    for (cause, go, reach) in [
+        (RetestCause::MethodGained, Reach::Running, Reach::Running),
+        (RetestCause::Periodic, Reach::Config, Reach::Running),
+    ] {
+        world.run(Command::RequestRetest(cause)).unwrap();
+        assert!(!world.run(Command::RequestRetest(RetestCause::MethodGained)).unwrap(), "one at a time");
+        world.dispatch();
+        world.answer_with(Verdict::Fixed, |testimony| testimony.reach = go).unwrap();
+        assert_eq!(world.finding.as_ref().and_then(|finding| finding.reach), Some(reach));
+    }
+    assert_eq!(world.events.iter().filter(|event| *event == "proof-extended").count(), 1);
+    assert!(!World::at(Status::Open).run(Command::RequestRetest(RetestCause::MethodGained)).unwrap());
 }
 
 proptest! {

@@ -145,7 +145,7 @@ async fn a_namespace_out_of_scope_retires_its_findings_and_is_never_a_fix() {
 async fn counts_and_patterns_follow_what_is_written() {
     let (harness, _, keys) = Harness::with_failing(&["web", "api"]).await;
     let (_, summary) = harness.get("/api/v1/summary").await;
-    assert_eq!(summary["counts"], json!([{ "severity": "critical", "status": "open", "findings": 2 }]));
+    assert_eq!(summary["counts"], json!([{ "severity": "critical", "status": "open", "reach": null, "findings": 2 }]));
     let (_, patterns) = harness.get("/api/v1/patterns?limit=1").await;
     assert_eq!(patterns["items"][0]["clusters_affected"], 1);
     assert!(patterns["next_cursor"].is_string());

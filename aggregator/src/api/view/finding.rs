@@ -218,7 +218,7 @@ pub struct ActionResult {
     pub retest_id: Option<RetestId>,
 }
 
-/// How many findings have this severity and status.
+/// How many findings have this severity, status and reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     /// Severity in force.
@@ -227,6 +227,10 @@ pub struct Count {
     /// Status.
     #[schema(schema_with = word::status)]
     pub status: Status,
+    /// How far the proofs went; null where nothing is proved.
+    #[serde(default)]
+    #[schema(schema_with = word::reach)]
+    pub reach: Option<Reach>,
     /// How many.
     pub findings: u64,
 }
@@ -234,7 +238,7 @@ pub struct Count {
 /// The fleet at one glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Summary {
-    /// Findings by severity and status, worst first; pairs without findings are left out.
+    /// Findings by severity, status and reach, worst first; what has no findings is left out.
     pub counts: Vec<Count>,
     /// The same, cluster by cluster.
     pub clusters: Vec<ClusterCounts>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use holdfast_controls::Control;
 use holdfast_model::{Actor, ClusterId, FindingId, Method, Nonce, RetestId, RetestOrder};
 use holdfast_record::lifecycle::Answer;
+use holdfast_record::retest::first_due;
 use holdfast_record::{Command, Finding, Refused, RetestCause};
 use holdfast_store::{Retest, RetestState, StoreError, StoredReceipt};
 
@@ -87,13 +88,14 @@ impl Work {
         let nonce = retest.nonce.take().ok_or(Refused::NotOutstanding)?;
         let id = retest.finding;
         self.load_findings(cluster, &[id]).await?;
-        let (attempts, observed) = (retest.attempts, retest.observed);
+        let (attempts, observed, methods) = (retest.attempts, retest.observed, retest.methods.clone());
         retest.state = RetestState::Answered;
         retest.answered_at = Some(self.now);
         retest.verdict = Some(testimony.verdict);
         retest.reason = Some(testimony.reason.clone());
         retest.reach = Some(testimony.reach);
-        let command = Command::Answer(Answer { retest: retest.id, nonce, observed, attempts, testimony });
+        let command =
+            Command::Answer(Answer { retest: retest.id, nonce, observed, attempts, methods: &methods, testimony });
         self.decide(&Actor::Agent(cluster), (cluster, id), command, Some(retest))?;
         if self.retests.get(&testimony.retest).is_some_and(|row| row.state == RetestState::Answered) {
             self.receipt(cluster, id, answer);
@@ -151,7 +153,7 @@ impl Work {
 }
 
 /// A retest that was just ordered; its methods are settled before it is written.
-pub(super) fn requested(id: RetestId, place: Place, cause: RetestCause, now: i64) -> Retest {
+pub(super) fn requested(id: RetestId, place: Place, cause: RetestCause, attempts: u32, now: i64) -> Retest {
     Retest {
         id,
         cluster: place.0,
@@ -160,8 +162,8 @@ pub(super) fn requested(id: RetestId, place: Place, cause: RetestCause, now: i64
         methods: Vec::new(),
         state: RetestState::Waiting,
         requested_at: now,
-        due_at: now,
-        attempts: 0,
+        due_at: first_due(now, attempts),
+        attempts,
         nonce: None,
         observed: 0,
         sent_at: None,

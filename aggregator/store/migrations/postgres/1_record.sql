@@ -73,6 +73,7 @@ CREATE TABLE finding (
     severity BIGINT NOT NULL,
     owner TEXT COLLATE "C",
     unverified BIGINT NOT NULL,
+    reach TEXT COLLATE "C",
     statement BYTEA,
     retest BYTEA,
     changed_at BIGINT NOT NULL,
@@ -83,13 +84,16 @@ CREATE UNIQUE INDEX finding_id ON finding (id);
 CREATE INDEX finding_pattern ON finding (pattern);
 CREATE INDEX finding_severity ON finding (severity, id);
 CREATE INDEX finding_verified ON finding (changed_at, id) WHERE status = 'verified' AND retest IS NULL;
+CREATE INDEX finding_short_proof ON finding (changed_at, id)
+    WHERE status = 'verified' AND retest IS NULL AND reach <> 'running';
 
 CREATE TABLE finding_count (
     cluster BYTEA NOT NULL,
     severity BIGINT NOT NULL,
     status TEXT COLLATE "C" NOT NULL,
+    reach TEXT COLLATE "C" NOT NULL,
     findings BIGINT NOT NULL,
-    PRIMARY KEY (cluster, severity, status)
+    PRIMARY KEY (cluster, severity, status, reach)
 );
 
 CREATE TABLE event (

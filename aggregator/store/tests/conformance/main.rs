@@ -7,7 +7,7 @@
 
 use holdfast_model::*;
 use holdfast_record::{Entry, Finding, RetestCause};
-use holdfast_store::finding::Written;
+use holdfast_store::finding::{Counted, Written};
 use holdfast_store::*;
 use serde_json::json;
 
@@ -45,6 +45,7 @@ async fn conform(address: &str) {
     retests_and_receipts(&store).await;
     surroundings(&store).await;
     the_longest_unchanged_of_the_verified_come_first(&store).await;
+    short_proofs_are_found_once_there_is_an_eye(&store).await;
     what_is_not_committed_never_was(&store).await;
     store.close().await;
     let again = Store::open(address).await.unwrap();
@@ -71,7 +72,7 @@ fn finding(number: u8, name: &str) -> Finding {
     }
 }
 
-async fn write(store: &Store, before: Option<(Status, Severity)>, findings: &[Finding]) {
+async fn write(store: &Store, before: Option<Counted>, findings: &[Finding]) {
     let mut tx = store.begin().await.unwrap();
     let written: Vec<_> = findings.iter().map(|after| Written { before, after }).collect();
     tx.write_findings(&written).await.unwrap();
@@ -148,7 +149,12 @@ async fn findings_come_back_as_they_went(store: &Store) {
     known.retest = Some(RetestId::from_bytes([4; 16]));
     known.claimed_by = Some(Actor::User("u".into()));
     known.unverified = Some("no answer".into());
-    write(store, Some((Status::Open, Severity::High)), std::slice::from_ref(&known)).await;
+    write(
+        store,
+        Some(Counted { status: Status::Open, severity: Severity::High, reach: None }),
+        std::slice::from_ref(&known),
+    )
+    .await;
     assert_eq!(store.finding(known.id).await.unwrap(), Some(known.clone()));
     assert!(store.statements(cluster(1)).await.unwrap().is_empty());
 
@@ -202,7 +208,12 @@ async fn counts_and_patterns_follow(store: &Store) {
     assert_eq!(top, std::slice::from_ref(&pattern));
 
     here.status = Status::Verified;
-    write(store, Some((Status::Open, Severity::High)), std::slice::from_ref(&here)).await;
+    write(
+        store,
+        Some(Counted { status: Status::Open, severity: Severity::High, reach: None }),
+        std::slice::from_ref(&here),
+    )
+    .await;
     let mut tx = store.begin().await.unwrap();
     let changed = tx.lock_changed_patterns(10_000).await.unwrap();
     let mut pattern = changed.into_iter().find(|changed| changed.id == pattern.id).unwrap();
@@ -380,6 +391,45 @@ async fn the_longest_unchanged_of_the_verified_come_first(store: &Store) {
     assert_eq!(found(30, 99).await, ["early", "late"]);
     assert_eq!(found(29, 99).await, ["early"]);
     assert_eq!(store.verified_unchanged_since(30, 1).await.unwrap().len(), 1);
+}
+
+/// What can be proved further now: of a cluster with an eye, by a control that uses it, not proved so far yet.
+async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
+    let proved = |number, name: &str, reach| Finding {
+        status: Status::Verified,
+        reach: Some(reach),
+        changed_at: 40,
+        ..finding(number, name)
+    };
+    let all = [proved(1, "short", Reach::Config), proved(1, "far", Reach::Running), proved(2, "blind", Reach::Config)];
+    write(store, None, &all).await;
+    let controls = ["workload.privileged", "workload.host-pid"];
+    let found = async || store.verified_without_processes(&controls, 99).await.unwrap();
+    let view = |node: &str, state| Coverage {
+        subject: holdfast_model::kernel::coverage_subject(node),
+        state,
+        reason: String::new(),
+        since: 1,
+    };
+    let mut tx = store.begin().await.unwrap();
+    assert!(!tx.has_kernel_view(cluster(1)).await.unwrap());
+    tx.put_coverage(cluster(1), &[view("a", CoverageState::Failing)]).await.unwrap();
+    assert!(!tx.has_kernel_view(cluster(1)).await.unwrap(), "an eye that is shut");
+    tx.commit().await.unwrap();
+    assert_eq!(found().await, []);
+    let mut tx = store.begin().await.unwrap();
+    tx.put_coverage(cluster(1), &[view("b", CoverageState::Seen)]).await.unwrap();
+    assert!(tx.has_kernel_view(cluster(1)).await.unwrap() && !tx.has_kernel_view(cluster(2)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(found().await, [(cluster(1), all[0].id)]);
+    assert_eq!(store.verified_without_processes(&["rbac.wildcard-verbs"], 99).await.unwrap(), []);
+    let of_reach = |reach| store_count(store, reach);
+    assert_eq!((of_reach(Reach::Config).await, of_reach(Reach::Running).await), (2, 1));
+}
+
+async fn store_count(store: &Store, reach: Reach) -> u64 {
+    let counts = store.counts().await.unwrap();
+    counts.iter().filter(|count| count.reach == Some(reach)).map(|count| count.findings).sum()
 }
 
 async fn what_is_not_committed_never_was(store: &Store) {

@@ -1,0 +1,157 @@
+//! Retests that look at processes: the objects pass, and what the nodes swear to decides.
+
+use std::sync::Arc;
+
+use holdfast_agent::eyes::{Look, Seen};
+use holdfast_model::kernel::NodeStatement;
+use holdfast_model::{Method, Reach, Testimony, Verdict};
+use serde_json::{Value, json};
+
+use crate::eyes::{Scripted, container, signed, statement};
+use crate::{PRIVILEGED, World, deployment, web};
+
+const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
+
+/// A Pod of the Deployment `web`, running on this node.
+fn pod(name: &str, node: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": "web"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "uid-rs",
+                "controller": true}]},
+        "spec": {"nodeName": node, "containers": [{"name": "app"}]},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "app", "containerID": "containerd://c1"}]},
+    })
+}
+
+/// A fixed Deployment with its ReplicaSet and these Pods, under these eyes.
+async fn world(eyes: Option<Arc<Scripted>>, pods: &[Value]) -> World {
+    let world = World::seeing(eyes.map(|eyes| eyes as Arc<_>), &[deployment("web", false)]).await;
+    world.api.put(
+        "replicasets",
+        json!({
+            "metadata": {"name": "web-1", "namespace": "shop", "uid": "uid-rs", "labels": {"app": "web"},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid-web",
+                    "controller": true}]},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"spec": {}}},
+        }),
+    );
+    pods.iter().for_each(|pod| world.api.put("pods", pod.clone()));
+    world.until_synced().await;
+    world
+}
+
+async fn verdict(script: impl Fn(&Look, &str, usize) -> Seen + Send + Sync + 'static, pods: &[Value]) -> Testimony {
+    let world = world(Some(Arc::new(Scripted::new(script))), pods).await;
+    world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await
+}
+
+fn all_confined(look: &Look, node: &str) -> NodeStatement {
+    statement(look, node, look.pods[node].iter().map(|pod| container(pod, false)).collect())
+}
+
+fn two_pods() -> [Value; 2] {
+    [pod("web-a", "node-1"), pod("web-b", "node-2")]
+}
+
+#[tokio::test]
+async fn a_fix_is_proved_to_the_processes_when_every_node_swears_to_it() {
+    let testimony = verdict(|look, node, _| signed(&all_confined(look, node)), &two_pods()).await;
+    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running), "{}", testimony.reason);
+    assert_eq!(testimony.methods, BOTH);
+    assert_eq!(testimony.nodes.len(), 2, "both nodes' statements are in the testimony");
+    assert!(testimony.reason.ends_with("2 processes in 2 containers on node-1, node-2 agree"), "{}", testimony.reason);
+    let said: NodeStatement = serde_json::from_str(&testimony.nodes[1].statement).unwrap();
+    assert_eq!((said.pods, said.nonce), (vec!["uid-web-b".to_owned()], testimony.nonce));
+}
+
+#[tokio::test]
+async fn one_process_that_disagrees_keeps_it_open_by_pod_node_and_process_though_another_node_is_silent() {
+    let script = |look: &Look, node: &str, _| match node {
+        "node-1" => Seen::Silent("not connected".into()),
+        _ => signed(&statement(look, node, vec![container("uid-web-b", true)])),
+    };
+    let testimony = verdict(script, &two_pods()).await;
+    assert_eq!((testimony.verdict, testimony.reach), (Verdict::StillFailing, Reach::Running), "{}", testimony.reason);
+    let place = &testimony.locations[0];
+    assert_eq!(place.object.as_deref(), Some("Pod web-b on node node-2"));
+    assert_eq!(place.container.as_deref(), Some("app"), "named by the API server's own word for the container's id");
+    assert_eq!(place.path, "process nginx\\u{1b}[2J (pid 4711)", "and a process's name moves no cursor");
+    assert!(place.value.starts_with("CapEff has CAP_SYS_ADMIN"), "{}", place.value);
+    assert!(testimony.reason.contains("Pod web-b on node node-2, container app"), "{}", testimony.reason);
+}
+
+#[tokio::test]
+async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
+    type Break = fn(&Look, &mut NodeStatement);
+    let lies: [(&str, Break); 7] = [
+        ("its view is not whole: no BTF", |_, it| it.blind = Some("no BTF".into())),
+        ("answers another question", |_, it| it.nonce = holdfast_model::Nonce::from_bytes([99; 16])),
+        ("about another cluster", |_, it| it.cluster = holdfast_model::ClusterId::from_bytes([99; 16])),
+        ("another node's", |_, it| it.node = "node-2".into()),
+        ("left out a Pod", |_, it| (it.pods, it.containers) = (Vec::new(), Vec::new())),
+        ("Pods that it was not asked about", |_, it| it.containers.push(container("uid-other", false))),
+        ("a form that is not known", |_, it| it.form = "holdfast.node.v9".into()),
+    ];
+    for (why, lie) in lies {
+        let script = move |look: &Look, node: &str, _| {
+            let mut said = all_confined(look, node);
+            lie(look, &mut said);
+            signed(&said)
+        };
+        let testimony = verdict(script, &[pod("web-a", "node-1")]).await;
+        assert_eq!((testimony.verdict, testimony.reach), (Verdict::Inconclusive, Reach::Config), "{why}");
+        assert!(testimony.reason.contains("node node-1") && testimony.reason.contains(why), "{}", testimony.reason);
+        assert!(testimony.nodes.is_empty(), "what proves nothing is not evidence");
+    }
+    let silent = verdict(|_, _, _| Seen::Silent("not connected".into()), &[pod("web-a", "node-1")]).await;
+    assert_eq!(silent.verdict, Verdict::Inconclusive);
+    assert!(silent.reason.contains("node node-1: not connected"), "{}", silent.reason);
+}
+
+#[tokio::test]
+async fn a_capability_that_was_lost_since_the_claim_makes_no_easier_pass() {
+    let world = world(None, &two_pods()).await;
+    let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Inconclusive, Reach::Config), "{}", testimony.reason);
+    let testimony = world.verdict_with(2, &web(), PRIVILEGED, &BOTH[..1]).await;
+    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Config));
+    assert!(testimony.reason.contains("what runs was not looked at"), "{}", testimony.reason);
+}
+
+#[tokio::test]
+async fn nothing_running_agrees_and_the_answer_says_so() {
+    let testimony = verdict(|_, _, _| panic!("nobody is asked"), &[]).await;
+    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running));
+    assert!(testimony.reason.ends_with("nothing of it is running: it has no Pods"), "{}", testimony.reason);
+
+    let mut ended = pod("web-a", "node-1");
+    ended["status"]["phase"] = json!("Succeeded");
+    let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
+    let testimony = verdict(nothing, std::slice::from_ref(&ended)).await;
+    assert_eq!((testimony.verdict, testimony.nodes.len()), (Verdict::Fixed, 1), "{}", testimony.reason);
+    assert!(testimony.reason.ends_with("by its Pods and by the kernel of node-1"), "{}", testimony.reason);
+
+    let undead = |look: &Look, node: &str, _| signed(&statement(look, node, vec![container("uid-web-a", true)]));
+    let testimony = verdict(undead, &[ended]).await;
+    assert_eq!(testimony.verdict, Verdict::StillFailing, "an ended Pod's process is looked at like any other");
+}
+
+#[tokio::test]
+async fn a_pod_that_runs_and_shows_no_process_is_looked_at_again_and_is_never_agreement() {
+    let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
+    let eyes = Arc::new(Scripted::new(nothing));
+    let world = world(Some(eyes.clone()), &[pod("web-a", "node-1")]).await;
+    let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!((testimony.verdict, eyes.looks()), (Verdict::Inconclusive, 3), "{}", testimony.reason);
+    assert!(testimony.reason.contains("Pod web-a runs by the API server"), "{}", testimony.reason);
+}
+
+#[tokio::test]
+async fn a_process_that_ends_while_it_is_looked_at_is_forgiven_by_the_next_look() {
+    let script = |look: &Look, node: &str, number| {
+        let containers = look.pods[node].iter().map(|pod| container(pod, number == 1)).collect();
+        signed(&statement(look, node, containers))
+    };
+    let testimony = verdict(script, &two_pods()).await;
+    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running), "{}", testimony.reason);
+}

@@ -1,0 +1,156 @@
+//! What the nodes swore to, for people: node by node, container by container, what its processes may do.
+
+use holdfast_aggregator::api::view::Time;
+use holdfast_controls::running::capability;
+use holdfast_model::Testimony;
+use holdfast_model::kernel::{Alike, NodeStatement, RunningContainer, Seccomp, Standing};
+
+use crate::render::escape::line;
+
+/// The kernel's view in a testimony whose signatures have been checked; nothing where no node was asked.
+pub fn text(testimony: &Testimony) -> String {
+    if testimony.nodes.is_empty() {
+        return String::new();
+    }
+    let mut out = "\n  What ran, by the kernel of each node:\n".to_owned();
+    for signed in &testimony.nodes {
+        match serde_json::from_str::<NodeStatement>(&signed.statement) {
+            Ok(statement) => node(&statement, &mut out),
+            Err(error) => out.push_str(&format!("    a statement that is unreadable: {}\n", line(&error.to_string()))),
+        }
+    }
+    out
+}
+
+fn node(statement: &NodeStatement, out: &mut String) {
+    let NodeStatement { node, eye, seen, read_at, pods, .. } = statement;
+    let asked = if pods.len() == 1 { "Pod" } else { "Pods" };
+    let read_at = Time(*read_at);
+    out.push_str(&format!(
+        "    node {}: asked for {} {asked}, {seen} processes seen by {eye}, {read_at} by its clock\n",
+        line(node),
+        pods.len()
+    ));
+    if statement.containers.is_empty() {
+        out.push_str("      nothing of them is running\n");
+    }
+    for container in &statement.containers {
+        let name = container.name.as_deref().map_or_else(|| unnamed(container), line);
+        out.push_str(&format!("      Pod {}, {name}\n", line(&container.pod)));
+        for alike in &container.alike {
+            out.push_str(&format!("        {}\n", process(alike)));
+        }
+    }
+}
+
+fn unnamed(container: &RunningContainer) -> String {
+    let id: String = container.id.chars().take(12).collect();
+    if id.is_empty() { "in no container".to_owned() } else { line(&id) }
+}
+
+fn process(alike: &Alike) -> String {
+    let others = match alike.processes {
+        0 | 1 => String::new(),
+        many => format!(" and {} like it", many - 1),
+    };
+    format!("{} (pid {}){others}: {}", line(&alike.name), alike.pid, standing(&alike.standing))
+}
+
+fn standing(of: &Standing) -> String {
+    let reach = of.effective | of.permitted | of.bounding;
+    let capabilities = match (reach, of.effective) {
+        (0, _) => "no capabilities".to_owned(),
+        (reach, 0) => format!("within reach {}", capability::names(reach)),
+        (_, effective) => capability::names(effective),
+    };
+    let seccomp = match of.seccomp {
+        Seccomp::Disabled => "no seccomp filter",
+        Seccomp::Strict => "seccomp strict",
+        Seccomp::Filter => "seccomp filter",
+    };
+    let new_privs = if of.no_new_privs { "no_new_privs" } else { "may gain privileges" };
+    let root = match of.root_read_only {
+        Some(true) => ", root read-only",
+        Some(false) => ", root writable",
+        None => "",
+    };
+    let label = of.lsm_label.as_deref().map_or(String::new(), |label| format!(", {}", line(label)));
+    format!("uid {}, {capabilities}, {seccomp}, {new_privs}{root}{label}", of.uid)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use holdfast_model::kernel::{Eye, Namespaces};
+    use holdfast_model::{ClusterId, Nonce, RetestId};
+
+    use super::*;
+
+    #[test]
+    fn a_node_reads_from_its_pods_to_what_each_process_may_do() {
+        let confined = Standing {
+            uid: 101,
+            gid: 101,
+            effective: 0,
+            permitted: 0,
+            bounding: 1 << 10,
+            seccomp: Seccomp::Filter,
+            no_new_privs: true,
+            namespaces: Namespaces::default(),
+            lsm_label: None,
+            root_read_only: Some(true),
+        };
+        let root = Standing {
+            uid: 0,
+            effective: 1 << 21 | 1,
+            bounding: 1 << 21 | 1,
+            seccomp: Seccomp::Disabled,
+            no_new_privs: false,
+            lsm_label: Some("unconfined".into()),
+            root_read_only: None,
+            ..confined.clone()
+        };
+        let alike =
+            |standing, processes, name: &str| Alike { standing, processes, pid: 7, name: name.into(), started: 1 };
+        let container = |id: &str, name: Option<&str>, alike| RunningContainer {
+            pod: "uid-1".into(),
+            id: id.into(),
+            name: name.map(Into::into),
+            alike,
+            host_mounts: None,
+        };
+        let mut statement = NodeStatement {
+            form: NodeStatement::FORM.into(),
+            retest: RetestId::from_bytes([1; 16]),
+            nonce: Nonce::from_bytes([2; 16]),
+            cluster: ClusterId::from_bytes([3; 16]),
+            node: "node-1".into(),
+            boot: "b".into(),
+            eye: Eye::TaskIterator,
+            pods: vec!["uid-1".into()],
+            containers: vec![
+                container("c1", Some("web"), vec![alike(confined, 4, "nginx\u{1b}[2J")]),
+                container("0123456789abcdef", None, vec![alike(root, 1, "sh")]),
+            ],
+            host: Namespaces::default(),
+            seen: 75,
+            blind: None,
+            read_at: 0,
+            agent_version: "0".into(),
+        };
+        let mut out = String::new();
+        node(&statement, &mut out);
+        statement.containers.clear();
+        node(&statement, &mut out);
+        expect![[r#"
+                node node-1: asked for 1 Pod, 75 processes seen by task-iterator, 1970-01-01T00:00:00.000Z by its clock
+                  Pod uid-1, web
+                    nginx\u{1b}[2J (pid 7) and 3 like it: uid 101, within reach CAP_NET_BIND_SERVICE, seccomp filter, no_new_privs, root read-only
+                  Pod uid-1, 0123456789ab
+                    sh (pid 7): uid 0, CAP_SYS_ADMIN, CAP_CHOWN, no seccomp filter, may gain privileges, unconfined
+                node node-1: asked for 1 Pod, 75 processes seen by task-iterator, 1970-01-01T00:00:00.000Z by its clock
+                  nothing of them is running
+        "#]]
+        .assert_eq(&out);
+    }
+}
