@@ -105,7 +105,7 @@ pub async fn run(
     let Senses { kernel, sightings, sensors } = senses;
     let mut eye = Eye::new(kernel);
     eye.open().await;
-    let mut outgoing = Outgoing::new(sightings);
+    let mut outgoing = Outgoing::new(&session::boot(), sightings);
     let mut link = Link::new(config.clone(), AgentKey::generate()?);
     let mut wait = reconnect();
     loop {

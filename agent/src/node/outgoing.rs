@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 use holdfast_proto::{limits, v1};
 use tokio::sync::mpsc;
 
+use crate::jitter;
+
 /// Records that may wait between the sensors and the relay.
 pub const SIGHTINGS: usize = 4096;
 /// Batches that may be unacknowledged.
@@ -20,13 +22,16 @@ pub(super) struct Outgoing {
     open: bool,
     /// A record that did not fit in the batch before.
     left_over: Option<Vec<u8>>,
+    /// This start of the agent: what it numbers begins with 1.
+    run: String,
     sequence: u64,
     unacknowledged: VecDeque<v1::Sightings>,
 }
 
 impl Outgoing {
-    pub(super) fn new(records: mpsc::Receiver<Vec<u8>>) -> Self {
-        Self { records, open: true, left_over: None, sequence: 0, unacknowledged: VecDeque::new() }
+    pub(super) fn new(boot: &str, records: mpsc::Receiver<Vec<u8>>) -> Self {
+        let run = format!("{boot}.{:08x}", jitter::number());
+        Self { records, open: true, left_over: None, run, sequence: 0, unacknowledged: VecDeque::new() }
     }
 
     /// Everything that was sent and not acknowledged, in order: a new stream begins with it.
@@ -35,7 +40,7 @@ impl Outgoing {
     }
 
     /// The next batch; never, while too many are unacknowledged or nothing is seen. Losing this future loses nothing.
-    pub(super) async fn next(&mut self, boot: &str) -> v1::Sightings {
+    pub(super) async fn next(&mut self) -> v1::Sightings {
         if !self.open || self.unacknowledged.len() >= BATCHES {
             return std::future::pending().await;
         }
@@ -61,13 +66,14 @@ impl Outgoing {
             records.push(record);
         }
         self.sequence += 1;
-        let batch = v1::Sightings { boot: boot.to_owned(), sequence: self.sequence, records };
+        let batch = v1::Sightings { run: self.run.clone(), sequence: self.sequence, records };
         self.unacknowledged.push_back(batch.clone());
         batch
     }
 
     /// Everything up to this batch is kept.
-    pub(super) fn acknowledged(&mut self, sequence: u64) {
+    pub(super) fn acknowledged(&mut self, ack: &v1::SightingsAck) {
+        let sequence = if ack.run == self.run { ack.sequence } else { 0 };
         while self.unacknowledged.front().is_some_and(|batch| batch.sequence <= sequence) {
             self.unacknowledged.pop_front();
         }
@@ -81,27 +87,28 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_acknowledged_is_said_again_in_order() {
         let (send, records) = mpsc::channel(8);
-        let mut outgoing = Outgoing::new(records);
+        let mut outgoing = Outgoing::new("b", records);
         for byte in 1..=3u8 {
             send.send(vec![byte]).await.unwrap();
         }
-        let first = outgoing.next("b").await;
+        let first = outgoing.next().await;
         assert_eq!((first.sequence, first.records.len()), (1, 3));
         send.send(vec![4]).await.unwrap();
-        let second = outgoing.next("b").await;
+        let second = outgoing.next().await;
         assert_eq!(outgoing.again(), [first, second.clone()]);
-        outgoing.acknowledged(1);
+        outgoing.acknowledged(&v1::SightingsAck { run: "another".into(), sequence: 2 });
+        outgoing.acknowledged(&v1::SightingsAck { run: second.run.clone(), sequence: 1 });
         assert_eq!(outgoing.again(), [second]);
     }
 
     #[tokio::test]
     async fn a_batch_stays_under_the_limit_and_the_rest_comes_next() {
         let (send, records) = mpsc::channel(8);
-        let mut outgoing = Outgoing::new(records);
+        let mut outgoing = Outgoing::new("b", records);
         for _ in 0..3 {
             send.send(vec![0; limits::BATCH_BYTES / 2]).await.unwrap();
         }
-        let sizes = [outgoing.next("b").await.records.len(), outgoing.next("b").await.records.len()];
+        let sizes = [outgoing.next().await.records.len(), outgoing.next().await.records.len()];
         assert_eq!(sizes.iter().sum::<usize>(), 3);
     }
 }

@@ -113,7 +113,7 @@ async fn talk(
                 let message = message.ok_or_else(|| Ended::Stream("without a word".to_owned()))?;
                 session.receive(message, link, eye, outgoing).await?;
             }
-            batch = outgoing.next(&session.boot) => session.send(Up::Sightings(batch)).await?,
+            batch = outgoing.next() => session.send(Up::Sightings(batch)).await?,
             _ = heartbeat.tick() => {
                 eye.open().await;
                 session.send(Up::Heartbeat(session.heartbeat(eye))).await?;
@@ -179,7 +179,7 @@ impl Session<'_> {
         match message.message {
             Some(Down::Pods(pods)) => self.told.take(pods),
             Some(Down::Look(look)) => self.look(look, link, eye).await?,
-            Some(Down::SightingsAck(ack)) if ack.boot == self.boot => outgoing.acknowledged(ack.sequence),
+            Some(Down::SightingsAck(ack)) => outgoing.acknowledged(&ack),
             Some(Down::Welcome(_)) => return Err(Ended::Protocol("a second welcome")),
             // What a newer relay may say.
             _ => {}

@@ -28,6 +28,8 @@ const SILENCE: Duration = Duration::from_secs(45);
 const MARGIN: Duration = Duration::from_secs(60);
 /// The largest statement of one node.
 const STATEMENT_BYTES: usize = 8 * 1024 * 1024;
+/// The longest name of a run: a boot id and a number.
+const RUN_BYTES: usize = 128;
 /// A canary comes back once a minute: after this long without one the sensors are blind.
 const CANARY_MILLIS: i64 = 180_000;
 
@@ -235,21 +237,21 @@ async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode) -> Result<(), S
 /// Hands a batch on, if it was not taken before, and acknowledges it when it is kept.
 async fn sightings(nodes: &Nodes, line: &Line, batch: v1::Sightings) -> Result<(), Status> {
     let Some(keeper) = &nodes.shared.sightings else { return Ok(()) };
-    let v1::Sightings { boot, sequence, records } = batch;
-    if boot != line.boot {
-        return Err(Status::invalid_argument("sightings.boot: another boot than the Hello's"));
+    let v1::Sightings { run, sequence, records } = batch;
+    if !run.starts_with(&line.boot) || run.len() > RUN_BYTES {
+        return Err(Status::invalid_argument("sightings.run: of another boot than the Hello's"));
     }
     let known = locked(&nodes.shared.taken).get(&line.node).cloned();
-    let last = known.filter(|(known, _)| *known == boot).map_or(0, |(_, last)| last);
+    let last = known.filter(|(known, _)| *known == run).map_or(0, |(_, last)| last);
     if sequence > last {
         let (kept, told) = oneshot::channel();
-        let handed = NodeSightings { node: line.node.clone(), boot: boot.clone(), sequence, records, kept };
+        let handed = NodeSightings { node: line.node.clone(), run: run.clone(), sequence, records, kept };
         let gone = || Status::unavailable("what sensors saw cannot be kept now");
         keeper.send(handed).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?;
-        locked(&nodes.shared.taken).insert(line.node.clone(), (boot.clone(), sequence));
+        locked(&nodes.shared.taken).insert(line.node.clone(), (run.clone(), sequence));
     }
-    line.send(To::SightingsAck(v1::SightingsAck { boot, sequence })).await
+    line.send(To::SightingsAck(v1::SightingsAck { run, sequence })).await
 }
 
 fn left(certificate: &[u8]) -> Duration {

@@ -136,14 +136,14 @@ impl Certified {
     }
 }
 
-/// What the sensors of one node saw: each batch once, in order within a boot.
+/// What the sensors of one node saw: each batch once, in order within a run.
 #[derive(Debug)]
 pub struct NodeSightings {
     /// The node, as its certificate names it.
     pub node: String,
-    /// The boot that the sequence counts in.
-    pub boot: String,
-    /// Number of the batch within the boot.
+    /// The run that the sequence counts in: a boot of the node, and a start of its agent.
+    pub run: String,
+    /// Number of the batch within the run.
     pub sequence: u64,
     /// One sighting each, canonical bytes of the model's type. Hostile until they are parsed.
     pub records: Vec<Vec<u8>>,
@@ -177,7 +177,7 @@ struct Shared {
     sightings: Option<mpsc::Sender<NodeSightings>>,
     reviews: Semaphore,
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
-    /// The last batch of sightings of each node that was taken, with its boot.
+    /// The last batch of sightings of each node that was taken, with its run.
     taken: Mutex<HashMap<String, (String, u64)>>,
     numbers: AtomicU64,
     changed: watch::Sender<()>,

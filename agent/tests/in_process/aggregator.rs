@@ -11,7 +11,9 @@ use holdfast_model::{
     Testimony,
 };
 use holdfast_proto::{convert, v1};
-use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa, KeyPair, SanType,
+};
 use rustls_pki_types::CertificateSigningRequestDer;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -42,6 +44,8 @@ pub struct Record {
     pub complete: Vec<u8>,
     pub enrolled: usize,
     pub renewed: usize,
+    /// Nodes that got a certificate.
+    pub nodes: Vec<String>,
 }
 
 pub struct Aggregator {
@@ -145,14 +149,16 @@ impl v1::enrolment_server::Enrolment for Service {
 }
 
 impl Service {
+    fn certificate(&self, csr: Vec<u8>, name: &str) -> Vec<u8> {
+        certificate(&self.root, csr, name)
+    }
+
     fn issue(&self, csr: Vec<u8>) -> v1::Certificate {
-        let csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr)).unwrap();
-        let now = now();
         v1::Certificate {
-            certificate: csr.signed_by(&self.root).unwrap().der().to_vec(),
+            certificate: self.certificate(csr, &format!("spiffe://holdfast-test/cluster/{CLUSTER}")),
             root: self.root.der().to_vec(),
             cluster_id: CLUSTER.as_bytes().to_vec(),
-            not_after: now + self.life.load(Ordering::SeqCst) as i64,
+            not_after: now() + self.life.load(Ordering::SeqCst) as i64,
         }
     }
 
@@ -190,6 +196,13 @@ impl Service {
         record.proposals.extend(batch.scope_proposals);
         record.complete.extend(batch.complete_buckets);
     }
+}
+
+/// A certificate for the request's key that bears this name alone.
+pub fn certificate(root: &CertifiedIssuer<'static, KeyPair>, csr: Vec<u8>, name: &str) -> Vec<u8> {
+    let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr)).unwrap();
+    csr.params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+    csr.signed_by(root).unwrap().der().to_vec()
 }
 
 fn finding(resource: &Resource, control: &str) -> FindingId {
@@ -240,6 +253,18 @@ impl Service {
                     let sequence = batch.sequence;
                     self.apply(batch);
                     Some(Down::Ack(v1::Ack { epoch, sequence }))
+                }
+                Up::NodeCsr(asked) => {
+                    let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}/node/{}", asked.node);
+                    let certificate = self.certificate(asked.csr, &name);
+                    self.record.lock().unwrap().nodes.push(asked.node);
+                    let (request_id, not_after) = (asked.request_id, now() + LIFE_MILLIS);
+                    Some(Down::NodeCertificate(v1::NodeCertificate {
+                        request_id,
+                        certificate,
+                        not_after,
+                        refused: String::new(),
+                    }))
                 }
                 Up::RetestAnswer(answer) => {
                     let testimony = serde_json::from_slice(&answer.testimony).unwrap();

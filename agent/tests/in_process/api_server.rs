@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
+use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -27,6 +28,10 @@ struct World {
     watch_list: bool,
     history_gone: bool,
     requests: Vec<String>,
+    /// Whether nothing can be written.
+    read_only: bool,
+    /// What the API server says of tokens: the status of the TokenReview.
+    tokens: BTreeMap<String, Value>,
 }
 
 pub struct ApiServer {
@@ -53,6 +58,8 @@ impl ApiServer {
             watch_list,
             history_gone: false,
             requests: Vec::new(),
+            read_only: false,
+            tokens: BTreeMap::new(),
         }));
         let events = broadcast::channel(1024).0;
         let shared = Shared { world: world.clone(), events: events.clone() };
@@ -125,6 +132,26 @@ impl ApiServer {
         self.world.lock().unwrap().history_gone = gone;
     }
 
+    /// Refuses every write, or takes them again.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.world.lock().unwrap().read_only = read_only;
+    }
+
+    /// An object as it is now.
+    pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Value {
+        let key = (namespace.to_owned(), name.to_owned());
+        self.world.lock().unwrap().objects[plural][&key].clone()
+    }
+
+    /// Knows a token as one of this service account and audience, bound to a Pod on this node.
+    pub fn know_token(&self, token: &str, account: &str, audience: &str, node: &str) {
+        let status = json!({
+            "authenticated": true, "audiences": [audience],
+            "user": {"username": account, "extra": {"authentication.kubernetes.io/node-name": [node]}},
+        });
+        self.world.lock().unwrap().tokens.insert(token.to_owned(), status);
+    }
+
     /// The requests so far that contain this text.
     pub fn requests(&self, text: &str) -> Vec<String> {
         self.world.lock().unwrap().requests.iter().filter(|path| path.contains(text)).cloned().collect()
@@ -136,10 +163,16 @@ fn key_of(object: &Value) -> (String, String) {
     (text("namespace"), text("name"))
 }
 
-async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
+async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, body: Bytes) -> Response {
     let query: BTreeMap<_, _> =
         uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
     let mut world = shared.world.lock().unwrap();
+    if method == Method::POST {
+        return review(&world, &serde_json::from_slice(&body).unwrap());
+    }
+    if method == Method::PUT {
+        return replace(&mut world, uri.path(), serde_json::from_slice(&body).unwrap());
+    }
     world.requests.push(uri.to_string());
     if uri.path() == "/version" {
         let minor = world.minor;
@@ -166,6 +199,32 @@ async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
         return watch(&shared, &world, plural, &query);
     }
     list(&world, plural, namespace, &query)
+}
+
+/// A token is known for the audiences that it was made for, of those that are asked about.
+fn review(world: &World, question: &Value) -> Response {
+    let unknown = json!({"authenticated": false, "error": "unknown"});
+    let known = world.tokens.get(question["spec"]["token"].as_str().unwrap());
+    let fits = |status: &&Value| status["audiences"] == question["spec"]["audiences"];
+    whole(201, &json!({"kind": "TokenReview", "status": known.filter(fits).unwrap_or(&unknown)}))
+}
+
+/// Replaces an object at the version that was read.
+fn replace(world: &mut World, path: &str, mut object: Value) -> Response {
+    if world.read_only {
+        return whole(500, &status(500, "InternalError", "etcd is not there", None));
+    }
+    let plural = path.rsplit('/').nth(1).unwrap().to_owned();
+    let version = world.version + 1;
+    let (key, objects) = (key_of(&object), world.objects.get_mut(&plural).unwrap());
+    let present = objects.get_mut(&key).unwrap();
+    if present["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
+        return whole(409, &status(409, "Conflict", "the object has been modified", None));
+    }
+    object["metadata"]["resourceVersion"] = json!(version.to_string());
+    *present = object.clone();
+    world.version = version;
+    whole(200, &object)
 }
 
 fn list(world: &World, plural: &str, namespace: Option<&str>, query: &BTreeMap<&str, &str>) -> Response {

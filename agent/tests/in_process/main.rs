@@ -6,6 +6,8 @@
 mod aggregator;
 mod api_server;
 mod eyes;
+mod nodes;
+mod replicas;
 mod running;
 
 use std::sync::Arc;

@@ -1,0 +1,351 @@
+//! Nodes at the relay: who is let in as which node, what they are told, what they swear to, and when they are blind.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use holdfast_agent::api::Api;
+use holdfast_agent::credential::{AgentKey, Credential};
+use holdfast_agent::engine::{Command, Handle};
+use holdfast_agent::eyes::{Eyes, Look, Seen};
+use holdfast_agent::health::Readiness;
+use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Shut};
+use holdfast_agent::places::{self, Places};
+use holdfast_agent::relay::{Certified, NodeRequest, NodeSightings, Nodes, Relay, Settings, World};
+use holdfast_controls::facts::workload::POD;
+use holdfast_model::kernel::{self, Namespaces, NodeStatement, RunningContainer};
+use holdfast_model::{Coverage, CoverageState, Nonce, RetestId, RootFingerprint};
+use holdfast_proto::v1;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::aggregator::{CLUSTER, certificate};
+use crate::api_server::ApiServer;
+
+const ACCOUNT: &str = "system:serviceaccount:holdfast-node:agent";
+const YEAR: i64 = 365 * 24 * 3_600_000;
+
+/// A relay between an API server and an authority that signs what it is asked to.
+struct Scene {
+    api: ApiServer,
+    places: Places,
+    root: RootFingerprint,
+    address: SocketAddr,
+    nodes: Nodes,
+    coverage: Arc<Mutex<BTreeMap<String, Coverage>>>,
+    kept: Arc<Mutex<Vec<(String, u64, Vec<Vec<u8>>)>>>,
+    files: tempfile::TempDir,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A node of a test: whether it is connected, and how it ends.
+struct Node {
+    ready: watch::Receiver<Readiness>,
+    stop: CancellationToken,
+    sightings: mpsc::Sender<Vec<u8>>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A kernel that sees what it is told, or nothing for a reason.
+#[derive(Clone)]
+struct Told(Arc<Mutex<Result<Vec<RunningContainer>, Shut>>>);
+
+impl Told {
+    fn seeing(containers: &[(&str, &str)]) -> Self {
+        let of = |(pod, id): &(&str, &str)| RunningContainer {
+            pod: (*pod).into(),
+            id: (*id).into(),
+            name: None,
+            alike: Vec::new(),
+            host_mounts: None,
+        };
+        Self(Arc::new(Mutex::new(Ok(containers.iter().map(of).collect()))))
+    }
+
+    fn set(&self, view: Result<Vec<RunningContainer>, Shut>) {
+        *self.0.lock().unwrap() = view;
+    }
+}
+
+impl Kernel for Told {
+    fn open(&self) -> Result<Box<dyn Opened>, Shut> {
+        self.0.lock().unwrap().clone().map(|_| Box::new(self.clone()) as Box<dyn Opened>)
+    }
+}
+
+impl Opened for Told {
+    fn read(&mut self) -> Result<Reading, Shut> {
+        let containers = self.0.lock().unwrap().clone()?;
+        let (eye, host) = (kernel::Eye::TaskIterator, Namespaces::default());
+        Ok(Reading { eye, host, seen: 9, containers, blind: None })
+    }
+}
+
+fn blind() -> Shut {
+    Shut { state: CoverageState::Forbidden, reason: "CAP_BPF is missing".into() }
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let api = ApiServer::start(true).await;
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = Arc::new(AgentKey::generate().unwrap());
+        let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}");
+        let own = v1::Certificate {
+            certificate: certificate(&authority, key.csr().unwrap(), &name),
+            root: authority.der().to_vec(),
+            cluster_id: CLUSTER.as_bytes().to_vec(),
+            not_after: i64::MAX,
+        };
+        let root = RootFingerprint::of(&own.root);
+        let credential = watch::channel(Credential::enrolled(own, 0).unwrap()).1;
+        let (engine, commands, _progress) = Handle::new();
+        let (requests, wanted) = mpsc::channel(8);
+        let (sightings, seen) = mpsc::channel(8);
+        let places = Places::default();
+        let settings =
+            Settings { listen: "127.0.0.1:0".parse().unwrap(), account: "holdfast-node/agent".parse().unwrap() };
+        let world = World {
+            api: Api::new(api.client.clone()),
+            places: places.clone(),
+            key,
+            credential,
+            nodes: requests,
+            engine,
+            sightings: Some(sightings),
+        };
+        let relay = Relay::listen(settings, world).await.unwrap();
+        let (address, nodes) = (relay.address(), relay.nodes());
+        let (coverage, kept) = (Arc::default(), Arc::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(relay.serve());
+        tasks.spawn(sign(authority, wanted));
+        tasks.spawn(cover(Arc::clone(&coverage), commands));
+        tasks.spawn(keep(Arc::clone(&kept), seen));
+        let (files, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+        Self { api, places, root, address, nodes, coverage, kept, files, tasks, stop }
+    }
+
+    fn put_pod(&self, uid: &str, node: &str, id: &str) {
+        let object = json!({
+            "metadata": {"uid": uid, "name": uid, "namespace": "shop"}, "spec": {"nodeName": node},
+            "status": {"containerStatuses": [{"name": "web", "containerID": format!("containerd://{id}")}]},
+        });
+        self.places.put(*places::read(&POD, object.to_string().as_bytes()).unwrap());
+    }
+
+    /// A node's agent with a token that the API server knows.
+    fn node(&self, name: &str, kernel: Told) -> Node {
+        self.api.know_token(name, ACCOUNT, "holdfast-relay", name);
+        self.node_with(name, name, kernel)
+    }
+
+    fn node_with(&self, called: &str, token: &str, kernel: Told) -> Node {
+        let file = self.files.path().join(token);
+        std::fs::write(&file, token).unwrap();
+        let relay = format!("https://localhost:{}", self.address.port());
+        let heartbeat = Duration::from_millis(50);
+        let config = NodeConfig { name: called.into(), heartbeat, ..NodeConfig::new(relay, self.root, file) };
+        let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
+        let (sightings, seen) = mpsc::channel(8);
+        let stop = self.stop.child_token();
+        let senses = Senses { sightings: seen, ..Senses::of(kernel) };
+        tokio::spawn(holdfast_agent::node::run(config, senses, tell, stop.clone()));
+        Node { ready, stop, sightings }
+    }
+
+    async fn look(&self, number: u8, node: &str, pods: &[&str]) -> Seen {
+        let pods = BTreeMap::from([(node.to_owned(), pods.iter().map(|uid| (*uid).to_owned()).collect())]);
+        let (retest, nonce) = (RetestId::from_bytes([number; 16]), Nonce::from_bytes([number; 16]));
+        self.nodes.look(Look { retest, nonce, pods }).await.remove(node).unwrap()
+    }
+
+    async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < deadline, "not within 20 s: {what}; {:?}", self.coverage.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn until_covered(&self, node: &str, state: CoverageState) -> Coverage {
+        let row = || self.coverage.lock().unwrap().get(&format!("node/{node}/kernel-view")).cloned();
+        self.until("the coverage", || row().is_some_and(|row| row.state == state)).await;
+        row().unwrap()
+    }
+}
+
+impl Node {
+    async fn until_connected(&self) {
+        let mut ready = self.ready.clone();
+        let connected = ready.wait_for(|ready| *ready == Readiness::Ready);
+        tokio::time::timeout(Duration::from_secs(20), connected).await.expect("it connects").unwrap();
+    }
+
+    async fn refusal(&self) -> String {
+        let mut ready = self.ready.clone();
+        let refused = ready.wait_for(|ready| matches!(ready, Readiness::NotReady(why) if !why.is_empty()));
+        match &*tokio::time::timeout(Duration::from_secs(20), refused).await.expect("it is refused").unwrap() {
+            Readiness::NotReady(why) => why.clone(),
+            Readiness::Ready => unreachable!(),
+        }
+    }
+}
+
+async fn sign(authority: CertifiedIssuer<'static, KeyPair>, mut wanted: mpsc::Receiver<NodeRequest>) {
+    while let Some(NodeRequest { node, csr, answer }) = wanted.recv().await {
+        let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}/node/{node}");
+        answer.send(Certified(Ok((certificate(&authority, csr, &name), YEAR)))).unwrap();
+    }
+}
+
+async fn cover(rows: Arc<Mutex<BTreeMap<String, Coverage>>>, mut commands: mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        if let Command::Cover(row) = command {
+            rows.lock().unwrap().insert(row.subject.clone(), row);
+        }
+    }
+}
+
+async fn keep(kept: Arc<Mutex<Vec<(String, u64, Vec<Vec<u8>>)>>>, mut seen: mpsc::Receiver<NodeSightings>) {
+    while let Some(NodeSightings { node, sequence, records, kept: told, .. }) = seen.recv().await {
+        kept.lock().unwrap().push((node, sequence, records));
+        // The stream may have ended meanwhile: then the batch comes again, and is not taken twice.
+        let _gone = told.send(());
+    }
+}
+
+fn statement(seen: Seen) -> NodeStatement {
+    match seen {
+        Seen::Statement(signed) => serde_json::from_str(&signed.statement).unwrap(),
+        Seen::Silent(why) => panic!("no statement: {why}"),
+    }
+}
+
+#[tokio::test]
+async fn a_node_joins_by_its_token_and_swears_to_what_runs_there() {
+    let scene = Scene::set().await;
+    scene.put_pod("u1", "worker-1", "c1");
+    scene.put_pod("u2", "worker-1", "c2");
+    scene.put_pod("u3", "worker-2", "c3");
+    let node = scene.node("worker-1", Told::seeing(&[("u1", "c1"), ("u2", "c2"), ("stranger", "c9")]));
+    node.until_connected().await;
+    scene.until_covered("worker-1", CoverageState::Seen).await;
+    assert_eq!(scene.nodes.open(), ["worker-1"]);
+
+    let said = statement(scene.look(1, "worker-1", &["u2", "u1", "u1"]).await);
+    assert_eq!((said.node.as_str(), said.cluster, said.nonce), ("worker-1", CLUSTER, Nonce::from_bytes([1; 16])));
+    assert_eq!(said.pods, ["u1", "u2"]);
+    let named: Vec<_> = said.containers.iter().map(|c| (c.pod.as_str(), c.name.as_deref())).collect();
+    assert_eq!(named, [("u1", Some("web")), ("u2", Some("web"))]);
+
+    // A container that starts later is known by its name as well.
+    scene.put_pod("u4", "worker-1", "c4");
+    let silent = scene.look(2, "worker-2", &["u3"]).await;
+    assert!(matches!(silent, Seen::Silent(why) if why.contains("no agent")));
+    assert_eq!(scene.coverage.lock().unwrap()["node/worker-2/kernel-view"].state, CoverageState::Starting);
+    // A node that is added later joins by itself.
+    let later = scene.node("worker-2", Told::seeing(&[("u3", "c3")]));
+    later.until_connected().await;
+    scene.until_covered("worker-2", CoverageState::Seen).await;
+    assert_eq!(statement(scene.look(3, "worker-2", &["u3"]).await).containers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_of_another_audience_or_account_opens_nothing_and_a_name_is_not_believed() {
+    let scene = Scene::set().await;
+    let kernel = || Told::seeing(&[]);
+    scene.api.know_token("api-token", ACCOUNT, "https://kubernetes.default.svc", "worker-1");
+    scene.api.know_token("other-account", "system:serviceaccount:shop:web", "holdfast-relay", "worker-1");
+    let wrong_audience = scene.node_with("worker-1", "api-token", kernel());
+    assert!(wrong_audience.refusal().await.contains("does not accept the token"), "{}", wrong_audience.refusal().await);
+    let other = scene.node_with("worker-1", "other-account", kernel());
+    assert!(other.refusal().await.contains("not of the node agent's service account"));
+    let unknown = scene.node_with("worker-1", "made-up", kernel());
+    assert!(unknown.refusal().await.contains("does not accept the token"));
+    assert!(scene.nodes.open().is_empty());
+
+    scene.api.know_token("of-worker-2", ACCOUNT, "holdfast-relay", "worker-2");
+    let liar = scene.node_with("worker-1", "of-worker-2", kernel());
+    liar.until_connected().await;
+    scene.until_covered("worker-2", CoverageState::Seen).await;
+    assert_eq!(scene.nodes.open(), ["worker-2"]);
+}
+
+#[tokio::test]
+async fn a_node_whose_eye_is_shut_is_shown_as_blind_and_answers_with_the_reason() {
+    let scene = Scene::set().await;
+    let kernel = Told::seeing(&[]);
+    kernel.set(Err(blind()));
+    let node = scene.node("worker-1", kernel.clone());
+    node.until_connected().await;
+    let row = scene.until_covered("worker-1", CoverageState::Forbidden).await;
+    assert_eq!(row.reason, "CAP_BPF is missing");
+    assert!(scene.nodes.open().is_empty());
+    assert!(matches!(scene.look(1, "worker-1", &["u1"]).await, Seen::Silent(why) if why.contains("CAP_BPF")));
+
+    kernel.set(Ok(Vec::new()));
+    scene.until_covered("worker-1", CoverageState::Seen).await;
+    assert!(statement(scene.look(2, "worker-1", &["u1"]).await).containers.is_empty());
+    kernel.set(Err(blind()));
+    assert!(matches!(scene.look(3, "worker-1", &["u1"]).await, Seen::Silent(why) if why.contains("CAP_BPF")));
+    scene.until_covered("worker-1", CoverageState::Forbidden).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_is_blind_and_what_it_had_not_said_comes_once_when_it_is_back() {
+    let scene = Scene::set().await;
+    scene.put_pod("u1", "worker-1", "c1");
+    let node = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
+    node.until_connected().await;
+    node.sightings.send(b"one".to_vec()).await.unwrap();
+    scene.until("the first batch", || scene.kept.lock().unwrap().len() == 1).await;
+
+    // Another agent of the same node takes the stream over; the first one comes back, and they go on replacing each other.
+    let twin = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
+    twin.until_connected().await;
+    twin.stop.cancel();
+    node.sightings.send(b"two".to_vec()).await.unwrap();
+    scene.until("the second batch", || scene.kept.lock().unwrap().len() == 2).await;
+    let kept: Vec<_> = scene.kept.lock().unwrap().iter().map(|(_, n, records)| (*n, records[0].clone())).collect();
+    assert_eq!(kept, [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+
+    node.stop.cancel();
+    let row = || scene.coverage.lock().unwrap()["node/worker-1/kernel-view"].state;
+    scene.until("the loss", || row() != CoverageState::Seen).await;
+    assert!(matches!(scene.look(9, "worker-1", &["u1"]).await, Seen::Silent(_)));
+}
+
+#[tokio::test]
+async fn a_relay_of_another_installation_gets_no_token() {
+    let scene = Scene::set().await;
+    scene.api.know_token("t", ACCOUNT, "holdfast-relay", "worker-1");
+    let file = scene.files.path().join("t");
+    std::fs::write(&file, "t").unwrap();
+    let relay = format!("https://localhost:{}", scene.address.port());
+    let config = NodeConfig::new(relay, RootFingerprint::of(b"another root"), file);
+    let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
+    let stop = scene.stop.child_token();
+    tokio::spawn(holdfast_agent::node::run(config, Senses::of(Told::seeing(&[])), tell, stop.clone()));
+    let node = Node { ready, stop, sightings: mpsc::channel(1).0 };
+    assert!(node.refusal().await.contains("cannot connect to the relay"), "{}", node.refusal().await);
+    assert!(scene.nodes.open().is_empty() && !scene.tasks.is_empty());
+}
