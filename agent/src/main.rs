@@ -170,8 +170,11 @@ async fn run(run: Run) -> Result<()> {
     }
     if run.role != Role::Cluster {
         let (tell, ready) = watch::channel(waiting());
-        readiness.push(("node", ready));
-        let senses = Senses::of(NodeKernel { proc_fallback: run.node.proc_fallback });
+        if run.role == Role::Node {
+            // In one process with the relay it must not count: it finds the relay through the addresses of what is ready.
+            readiness.push(("node", ready));
+        }
+        let senses = Senses::of_this_node(NodeKernel { proc_fallback: run.node.proc_fallback })?;
         parts.spawn(holdfast_agent::node::run(node_config(&run)?, senses, tell, stop.clone()));
     }
     let in_cluster = (run.in_cluster && run.role != Role::Node).then_some(HEALTH);

@@ -180,13 +180,21 @@ fn cluster_text(cluster: &Cluster, coverage: &[Coverage]) -> String {
     field("agent", cluster.agent_version.as_deref().unwrap_or("none has joined yet"));
     field("last seen", &cluster.last_seen_at.map_or("never".to_owned(), |at| at.to_string()));
     text.push_str(&format!("\n{}\n", paint::heading("Coverage")));
-    let unseen: Vec<_> = coverage.iter().filter(|part| part.state != CoverageState::Seen).collect();
-    text.push_str(&format!("  {} of {} kinds are seen\n", coverage.len() - unseen.len(), coverage.len()));
-    for part in unseen {
+    let (nodes, kinds): (Vec<&Coverage>, Vec<_>) = coverage.iter().partition(|part| part.subject.starts_with("node/"));
+    text.push_str(&format!("  {} of {} kinds are seen\n", seen(&kinds), kinds.len()));
+    let nodes: Vec<_> = nodes.into_iter().filter(|node| node.state != CoverageState::Absent).collect();
+    if !nodes.is_empty() {
+        text.push_str(&format!("  {} of {} nodes can be looked into\n", seen(&nodes), nodes.len()));
+    }
+    for part in kinds.into_iter().chain(nodes).filter(|part| part.state != CoverageState::Seen) {
         let (subject, reason) = (escape::line(&part.subject), escape::line(&part.reason));
         text.push_str(&format!("  {subject}: {} since {}. {reason}\n", paint::word(part.state.word()), part.since));
     }
     text
+}
+
+fn seen(parts: &[&Coverage]) -> usize {
+    parts.iter().filter(|part| part.state == CoverageState::Seen).count()
 }
 
 fn join_text(token: &JoinToken) -> String {

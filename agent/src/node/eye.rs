@@ -93,7 +93,9 @@ impl Eye {
         let hooks = sensors.attached.iter().map(|hook| text::clip(hook)).collect();
         match &self.view {
             Ok(_) => {
-                v1::EyeState { open: true, state: CoverageState::Seen.word().to_owned(), hooks, ..Default::default() }
+                // An open view with a sensor that is not attached: seen, and the row says what is not.
+                let (state, reason) = (CoverageState::Seen.word().to_owned(), text::line(&sensors.blind.join("; ")));
+                v1::EyeState { open: true, state, reason, hooks, ..Default::default() }
             }
             Err(Shut { state, reason }) => {
                 let (state, reason) = (state.word().to_owned(), text::line(reason));

@@ -3,7 +3,7 @@
 //! It has no rights in the API and no state on disk: a key made at the start, a certificate for a ServiceAccount token. It
 //! speaks to the relay alone, which tells it the Pods that it runs; what it answers is signed by its own key, so that the
 //! relay cannot put words into its mouth. Where it cannot look it says why, and goes on trying.
-//! `link` gets certificates and connections, `session` is one stream, `eye` and `kernel` look, `statement` (pure) the words.
+//! `link` gets certificates and connections, `session` is one stream, `eye` and `kernel` look, `sensors` watch, `statement` (pure) the words.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +22,7 @@ mod eye;
 mod kernel;
 mod link;
 mod outgoing;
+mod sensors;
 mod session;
 mod statement;
 
@@ -81,6 +82,8 @@ pub struct Senses {
 pub struct Sensors {
     /// Those that are attached.
     pub attached: Vec<String>,
+    /// Those that are not, each with its reason.
+    pub blind: Vec<String>,
     /// Counts since the agent's start, by name: seen, folded, dropped.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// When the last canary came back, Unix milliseconds; 0 before the first.
@@ -88,6 +91,12 @@ pub struct Sensors {
 }
 
 impl Senses {
+    /// This node's own kernel: its view and its sensors.
+    pub fn of_this_node(kernel: NodeKernel) -> std::io::Result<Self> {
+        let (sightings, sensors) = sensors::start()?;
+        Ok(Self { kernel: Box::new(kernel), sightings, sensors })
+    }
+
     /// A view of the kernel, and no sensor.
     pub fn of(kernel: impl Kernel + 'static) -> Self {
         let kernel = Box::new(kernel);
