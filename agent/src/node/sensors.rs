@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use holdfast_ebpf::{Blind, KernelView, Sensors as Kernel};
+use holdfast_ebpf::{Blind, Sensors as Kernel};
 use holdfast_model::{CoverageState, canonical, sighting::Sighting};
 use tokio::sync::{mpsc, watch};
 
@@ -54,8 +54,7 @@ impl Watcher {
 
     /// Watches until nobody listens any more, or the kernel refuses.
     fn watch(&mut self) -> Result<(), Blind> {
-        let host = KernelView::open()?.read()?.host;
-        let mut kernel = Kernel::open(&host)?;
+        let mut kernel = Kernel::open()?;
         self.attached(&kernel);
         let (mut swept, mut sent, mut number) = (Instant::now(), None::<Instant>, 0);
         while !self.seen.is_closed() {
