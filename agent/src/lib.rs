@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub mod api;
+pub mod check;
 mod clock;
 pub mod cluster;
 pub mod collect;

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use holdfast_agent::api::Api;
 use holdfast_agent::health::{self, Readiness};
 use holdfast_agent::lease::Timing;
 use holdfast_agent::node::{NodeConfig, NodeKernel, Senses};
 use holdfast_agent::relay::ServiceAccount;
-use holdfast_agent::{AgentConfig, KubeSource, Shared, rights};
+use holdfast_agent::rights::{self, Right};
+use holdfast_agent::{AgentConfig, KubeSource, Shared};
 use holdfast_model::RootFingerprint;
 use holdfast_model::join_token::JoinToken;
 use tokio::sync::watch;
@@ -38,7 +40,11 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Print the rights that the agent needs in its cluster, each with its reason, and leave.
-    Rights,
+    Rights {
+        /// Ask the API server whether this account has those that these settings need.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Args)]
@@ -142,7 +148,8 @@ struct Node {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        Some(Command::Rights) => {
+        Some(Command::Rights { check: true }) => check_rights(&cli.run).await,
+        Some(Command::Rights { check: false }) => {
             print_rights();
             Ok(())
         }
@@ -220,17 +227,20 @@ fn node_config(run: &Run) -> Result<NodeConfig> {
 
 fn config(run: &Run) -> Result<AgentConfig> {
     let aggregator = run.aggregator.clone().context("no aggregator: give --aggregator or HOLDFAST_AGGREGATOR")?;
-    let kube = if run.in_cluster {
-        KubeSource::InCluster
-    } else {
-        KubeSource::Kubeconfig { path: run.kubeconfig.clone(), context: run.context.clone() }
-    };
     let shared = shared(run)?;
     let relay = run.replica.relay_listen.zip(run.replica.node_service_account.clone());
     let relay = relay.map(|(listen, account)| holdfast_agent::relay::Settings { listen, account });
     let join_token = join_token(run, shared.is_some())?;
-    let usual = AgentConfig::new(kube, aggregator, run.state_dir.clone());
+    let usual = AgentConfig::new(kube_source(run), aggregator, run.state_dir.clone());
     Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, ..usual })
+}
+
+fn kube_source(run: &Run) -> KubeSource {
+    if run.in_cluster {
+        KubeSource::InCluster
+    } else {
+        KubeSource::Kubeconfig { path: run.kubeconfig.clone(), context: run.context.clone() }
+    }
 }
 
 /// What replicas share: in a cluster always, elsewhere where a Lease is named.
@@ -294,11 +304,44 @@ async fn stop_on_signal(stop: CancellationToken) {
 }
 
 fn print_rights() {
-    for right in rights::rights() {
-        let resource = match right.group {
-            "" => right.resource.to_owned(),
-            group => format!("{}.{group}", right.resource),
-        };
-        println!("{resource:<45} {:<16} {}", right.verbs.join(","), right.reason);
+    let lists = [
+        ("To watch and to retest, in the whole cluster:", rights::rights()),
+        ("To serve the nodes, in the whole cluster:", rights::relay_rights()),
+        ("To share its place with other replicas, in its own namespace:", rights::own_rights()),
+    ];
+    for (what, list) in lists {
+        println!("{what}");
+        for right in list {
+            println!("  {:<45} {:<16} {}", shown(&right), right.verbs.join(","), right.reason);
+        }
     }
+}
+
+/// Resource, group and name in one word.
+fn shown(right: &Right) -> String {
+    let group = if right.group.is_empty() { String::new() } else { format!(".{}", right.group) };
+    let name = right.name.map_or(String::new(), |name| format!("/{name}"));
+    format!("{}{group}{name}", right.resource)
+}
+
+async fn check_rights(run: &Run) -> Result<()> {
+    let api = Api::new(holdfast_agent::cluster::client(&kube_source(run)).await.context("cannot reach the cluster")?);
+    let mut lists = vec![(None, rights::rights())];
+    if run.replica.relay_listen.is_some() {
+        lists.push((None, rights::relay_rights()));
+    }
+    if let Some(shared) = shared(run)? {
+        lists.push((Some(shared.namespace), rights::own_rights()));
+    }
+    let mut lacking = 0;
+    for (namespace, list) in &lists {
+        let missing = holdfast_agent::check::missing(&api, namespace.as_deref(), list).await?;
+        lacking += missing.len();
+        for (right, verb) in missing {
+            println!("missing: {verb} {}: {}", shown(right), right.reason);
+        }
+    }
+    ensure!(lacking == 0, "this account lacks {lacking} of the agent's rights");
+    println!("every right is there");
+    Ok(())
 }
