@@ -23,6 +23,17 @@ pub fn program(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Runs a program to its end and answers what it printed; fails with everything that it said.
+pub async fn run(name: &str, args: &[String], env: &[(&str, &str)]) -> Result<String> {
+    let mut command = Command::new(program(name)?);
+    let output = command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if !output.status.success() {
+        bail!("{name} {}: {}{}", args.join(" "), said(&output.stdout), said(&output.stderr));
+    }
+    Ok(said(&output.stdout))
+}
+
 /// A program that ends with the test. Its output goes to a log that a failure shows.
 pub struct Process {
     name: String,

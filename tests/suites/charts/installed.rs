@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use holdfast_agent::rights;
 use holdfast_lab::{ControlPlane, Options};
 use holdfast_tests::helm::{Helm, chart_path, values, values_files};
+use holdfast_tests::programs::run;
 use holdfast_tests::story::Story;
 use holdfast_tests::tier;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
@@ -76,6 +77,23 @@ async fn what_cluster_add_prints_installs_an_agent_that_joins_with_the_charts_ri
     let groups = groups(NAMESPACE);
     let account = plane.kubeconfig_for(CLUSTER_ACCOUNT, &groups.each_ref().map(String::as_str))?;
     let _agent = story.start_agent(&added, &account, &agents)?;
+
+    // What `helm test` starts, with what it would find in its Pods.
+    let relay = [("HOLDFAST_RELAY_LISTEN", "127.0.0.1:0"), ("HOLDFAST_NODE_SERVICE_ACCOUNT", "holdfast-node/x")];
+    let shares = [("HOLDFAST_NAMESPACE", NAMESPACE), ("HOLDFAST_LEASE", rights::LEASE)];
+    let as_account = ["--kubeconfig", &account.display().to_string(), "rights", "--check"].map(str::to_owned);
+    let said = run("holdfast-agent", &as_account, &[relay, shares].concat()).await?;
+    ensure!(said.contains("every right is there"), "{said}");
+    let nobody = plane.kubeconfig_for("nobody", &[])?;
+    let as_nobody = ["--kubeconfig", &nobody.display().to_string(), "rights", "--check"].map(str::to_owned);
+    let refused = run("holdfast-agent", &as_nobody, &[]).await.err().context("nobody has every right")?;
+    ensure!(format!("{refused:#}").contains("missing: watch pods: "), "{refused:#}");
+    let api = story.api_url().trim_start_matches("http://").trim_end_matches("/api/v1").to_owned();
+    let said = run("holdfast-aggregator", &["ready".to_owned(), api], &[]).await?;
+    ensure!(said.contains("is ready"), "{said}");
+    let data = story.path("aggregator").display().to_string();
+    let token = run("holdfast-aggregator", &["admin-token".to_owned()], &[("HOLDFAST_DATA", &data)]).await?;
+    assert_eq!(token.trim(), story.token()?);
     story.until_seen("prod-eu").await
 }
 
@@ -98,7 +116,7 @@ async fn a_restricted_namespace_admits_every_pod_but_the_node_part() -> Result<(
                 let answer = dry_run(&plane, "holdfast", &stranger).await;
                 let refusal = format!("{:#}", answer.err().context("restricted admits the node part")?);
                 let (_, why) = refusal.split_once("violates PodSecurity").context("refused for another reason")?;
-                expect![[r#" "restricted:latest": host namespaces (hostPID=true), unrestricted capabilities (container "agent" must not include "BPF", "PERFMON" in securityContext.capabilities.add), runAsNonRoot != true (pod or container "agent" must set securityContext.runAsNonRoot=true), runAsUser=0 (container "agent" must not set runAsUser=0)"#]].assert_eq(why.split(": Forbidden").next().unwrap_or(why));
+                expect![[r#" "restricted:latest": host namespaces (hostPID=true), unrestricted capabilities (container "agent" must not include "BPF", "PERFMON" in securityContext.capabilities.add), restricted volume types (volume "tracefs" uses restricted volume type "hostPath"), runAsNonRoot != true (pod or container "agent" must set securityContext.runAsNonRoot=true), runAsUser=0 (container "agent" must not set runAsUser=0)"#]].assert_eq(why.split(": Forbidden").next().unwrap_or(why));
                 dry_run(&plane, NODES, &pod).await.context("the node part in its own namespace")?;
             } else {
                 let answer = dry_run(&plane, "holdfast", &pod).await;
