@@ -110,3 +110,56 @@ impl ServerCertVerifier for RelayVerifier {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    };
+
+    use super::*;
+
+    fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn leaf(authority: &CertifiedIssuer<'static, KeyPair>, name: &str, usage: ExtendedKeyUsagePurpose) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
+        params.extended_key_usages = vec![usage];
+        params.signed_by(&KeyPair::generate().unwrap(), authority).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_node_believes_the_agent_of_its_cluster_and_nobody_else_of_the_installation() {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let root = authority("spiffe://holdfast-x");
+        let (ours, other) = (ClusterId::from_bytes([1; 16]), ClusterId::from_bytes([2; 16]));
+        let verifier =
+            RelayVerifier { root: RootFingerprint::of(root.der()), cluster: Some(ours), provider: provider() };
+        let believed = |from: &CertifiedIssuer<'static, KeyPair>, name: &str, usage| {
+            let leaf = CertificateDer::from(leaf(from, name, usage));
+            let server = ServerName::try_from("anything.svc").unwrap();
+            verifier.verify_server_cert(&leaf, &[from.der().clone()], &server, &[], UnixTime::now()).is_ok()
+        };
+        let agent = format!("spiffe://holdfast-x/cluster/{ours}");
+        assert!(believed(&root, &agent, ServerAuth));
+        assert!(!believed(&root, &agent, ClientAuth));
+        assert!(!believed(&root, &format!("spiffe://holdfast-x/cluster/{other}"), ServerAuth));
+        assert!(!believed(&root, &format!("{agent}/node/worker-1"), ServerAuth));
+        assert!(!believed(&root, "spiffe://holdfast-x/aggregator", ServerAuth));
+        assert!(!believed(&root, &format!("spiffe://holdfast-y/cluster/{ours}"), ServerAuth));
+        assert!(!believed(&authority("spiffe://holdfast-x"), &agent, ServerAuth));
+    }
+
+    #[test]
+    fn only_one_name_of_ours_is_a_name() {
+        let root = authority("spiffe://holdfast-x");
+        assert_eq!(name(root.der()).unwrap().party, Party::Root);
+        assert_eq!(name(&authority("https://holdfast-x").der().to_vec()), None);
+        assert_eq!((name(b"no certificate"), not_after(b"no certificate")), (None, 0));
+    }
+}

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use backon::{ConstantBuilder, Retryable};
 use futures::future::{BoxFuture, FutureExt, join_all};
 use holdfast_model::{ClusterId, NodeName, UnixMillis};
 use holdfast_proto::{limits, v1};
@@ -188,7 +189,7 @@ impl Relay {
     /// Begins to listen. Nobody is served before [`Relay::serve`].
     pub async fn listen(settings: Settings, world: World) -> Result<Self> {
         let World { api, places, key, credential, nodes, engine, sightings } = world;
-        let listener = TcpListener::bind(settings.listen).await;
+        let listener = bind(settings.listen).await;
         let listener = listener.with_context(|| format!("cannot listen for nodes at {}", settings.listen))?;
         let (cluster, root) = {
             let credential = credential.borrow();
@@ -245,6 +246,12 @@ impl Relay {
             () = cover::run(&nodes) => {}
         }
     }
+}
+
+/// Binds, with some patience: a replica that leads again at once may not have let go of the port yet.
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let waits = ConstantBuilder::new().with_delay(Duration::from_millis(100)).with_max_times(20);
+    (|| TcpListener::bind(address)).retry(waits).await
 }
 
 impl Eyes for Nodes {

@@ -708,3 +708,13 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     assert_eq!(store.finding(id).await.unwrap().unwrap().reach, Some(Reach::Running));
     assert_eq!(periodic.pass().await.unwrap(), 0, "further than that no proof goes");
 }
+
+#[tokio::test]
+async fn a_nodes_request_is_answered_in_its_turn_with_its_number() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let asked = v1::NodeCsr { request_id: 42, node: "worker-1".into(), csr: Vec::new() };
+    agent.say(v1::from_agent::Message::NodeCsr(asked)).await;
+    let v1::to_agent::Message::NodeCertificate(answer) = agent.hear().await else { panic!("no certificate") };
+    assert_eq!((answer.request_id, answer.refused.as_str()), (42, "not in this test"));
+}
