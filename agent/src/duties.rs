@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Api;
 use crate::cluster::{self, ClusterFacts, Server};
 use crate::credential::{AgentKey, Credential};
-use crate::engine::{self, Engine, Handle};
+use crate::engine::{self, Command, Engine, Handle};
+use crate::patrol::Patrol;
 use crate::relay::{self, Relay};
 use crate::uplink::{Link, Uplink};
 use crate::vault::Vault;
@@ -96,6 +97,7 @@ async fn begin(
     let (nodes, wanted) = mpsc::channel(relay::REQUESTS);
     let (renewed, credentials) = watch::channel(credential.clone());
     let (handle, commands, progress) = Handle::new();
+    let (sighted, sightings) = mpsc::channel(relay::REQUESTS);
     let mut engine = Engine::new(credential.cluster, clock::now());
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
     let mut eyes = config.eyes.clone();
@@ -107,7 +109,7 @@ async fn begin(
             credential: credentials,
             nodes,
             engine: handle.clone(),
-            sightings: None,
+            sightings: Some(sighted),
         };
         let relay = Relay::listen(settings.clone(), world).await?;
         eyes.get_or_insert_with(|| Arc::new(relay.nodes()));
@@ -122,7 +124,7 @@ async fn begin(
         key: key.clone(),
         engine: handle.clone(),
         limits: config.retests,
-        eyes,
+        eyes: eyes.clone(),
     };
     let uplink = Uplink {
         url: config.aggregator.clone(),
@@ -139,11 +141,26 @@ async fn begin(
         link,
         introduced: false,
     };
+    if let Some(eyes) = eyes {
+        let patrol = Patrol { eyes, places: engine.places(), engine: handle.clone(), every: config.patrol };
+        parts.spawn(named_part("the patrol", patrol.run()));
+    }
+    parts.spawn(named_part("the sightings", hand_on(sightings, handle.clone())));
     parts.spawn(named_part("the engine", engine::run(engine, received, commands, progress)));
     parts.spawn(named_part("the retests", retest::run(retester, ordered, answers)));
     parts.spawn(named_part("the uplink", uplink.run()));
     let collectors = collect::start(&api, config.pace, &events, &CancellationToken::new());
     Ok((handle, collectors))
+}
+
+/// Hands on what sensors saw until the engine is gone. Without a relay nothing comes, and that is no end.
+async fn hand_on(mut sightings: mpsc::Receiver<relay::NodeSightings>, engine: Handle) {
+    while let Some(batch) = sightings.recv().await {
+        if engine.tell(Command::Sighted(batch)).await.is_err() {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 async fn named_part(name: &'static str, part: impl Future<Output = ()>) -> &'static str {

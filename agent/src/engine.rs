@@ -19,9 +19,11 @@ use crate::outbox::{Draft, Outbox};
 use crate::places::{Placed, Places};
 use crate::text::clip;
 
+mod act;
 mod events;
 mod judge;
 mod task;
+mod view;
 mod wire;
 
 pub use task::{ALL_JUDGED, Command, Handle, Opening, Stopped, run};
@@ -78,6 +80,10 @@ pub struct Engine {
     ownerless: BTreeMap<ObjectKey, Box<Placed>>,
     /// Coverage of what the engine does not look at itself: the nodes' eyes.
     told: BTreeMap<String, Coverage>,
+    /// What the kernel showed and was said, by finding.
+    shown: HashMap<(Resource, &'static str), view::Said>,
+    /// How often sensors have seen each act.
+    acts: HashMap<act::Act, u64>,
 }
 
 impl Engine {
@@ -103,6 +109,8 @@ impl Engine {
             places: Places::default(),
             ownerless: BTreeMap::new(),
             told: BTreeMap::new(),
+            shown: HashMap::new(),
+            acts: HashMap::new(),
         }
     }
 

@@ -4,8 +4,15 @@ use std::time::Duration;
 
 /// A random number; 0 without randomness.
 pub fn number() -> u32 {
-    let mut bytes = [0; 4];
-    aws_lc_rs::rand::fill(&mut bytes).map_or(0, |()| u32::from_be_bytes(bytes))
+    u32::from_be_bytes(bytes())
+}
+
+/// Random bytes; zeros without randomness.
+pub fn bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // What was half filled is as good as what was not: nothing secret is made of it.
+    let _filled = aws_lc_rs::rand::fill(&mut bytes);
+    bytes
 }
 
 /// A random duration from nothing up to this one.

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use holdfast_model::join_token::JoinToken;
@@ -29,6 +30,7 @@ pub mod lease;
 pub mod ledger;
 pub mod node;
 pub mod outbox;
+pub mod patrol;
 pub mod places;
 pub mod relay;
 pub mod retest;
@@ -82,6 +84,8 @@ pub struct AgentConfig {
     pub pace: collect::Pace,
     /// How much of the API server retests may take.
     pub retests: retest::Limits,
+    /// The pause between two looks at everything that runs.
+    pub patrol: Duration,
     /// Eyes on nodes that are already there; without them, the relay's nodes are asked.
     pub eyes: Option<Arc<dyn eyes::Eyes>>,
 }
@@ -133,6 +137,7 @@ impl AgentConfig {
             name: "agent".to_owned(),
             pace: collect::Pace::default(),
             retests: retest::Limits::default(),
+            patrol: Duration::from_secs(60),
             eyes: None,
         }
     }

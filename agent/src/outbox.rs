@@ -7,12 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_controls::Control;
-use holdfast_model::{Coverage, Observation, Origin, Read, Report, Resource};
+use holdfast_model::{Coverage, Detection, Observation, Origin, Read, Report, Resource};
 use holdfast_proto::v1;
 use prost::Message;
 
 /// Coverage states, and scope proposals, in one batch: each is a kilobyte or two at most.
 const SMALL: usize = 64;
+
+/// Detections in one batch: each is some ten kilobytes at most.
+const DETECTIONS: usize = 16;
 
 /// What is owed about one subject.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +45,7 @@ pub struct Outbox {
     complete: Vec<u8>,
     coverage: BTreeMap<String, Coverage>,
     proposals: BTreeMap<(String, String), String>,
+    detections: BTreeMap<(Resource, String), Detection>,
     flying: BTreeMap<u64, Flight>,
     sequence: u64,
 }
@@ -52,6 +56,7 @@ pub struct Flight {
     ended: Vec<(Resource, Owed)>,
     coverage: Vec<Coverage>,
     proposals: Vec<((String, String), String)>,
+    detections: Vec<Detection>,
 }
 
 /// What one batch will hold.
@@ -65,6 +70,8 @@ pub struct Draft {
     pub coverage: Vec<v1::Coverage>,
     /// What namespaces' labels ask for.
     pub proposals: Vec<v1::ScopeProposal>,
+    /// What the kernel showed.
+    pub detections: Vec<v1::Detection>,
     /// Buckets of which everything has been said with this batch.
     pub complete_buckets: Vec<u8>,
 }
@@ -94,9 +101,19 @@ impl Outbox {
         self.proposals.insert((namespace.to_owned(), label.to_owned()), value.to_owned());
     }
 
+    /// Owes what the kernel showed: folded with what waits about the same finding.
+    pub fn detect(&mut self, detection: Detection) {
+        let key = (detection.resource.clone(), detection.control.as_str().to_owned());
+        match self.detections.get_mut(&key) {
+            Some(waiting) => _ = waiting.seen.fold(&detection.seen),
+            None => _ = self.detections.insert(key, detection),
+        }
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
+            && self.detections.is_empty()
             && self.resync.is_empty()
             && self.complete.is_empty()
             && self.coverage.is_empty()
@@ -140,12 +157,15 @@ impl Outbox {
     pub fn begin(&mut self) -> (Draft, Flight) {
         let coverage: Vec<_> = std::iter::from_fn(|| self.coverage.pop_first()).take(SMALL).map(|(_, c)| c).collect();
         let proposals: Vec<_> = std::iter::from_fn(|| self.proposals.pop_first()).take(SMALL).collect();
+        let taken = std::iter::from_fn(|| self.detections.pop_first()).take(DETECTIONS);
+        let detections: Vec<_> = taken.map(|(_, detection)| detection).collect();
         let draft = Draft {
+            detections: detections.iter().map(holdfast_proto::convert::detection_to_wire).collect(),
             coverage: coverage.iter().map(holdfast_proto::convert::coverage_to_wire).collect(),
             proposals: proposals.iter().map(proposal_to_wire).collect(),
             ..Draft::default()
         };
-        (draft, Flight { coverage, proposals, ..Flight::default() })
+        (draft, Flight { coverage, proposals, detections, ..Flight::default() })
     }
 
     /// Numbers a batch and notes what it carries; `None` when nothing came of it. `complete_buckets` goes with the batch
@@ -184,6 +204,7 @@ impl Outbox {
             for coverage in flight.coverage {
                 self.coverage.entry(coverage.subject.clone()).or_insert(coverage);
             }
+            flight.detections.into_iter().for_each(|detection| self.detect(detection));
             for (key, value) in flight.proposals {
                 self.proposals.entry(key).or_insert(value);
             }
@@ -208,13 +229,15 @@ impl Draft {
     /// The bytes that it takes on the wire so far, its reports left out.
     pub fn encoded_len(&self) -> usize {
         let coverage = self.coverage.iter().map(|coverage| coverage.encoded_len() + 8);
-        coverage.chain(self.proposals.iter().map(|proposal| proposal.encoded_len() + 8)).sum()
+        let proposals = self.proposals.iter().map(|proposal| proposal.encoded_len() + 8);
+        coverage.chain(proposals).chain(self.detections.iter().map(|detection| detection.encoded_len() + 8)).sum()
     }
 
     fn is_empty(&self) -> bool {
         self.reports.is_empty()
             && self.coverage.is_empty()
             && self.proposals.is_empty()
+            && self.detections.is_empty()
             && self.complete_buckets.is_empty()
     }
 }

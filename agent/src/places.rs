@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use holdfast_controls::Kind;
 use holdfast_controls::facts::workload::POD;
 use holdfast_model::Resource;
+use holdfast_model::kernel::RunningContainer;
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -53,6 +54,19 @@ pub struct PlacedContainer {
     pub role: &'static str,
     /// The digest of its image where the runtime told it.
     pub image: String,
+}
+
+impl Placed {
+    /// A running container under the names that the API server has for it. The kubelet's folder of a static Pod, and so its
+    /// mounts, have another uid.
+    pub fn know(&self, container: &RunningContainer) -> RunningContainer {
+        let listed = self.containers.iter().find(|known| !known.id.is_empty() && known.id == container.id);
+        RunningContainer {
+            pod: self.static_uid.clone().unwrap_or_else(|| container.pod.clone()),
+            name: listed.map(|known| known.name.clone()),
+            ..container.clone()
+        }
+    }
 }
 
 /// The Pods of one node by uid.

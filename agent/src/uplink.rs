@@ -300,6 +300,7 @@ impl Uplink {
             reports: draft.reports,
             coverage: draft.coverage,
             scope_proposals: draft.proposals,
+            detections: draft.detections,
             complete_buckets: draft.complete_buckets,
         };
         send(&session.up, Up::Batch(batch)).await

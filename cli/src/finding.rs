@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_aggregator::api::view::{Finding, Location, Retest};
+use holdfast_aggregator::api::view::{Finding, Location, Retest, RuntimeEvidence};
 use holdfast_model::FindingId;
 
 use crate::context::Context;
@@ -103,7 +103,16 @@ fn evidence(finding: &Finding) -> String {
         evidence.control_version,
         evidence.observed_at
     ));
+    out.push_str(&evidence.runtime.as_ref().map_or_else(String::new, runtime));
     out.push_str(&format!("  check it yourself:\n    {}\n", line(&finding.check_again)));
+    out
+}
+
+fn runtime(seen: &RuntimeEvidence) -> String {
+    let steps = if seen.raise == 0 { String::new() } else { format!(", severity raised by {}", seen.raise) };
+    let times = if seen.count == 1 { "once".to_owned() } else { format!("{} times", seen.count) };
+    let mut out = format!("  seen by the kernel {times}, {} to {}{steps}:\n", seen.first_seen_at, seen.last_seen_at);
+    out.extend(seen.locations.iter().map(|place| format!("  {}", location(place))));
     out
 }
 
@@ -180,7 +189,10 @@ mod tests {
             "reason": "its owner says that it is fixed",
             "evidence": {
                 "locations": [{"path": "spec.containers[0].x", "value": "true", "container": "web", "object": null}],
-                "uid": "u-1", "resource_version": "42", "control_version": 1, "observed_at": "2026-11-22T14:00:00.000Z"
+                "uid": "u-1", "resource_version": "42", "control_version": 1, "observed_at": "2026-11-22T14:00:00.000Z",
+                "runtime": {"locations": [{"path": "process nginx (pid 7)", "value": "CapEff has CAP_SYS_ADMIN",
+                    "container": "web", "object": "Pod web-1 on node n1"}], "count": 7, "raise": 1,
+                    "first_seen_at": "2026-11-22T14:00:01.000Z", "last_seen_at": "2026-11-22T14:04:00.000Z"}
             },
             "origin": {"owner": "team-a", "manager": "Helm", "release": null, "chart": null},
             "resolved_at": null, "verified_at": null, "retired_reason": null, "unverified": null, "unjudged": null,
@@ -215,6 +227,8 @@ mod tests {
             Evidence
               spec.containers[0].x = true  (container web)
               read: uid u-1, resourceVersion 42, control version 1, 2026-11-22T14:00:00.000Z
+              seen by the kernel 7 times, 2026-11-22T14:00:01.000Z to 2026-11-22T14:04:00.000Z, severity raised by 1:
+                process nginx (pid 7) = CapEff has CAP_SYS_ADMIN  (container web)  in Pod web-1 on node n1
               check it yourself:
                 kubectl get pod web
 

@@ -4,7 +4,8 @@ use std::str::FromStr;
 
 use holdfast_model::statement::{Location, Observation, Read, Report, Statement};
 use holdfast_model::{
-    ControlId, Coverage, CoverageState, Method, Nonce, Origin, Resource, RetestId, RetestOrder, Severity,
+    ControlId, Coverage, CoverageState, Detection, Method, Nonce, Origin, Resource, RetestId, RetestOrder,
+    RuntimeEvidence, Severity,
 };
 
 use crate::limits;
@@ -90,6 +91,42 @@ pub fn report_to_wire(report: &Report) -> v1::Report {
         }),
         origin: Some(origin_to_wire(&report.origin)),
         statements: report.statements.iter().map(statement_to_wire).collect(),
+    }
+}
+
+/// A detection from the wire.
+pub fn detection(wire: v1::Detection) -> Result<Detection, Malformed> {
+    if wire.locations.len() > RuntimeEvidence::PLACES {
+        return malformed("detection.locations", format!("more than {}", RuntimeEvidence::PLACES));
+    }
+    Ok(Detection {
+        resource: resource(wire.resource)?,
+        origin: origin(wire.origin.unwrap_or_default())?,
+        control: ControlId::from(name("detection.control", wire.control)?),
+        control_version: wire.control_version,
+        severity: word("detection.severity", &wire.severity)?,
+        seen: RuntimeEvidence {
+            locations: locations(wire.locations)?,
+            count: wire.count,
+            first_seen_at: wire.first_seen_at,
+            last_seen_at: wire.last_seen_at,
+        },
+    })
+}
+
+/// A detection to the wire.
+pub fn detection_to_wire(detection: &Detection) -> v1::Detection {
+    let seen = &detection.seen;
+    v1::Detection {
+        resource: Some(resource_to_wire(&detection.resource)),
+        origin: Some(origin_to_wire(&detection.origin)),
+        control: detection.control.as_str().to_owned(),
+        control_version: detection.control_version,
+        severity: detection.severity.word().to_owned(),
+        locations: seen.locations.iter().map(location_to_wire).collect(),
+        count: seen.count,
+        first_seen_at: seen.first_seen_at,
+        last_seen_at: seen.last_seen_at,
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use holdfast_controls::Control;
 use holdfast_controls::running::{Seen as SeenContainer, Shown};
-use holdfast_model::kernel::{NodeStatement, RunningContainer, SignedNodeStatement};
+use holdfast_model::kernel::{NodeStatement, SignedNodeStatement};
 use holdfast_model::{ClusterId, Location, RetestOrder};
 
 use super::gather::Member;
@@ -91,7 +91,7 @@ impl Looked {
     fn take(&mut self, control: &Control, pods: &[Member], statement: &NodeStatement) {
         for container in &statement.containers {
             let pod = pods.iter().find(|pod| pod.place.uid == container.pod);
-            let known = pod.map_or_else(|| container.clone(), |pod| pod.know(container));
+            let known = pod.map_or_else(|| container.clone(), |pod| pod.place.know(container));
             self.containers += usize::from(container.processes() > 0);
             let seen = SeenContainer {
                 node: &statement.node,
@@ -163,15 +163,5 @@ impl Member {
     /// Whether a container of it was created and not all have ended: then something of it must be running.
     fn has_started(&self) -> bool {
         !self.place.ended && self.place.containers.iter().any(|container| !container.id.is_empty())
-    }
-
-    /// The container under the names that the API server has for it; the kubelet's folder of a static Pod has another uid.
-    fn know(&self, container: &RunningContainer) -> RunningContainer {
-        let listed = self.place.containers.iter().find(|known| !known.id.is_empty() && known.id == container.id);
-        RunningContainer {
-            pod: self.place.static_uid.clone().unwrap_or_else(|| container.pod.clone()),
-            name: listed.map(|known| known.name.clone()),
-            ..container.clone()
-        }
     }
 }

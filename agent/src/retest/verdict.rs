@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_controls::Control;
+use holdfast_controls::catalog::Judge;
 use holdfast_controls::inventory::Answer;
 use holdfast_model::kernel::SignedNodeStatement;
 use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
@@ -132,6 +133,11 @@ fn answer(order: &RetestOrder, control: &Control, gathered: &Gathered) -> (Verdi
     let subject = &order.resource;
     match (&gathered.answer, gathered.present, gathered.itself) {
         (Some(Answer::Unknown(reason)), ..) => (Verdict::Inconclusive, reason.clone()),
+        (Some(_), ..)
+            if matches!(control.judge, Judge::Processes) && !order.methods.contains(&Method::RuntimeRecheck) =>
+        {
+            (Verdict::Inconclusive, "only what runs can show it, and no node's kernel could be seen".to_owned())
+        }
         (Some(_), ..) => {
             (Verdict::Fixed, format!("{subject}, read live: {}{}", control.title, unlooked(order, control)))
         }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use holdfast_model::digest::{LedgerDigest, statement_hash};
 use holdfast_model::join_token::{JoinSecret, JoinToken, RootFingerprint};
 use holdfast_model::{
-    ClusterId, Coverage, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource, RetestId, RetestOrder,
-    Testimony,
+    ClusterId, Coverage, Detection, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource, RetestId,
+    RetestOrder, Testimony,
 };
 use holdfast_proto::{convert, v1};
 use rcgen::{
@@ -38,6 +38,7 @@ pub struct Record {
     pub coverage: BTreeMap<String, Coverage>,
     pub proposals: Vec<v1::ScopeProposal>,
     pub testimonies: Vec<Testimony>,
+    pub detections: Vec<Detection>,
     pub hellos: Vec<v1::Hello>,
     /// Those that said something of a resource.
     pub batches: usize,
@@ -189,6 +190,7 @@ impl Service {
                 }
             }
         }
+        record.detections.extend(batch.detections.into_iter().map(|detection| convert::detection(detection).unwrap()));
         for coverage in batch.coverage {
             let coverage = convert::coverage(coverage).unwrap();
             record.coverage.insert(coverage.subject.clone(), coverage);

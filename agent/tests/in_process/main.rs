@@ -34,6 +34,8 @@ struct World {
     stop: CancellationToken,
     status: watch::Receiver<AgentStatus>,
     eyes: Option<Arc<dyn Eyes>>,
+    /// The pause between looks that nobody asked for: longer than any story that does not want them.
+    patrol: Duration,
 }
 
 impl Drop for World {
@@ -63,6 +65,7 @@ impl World {
             stop: CancellationToken::new(),
             status: watch::channel(AgentStatus::default()).1,
             eyes,
+            patrol: Duration::from_secs(3600),
         };
         world.start_agent();
         world
@@ -77,6 +80,7 @@ impl World {
             join_token: Some(self.aggregator.token.clone()),
             retests: Limits { look_again: fast, ..Limits::default() },
             eyes: self.eyes.clone(),
+            patrol: self.patrol,
             pace: Pace { retry: (fast, fast), refused: fast, watch_list: true, ..Pace::default() },
             ..AgentConfig::new(source, &self.aggregator.url, self.state.path())
         };

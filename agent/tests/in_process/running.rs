@@ -155,3 +155,38 @@ async fn a_process_that_ends_while_it_is_looked_at_is_forgiven_by_the_next_look(
     let testimony = verdict(script, &two_pods()).await;
     assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running), "{}", testimony.reason);
 }
+
+#[tokio::test]
+async fn what_the_kernel_shows_is_told_once_as_evidence_on_the_finding_of_the_posture() {
+    let script = |look: &Look, node: &str, _| {
+        signed(&statement(look, node, look.pods[node].iter().map(|pod| container(pod, true)).collect()))
+    };
+    let eyes = Arc::new(Scripted::new(script));
+    let mut world = world(Some(eyes.clone()), &[pod("web-a", "node-1")]).await;
+    world.patrol = std::time::Duration::from_millis(10);
+    world.start_agent();
+    let of_privileged = |record: &crate::aggregator::Record| {
+        record
+            .detections
+            .iter()
+            .filter(|detection| detection.control.as_str() == PRIVILEGED)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    // The specification asks for no privilege: what runs is another finding than the posture's.
+    let of_hardening = |record: &crate::aggregator::Record| {
+        let wanted = |detection: &&holdfast_model::Detection| {
+            detection.control.as_str() == "workload.hardening-not-in-force" && detection.resource == web()
+        };
+        record.detections.iter().filter(wanted).cloned().collect::<Vec<_>>()
+    };
+    world.until("the evidence", |record| !of_hardening(record).is_empty()).await;
+    let looks = eyes.looks();
+    while eyes.looks() < looks + 5 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let record = world.aggregator.record.lock().unwrap();
+    assert_eq!((of_hardening(&record).len(), of_privileged(&record).len()), (1, 0), "still there is not said again");
+    let seen = &of_hardening(&record)[0].seen;
+    assert_eq!(seen.locations[0].object.as_deref(), Some("Pod web-a on node node-1"));
+}

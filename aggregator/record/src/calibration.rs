@@ -28,6 +28,31 @@ pub struct FleetPolicy {
     pub rules: Vec<Rule>,
 }
 
+/// How evidence from the kernel moves severities.
+#[derive(Debug, Clone, Copy)]
+pub struct RuntimeRule {
+    /// Its name, as events cite it.
+    pub name: &'static str,
+    /// By how many steps the severity rises; it stays at critical.
+    pub raise: u8,
+    /// Why, for people.
+    pub rationale: &'static str,
+}
+
+/// The shipped rule: what runs is worse than what is written.
+pub const RUNTIME: RuntimeRule = RuntimeRule {
+    name: "runtime-evidence-raises-one-step",
+    raise: 1,
+    rationale: "What an object asks for is also seen in force by the kernel: an intruder needs nothing more to use it.",
+};
+
+impl RuntimeRule {
+    /// What was read, by which rule, approved by whom.
+    pub fn facts(&self, count: u64) -> Value {
+        json!({ "count": count, "rule": self.name, "rationale": self.rationale, "approver": UNAPPROVED })
+    }
+}
+
 /// What one band does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

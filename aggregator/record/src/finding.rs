@@ -5,8 +5,8 @@
 
 use holdfast_model::digest::{StatementHash, statement_hash};
 use holdfast_model::{
-    Actor, FindingId, FindingKey, Location, Origin, PatternId, Reach, Read, RetestId, RetiredReason, Severity, Status,
-    UnixMillis,
+    Actor, FindingId, FindingKey, Location, Origin, PatternId, Reach, Read, RetestId, RetiredReason, RuntimeEvidence,
+    Severity, Status, UnixMillis,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,6 +70,17 @@ pub struct Finding {
     pub unjudged: Option<String>,
     /// The retest under way, if any: the only one whose verdict counts.
     pub retest: Option<RetestId>,
+    /// What the kernel showed of it since it was last proved fixed.
+    pub runtime: Option<Runtime>,
+}
+
+/// Evidence from the kernel, and what it does to the severity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runtime {
+    /// What was seen.
+    pub seen: RuntimeEvidence,
+    /// By how many steps it raises the severity; none where nothing but the kernel reports the problem.
+    pub raise: u8,
 }
 
 impl Finding {
@@ -111,12 +122,16 @@ impl Finding {
             unverified: None,
             unjudged: None,
             retest: None,
+            runtime: None,
         }
     }
 
-    /// The severity that counts: calibrated, else the catalog's.
+    /// The severity that counts: calibrated, else the catalog's, raised by what the kernel showed.
     pub fn severity(&self) -> Severity {
-        self.calibration.as_ref().map_or(self.base_severity, |calibration| calibration.severity)
+        let calibrated = self.calibration.as_ref().map_or(self.base_severity, |calibration| calibration.severity);
+        let raise = self.runtime.as_ref().map_or(0, |runtime| usize::from(runtime.raise));
+        let at = Severity::ALL.iter().position(|&severity| severity == calibrated).unwrap_or_default();
+        Severity::ALL.get(at + raise).copied().unwrap_or(Severity::Critical)
     }
 }
 

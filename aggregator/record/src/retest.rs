@@ -32,6 +32,8 @@ pub enum RetestCause {
     ProcessDisagreed,
     /// The cluster can prove more now than when the finding was verified.
     MethodGained,
+    /// The kernel shows what was closed.
+    RuntimeEvidence,
 }
 
 impl RetestCause {
@@ -48,6 +50,7 @@ impl RetestCause {
         Self::Periodic,
         Self::ProcessDisagreed,
         Self::MethodGained,
+        Self::RuntimeEvidence,
     ];
 
     /// The word for it, the same everywhere.
@@ -64,6 +67,7 @@ impl RetestCause {
             Self::Periodic => "periodic",
             Self::ProcessDisagreed => "process-disagreed",
             Self::MethodGained => "method-gained",
+            Self::RuntimeEvidence => "runtime-evidence",
         }
     }
 }

@@ -64,6 +64,14 @@ pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Bat
         }
         batch.reports.push((report.read, report.origin));
     }
+    for detection in wire.detections {
+        let detection = convert::detection(detection).map_err(malformed)?;
+        key_bytes += key_size(&detection.resource);
+        if key_bytes > KEY_BYTES {
+            return Err(Status::invalid_argument("batch.detections: too many detections with too long names"));
+        }
+        batch.detections.push(detection);
+    }
     let mut coverage = BTreeMap::new();
     for state in wire.coverage {
         let state = convert::coverage(state).map_err(malformed)?;

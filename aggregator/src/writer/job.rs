@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use holdfast_model::{
-    Activity, Actor, ClusterId, Coverage, FindingId, FindingKey, Origin, Read, RetestId, RetestOrder, Severity,
-    Statement, Testimony,
+    Activity, Actor, ClusterId, Coverage, Detection, FindingId, FindingKey, Origin, Read, RetestId, RetestOrder,
+    Severity, Statement, Testimony,
 };
 use holdfast_record::{Command, Finding, RetestCause};
 use holdfast_store::{Connected, ScopeProposal};
@@ -37,6 +37,8 @@ pub struct Batch {
     pub reports: Vec<(Read, Origin)>,
     /// The statements.
     pub stated: Vec<Stated>,
+    /// What the kernel showed.
+    pub detections: Vec<Detection>,
     /// Coverage that changed; each subject once.
     pub coverage: Vec<Coverage>,
     /// What labels propose.

@@ -171,6 +171,7 @@ impl Work {
         let slot = self.slots.get(&place).and_then(|slot| slot.now.as_ref());
         let subject = match (&command, slot) {
             (Command::Observe(observed), _) => Some(observed.key),
+            (Command::Sight(sighted), _) => Some(sighted.key),
             (_, finding) => finding.map(|finding| &finding.key),
         };
         let key = subject.ok_or(Refused::Unknown)?;

@@ -8,6 +8,7 @@ use holdfast_model::{
     Actor, ClusterId, ControlId, FindingId, FindingKey, Location, Origin, PatternId, Reach, Read, Resource,
     RetiredReason, Severity, Status, UnixMillis,
 };
+use holdfast_record::finding::Runtime;
 use holdfast_record::{Calibration, Finding};
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,8 @@ struct Body {
     unverified: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unjudged: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runtime: Option<Runtime>,
 }
 
 impl Body {
@@ -102,6 +105,7 @@ impl Body {
             current: finding.current,
             unverified: finding.unverified,
             unjudged: finding.unjudged,
+            runtime: finding.runtime,
         }
     }
 }
@@ -144,6 +148,7 @@ pub(crate) fn read(row: &Fields<'_>) -> Result<Finding> {
         unverified: body.unverified,
         unjudged: body.unjudged,
         retest: row.optional_id("retest")?,
+        runtime: body.runtime,
     })
 }
 

@@ -60,6 +60,8 @@ pub enum Judge {
     PodUnder(fn(&PodSpec, Version, &mut Vec<Location>)),
     /// A pod specification with the rest of the cluster in view. Paths are relative to the pod specification.
     Workload(fn(&View<PodSpec>, &mut Vec<Location>)),
+    /// Nothing that an object says: of pods, and only what runs can fail.
+    Processes,
     /// A Role or a ClusterRole.
     Role(fn(&View<Role>, &mut Vec<Location>)),
     /// A RoleBinding or a ClusterRoleBinding.
@@ -113,7 +115,7 @@ pub enum Fix {
 impl Judge {
     /// Whether it judges pods, whatever else it looks at.
     pub fn is_of_pods(&self) -> bool {
-        matches!(self, Self::Pod(_) | Self::PodUnder(_) | Self::Workload(_))
+        matches!(self, Self::Pod(_) | Self::PodUnder(_) | Self::Workload(_) | Self::Processes)
     }
 
     /// Asks a judge of pods alone; any other pushes nothing.

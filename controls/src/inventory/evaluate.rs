@@ -117,6 +117,7 @@ impl Inventory {
         let mut fails = Vec::new();
         match (control.judge, subject.itself.map(|object| (object, &object.facts))) {
             (Judge::Pod(judge), _) => return judge_pods(subject, |_, pod, fails| judge(pod, fails)),
+            (Judge::Processes, _) => return judge_pods(subject, |_, _, _| {}),
             (Judge::PodUnder(judge), _) => {
                 let policy = self.policy(subject.resource.namespace.as_deref());
                 return judge_pods(subject, |_, pod, fails| judge(pod, policy, fails));

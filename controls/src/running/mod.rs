@@ -9,9 +9,10 @@
 use holdfast_model::Location;
 use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Standing};
 
-use crate::catalog::Control;
+use crate::catalog::{self, Control, Judge};
 use crate::facts::pod::{Placed, PodSpec, short};
 
+pub mod act;
 pub mod capability;
 mod rules;
 mod spec;
@@ -144,6 +145,26 @@ impl Shown {
             Word::Unread(why) => self.unread.push(format!("{place}, container {}, {what}: {why}", seen.called())),
         }
     }
+}
+
+/// Every control that the kernel contradicts in a container, each with its places, as evidence for findings. A control that
+/// the Pod's own specification meets is not among them where its rule is about processes: that the specification is not in
+/// force is one finding of its own. What could not be read is no evidence.
+pub fn evidence(seen: &Seen<'_>) -> Vec<(&'static Control, Vec<Location>)> {
+    let mut all = Vec::new();
+    for control in catalog::all().filter(|control| control.running.is_some()) {
+        let of_the_specification = matches!(control.running, Some(Running::Process(_)))
+            && !matches!(control.judge, Judge::Processes)
+            && seen.listed.is_some_and(|pod| is_met(control, pod));
+        let mut shown = Shown::default();
+        if !of_the_specification {
+            shown.ask(control, seen);
+        }
+        if !shown.contradictions.is_empty() {
+            all.push((control, shown.contradictions));
+        }
+    }
+    all
 }
 
 impl<'a> Seen<'a> {

@@ -7,7 +7,10 @@
 use holdfast_model::kernel::{Namespaces, Seccomp};
 
 use super::capability::{self, names};
-use super::{Mount, Process, Word};
+use super::{Mount, Process, Running, Spec, Word};
+use crate::catalog::{self, Control, Judge};
+use crate::facts::pod::PodSpec;
+use crate::pod_security::Version;
 
 use Word::{Agrees, Contradicts, Unread};
 
@@ -151,6 +154,34 @@ fn is_of_the_runtime(mount: &Mount<'_>) -> bool {
     TARGETS.contains(&mount.mount.target.as_str()) && mount.mount.source.split('/').any(is_id)
 }
 
+/// workload.hardening-not-in-force: every control on processes whose judge the specification passes is met. The first
+/// contradiction speaks.
+pub(crate) fn as_specified(process: &Process<'_>) -> Word {
+    let Some(spec) = process.spec else { return Agrees };
+    let mut unread = None;
+    for control in catalog::all().filter(|control| asks_for(control, &spec)) {
+        let Some(Running::Process(rule)) = control.running else { continue };
+        match rule(process) {
+            Agrees => {}
+            Contradicts(fact) => return Contradicts(format!("{fact}, though its specification meets {}", control.id)),
+            Unread(why) => unread = Some(why),
+        }
+    }
+    unread.map_or(Agrees, Unread)
+}
+
+/// Whether a specification meets a control that judges specifications.
+fn asks_for(control: &Control, spec: &Spec<'_>) -> bool {
+    !matches!(control.judge, Judge::Processes) && control.running.is_some() && is_met(control, spec.pod)
+}
+
+/// Whether a Pod's specification meets a control, by the newest version of the standards.
+pub(crate) fn is_met(control: &Control, pod: &PodSpec) -> bool {
+    let mut fails = Vec::new();
+    control.judge.pod(pod, Version::LATEST, &mut fails);
+    fails.is_empty()
+}
+
 fn own(what: &str, process: &Process<'_>, of: impl Fn(&Namespaces) -> u32) -> Word {
     match (of(&process.standing.namespaces), of(process.host)) {
         (0, _) | (_, 0) => Unread("its namespaces could not be read"),
@@ -196,6 +227,6 @@ fn held_in(process: &Process<'_>, capabilities: u64) -> &'static str {
     }
 }
 
-fn default_set() -> u64 {
+pub(super) fn default_set() -> u64 {
     capability::set(BY_DEFAULT)
 }

@@ -397,6 +397,7 @@ fn a_process_that_every_control_likes_agrees_with_all_of_them_and_the_privileged
         workload.capabilities-added
         workload.capabilities-not-dropped
         workload.capabilities-restored
+        workload.hardening-not-in-force
         workload.privilege-escalation
         workload.privileged
         workload.read-only-root
@@ -405,4 +406,44 @@ fn a_process_that_every_control_likes_agrees_with_all_of_them_and_the_privileged
         workload.seccomp-unconfined
         workload.seccomp-unset"#]]
     .assert_eq(&contradicted.join("\n"));
+}
+
+#[test]
+fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
+    let with_one = Standing { effective: set(["SYS_ADMIN"]), bounding: set(["SYS_ADMIN"]), ..confined() };
+    let fact = "CapEff has CAP_SYS_ADMIN, though its specification meets workload.capabilities-added";
+    let nothing = "{containers: [{name: web, securityContext: {privileged: true, capabilities: {add: [ALL]}}}]}";
+    table(
+        "workload.hardening-not-in-force",
+        &[
+            ("a capability that was dropped", DROPPED, with_one.clone(), fact),
+            (
+                "as confined as it asks to be",
+                DROPPED,
+                Standing { seccomp: Seccomp::Disabled, uid: 0, ..confined() },
+                "agrees",
+            ),
+            ("a specification that asks for little gets little", Some(nothing), privileged(), "agrees"),
+            ("nobody knows what an unlisted container asked for", UNLISTED, privileged(), "agrees"),
+        ],
+    );
+    let pod = pod(DROPPED.unwrap());
+    let container = container(with_one);
+    let seen = Seen { node: "node-1", pod: "web-7d4b9", container: &container, host: &HOST, listed: Some(&pod) };
+    let found: Vec<_> = super::evidence(&seen).into_iter().map(|(control, _)| control.id).collect();
+    assert_eq!(found, ["workload.hardening-not-in-force"], "one cause, one finding");
+}
+
+#[test]
+fn what_posture_flags_and_the_kernel_shows_is_evidence_on_the_same_control() {
+    let pod = pod(PRIVILEGED.unwrap());
+    let container = container(privileged());
+    let seen = Seen { node: "node-1", pod: "web-7d4b9", container: &container, host: &HOST, listed: Some(&pod) };
+    let found: Vec<_> = super::evidence(&seen).into_iter().map(|(control, _)| control.id).collect();
+    expect_test::expect![[r#"
+        workload.privilege-escalation
+        workload.privileged
+        workload.read-only-root
+        workload.run-as-non-root"#]]
+    .assert_eq(&found.join("\n"));
 }

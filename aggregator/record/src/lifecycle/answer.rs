@@ -118,6 +118,9 @@ fn verify(change: &mut Change<'_>, testimony: &Testimony) {
     change.finding.reach = Some(testimony.reach);
     change.finding.current = testimony.verdict == Verdict::Fixed;
     change.finding.unverified = None;
+    if testimony.reach == Reach::Running {
+        change.finding.runtime = None;
+    }
     change.end_retest();
     change.event("finding-verified", testimony.reason.clone(), evidence(testimony));
 }

@@ -2,13 +2,14 @@
 //!
 //! Only a positive observation closes: `verified` is reached through a verdict that answers the outstanding order and
 //! nothing else. Whatever could not be looked at leaves the state as it is.
-//! Statements of agents are decided in `observe`, verdicts in `answer`, what people and the engagement do in `act`.
+//! Statements of agents are decided in `observe`, what the kernel showed in `sight`, verdicts in `answer`, what people and the
+//! engagement do in `act`.
 
 use std::fmt;
 
 use holdfast_model::{
-    Activity, Actor, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, Severity, Statement, Status,
-    Testimony, UnixMillis,
+    Activity, Actor, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RuntimeEvidence, Severity,
+    Statement, Status, Testimony, UnixMillis,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use crate::retest::{RetestCause, RetestChange};
 mod act;
 mod answer;
 mod observe;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,8 @@ pub struct Context<'a> {
 pub enum Command<'a> {
     /// The agent states something.
     Observe(Observed<'a>),
+    /// The kernel shows something.
+    Sight(Sighted<'a>),
     /// The agent has repeated everything that fails in this finding's bucket, but not this.
     NotRepeated,
     /// The agent answers a retest.
@@ -89,6 +93,23 @@ pub struct Observed<'a> {
     pub read: &'a Read,
     /// What was seen.
     pub statement: &'a Statement,
+}
+
+/// Something that the kernel showed.
+#[derive(Debug, Clone)]
+pub struct Sighted<'a> {
+    /// Identity of the finding; its cluster is the certificate's.
+    pub key: &'a FindingKey,
+    /// Where the resource comes from.
+    pub origin: &'a Origin,
+    /// Severity by the catalog.
+    pub severity: Severity,
+    /// Version of the control.
+    pub control_version: u32,
+    /// What was seen since it was last told.
+    pub seen: &'a RuntimeEvidence,
+    /// Whether a retest can look for it: an act that is over leaves nothing to look at.
+    pub can_look: bool,
 }
 
 /// A testimony beside the order that it answers.
@@ -160,9 +181,15 @@ pub fn decide(
             None => observe::unknown(context, &observed),
         });
     }
+    if let Command::Sight(sighted) = command {
+        return Ok(match finding {
+            Some(finding) => sight::known(Change::of(context, finding), &sighted),
+            None => sight::unknown(context, &sighted),
+        });
+    }
     let change = Change::of(context, finding.ok_or(Refused::Unknown)?);
     match command {
-        Command::Observe(_) | Command::NotRepeated => Ok(observe::not_repeated(change)),
+        Command::Observe(_) | Command::Sight(_) | Command::NotRepeated => Ok(observe::not_repeated(change)),
         Command::Answer(answer) => answer::decide(change, &answer),
         Command::NoAnswer { retest, attempts } => answer::missing(change, retest, attempts),
         Command::Start => act::start(change),

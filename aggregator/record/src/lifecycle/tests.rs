@@ -659,6 +659,63 @@ fn a_further_proof_replaces_a_shorter_one_and_never_the_other_way_round() {
     assert!(!World::at(Status::Open).run(Command::RequestRetest(RetestCause::MethodGained)).unwrap());
 }
 
+/// What the kernel shows: this fact, once.
+fn sight(world: &mut World, fact: &str, can_look: bool) {
+    let seen = RuntimeEvidence::once(vec![Location::field("process sh (pid 7)", fact)], world.now);
+    let (key, origin) = (key(), Origin::default());
+    let sighted =
+        Sighted { key: &key, origin: &origin, severity: Severity::High, control_version: 1, seen: &seen, can_look };
+    world.run(Command::Sight(sighted)).unwrap();
+}
+
+#[test]
+fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_raises_it() {
+    let mut world = World::at(Status::Open);
+    let before = world.finding.clone().unwrap();
+    sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    assert_eq!(world.events, ["runtime-evidence", "severity-recalibrated"]);
+    for _ in 0..6 {
+        sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    }
+    assert_eq!(world.events.len(), 2, "more of the same is a count, not seven alerts");
+    let now = world.finding.clone().unwrap();
+    assert_eq!((now.id, now.locations.clone(), now.statement), (before.id, before.locations.clone(), before.statement));
+    let evidence = now.runtime.as_ref().unwrap();
+    assert_eq!((evidence.seen.count, evidence.seen.locations.len(), evidence.raise), (7, 1, 1));
+    assert!(now.severity() > before.severity() || before.severity() == Severity::Critical);
+    sight(&mut world, "no_new_privs is not set", true);
+    assert_eq!(world.events.last().map(String::as_str), Some("runtime-evidence"), "another fact is news");
+}
+
+#[test]
+fn what_only_the_kernel_shows_opens_a_finding_with_the_catalogs_severity() {
+    let mut world = World::new();
+    sight(&mut world, "a shell", false);
+    let finding = world.finding.clone().unwrap();
+    assert_eq!((finding.status, finding.severity(), finding.statement), (Status::Open, Severity::High, None));
+    assert_eq!(world.events, ["finding-opened"]);
+}
+
+#[test]
+fn what_was_closed_and_is_seen_again_is_looked_at_or_reopened_if_nothing_is_left_to_look_at() {
+    let mut world = World::at(Status::Verified);
+    sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    assert_eq!((world.status(), world.causes.last()), (Status::Verified, Some(&RetestCause::RuntimeEvidence)));
+    let mut world = World::at(Status::Verified);
+    sight(&mut world, "a shell", false);
+    assert_eq!(world.status(), Status::Open);
+    // Between claim and answer it makes the answer stale.
+    let mut world = World::at(Status::Open);
+    world.claim().unwrap();
+    world.dispatch();
+    sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    world.answer(Verdict::Fixed).unwrap();
+    assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::StaleVerdict)));
+    world.dispatch();
+    world.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!((world.status(), world.finding.unwrap().runtime), (Status::Verified, None), "proved to the processes");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 

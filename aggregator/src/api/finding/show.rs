@@ -8,7 +8,7 @@ use holdfast_store::{Retest, StoredEvent};
 
 use super::ClusterNames;
 use crate::api::view::{
-    Actor, Calibration, Evidence, Finding, FindingRow, Fix, History, Location, Origin, Resource, Time,
+    Actor, Calibration, Evidence, Finding, FindingRow, Fix, History, Location, Origin, Resource, RuntimeEvidence, Time,
 };
 
 /// A row of a list.
@@ -78,6 +78,18 @@ fn evidence(finding: &record::Finding) -> Evidence {
         resource_version: finding.read.resource_version.clone(),
         control_version: finding.control_version,
         observed_at: Time(finding.changed_at),
+        runtime: finding.runtime.as_ref().map(runtime),
+    }
+}
+
+fn runtime(evidence: &record::finding::Runtime) -> RuntimeEvidence {
+    let model::RuntimeEvidence { locations, count, first_seen_at, last_seen_at } = evidence.seen.clone();
+    RuntimeEvidence {
+        locations: locations.into_iter().map(Into::into).collect(),
+        count,
+        first_seen_at: Time(first_seen_at),
+        last_seen_at: Time(last_seen_at),
+        raise: evidence.raise,
     }
 }
 

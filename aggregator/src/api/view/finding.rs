@@ -120,6 +120,24 @@ pub struct Evidence {
     pub control_version: u32,
     /// When the last report about it was recorded.
     pub observed_at: Time,
+    /// What the kernel showed of it, beside what the objects say.
+    #[serde(default)]
+    pub runtime: Option<RuntimeEvidence>,
+}
+
+/// What the kernel showed: one record, however often it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuntimeEvidence {
+    /// Where, with the kernel's fact as value: the first places.
+    pub locations: Vec<Location>,
+    /// How often it was seen.
+    pub count: u64,
+    /// When it was first seen.
+    pub first_seen_at: Time,
+    /// When it was last seen.
+    pub last_seen_at: Time,
+    /// By how many steps it raises the severity.
+    pub raise: u8,
 }
 
 /// One place.

@@ -21,7 +21,7 @@ pub use cluster::{Cluster, Coverage, JoinToken, NewCluster, Scope, ScopeProposal
 pub use control::{Control, ControlRow};
 pub use finding::{
     ActionResult, Calibration, ClusterCounts, Count, Evidence, Finding, FindingRow, Fix, History, Location, Note,
-    Origin, Resource, Summary,
+    Origin, Resource, RuntimeEvidence, Summary,
 };
 pub use pattern::{Pattern, PatternRow};
 pub use retest::Retest;

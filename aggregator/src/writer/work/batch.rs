@@ -1,8 +1,9 @@
 //! What an agent states: its batches, each applied once and in order, and what it no longer repeats.
 
-use holdfast_model::{Actor, ClusterId};
+use holdfast_controls::Control;
+use holdfast_model::{Actor, ClusterId, Detection, FindingKey};
 use holdfast_record::Command;
-use holdfast_record::lifecycle::Observed;
+use holdfast_record::lifecycle::{Observed, Sighted};
 
 use super::Work;
 use crate::live::LiveChange;
@@ -25,6 +26,9 @@ impl Work {
         let actor = Actor::Agent(cluster);
         for stated in &batch.stated {
             self.observe(&actor, stated, batch)?;
+        }
+        for detection in &batch.detections {
+            self.sight(&actor, cluster, detection).await?;
         }
         if let Some(complete) = &batch.complete {
             self.miss(&actor, cluster, complete).await?;
@@ -51,6 +55,23 @@ impl Work {
         let Some((read, origin)) = batch.reports.get(stated.report) else { return Ok(()) };
         let observed = Observed { key: &stated.key, origin, read, statement: &stated.statement };
         self.decide(actor, (stated.key.cluster, stated.id), Command::Observe(observed), None)
+    }
+
+    /// What the kernel showed, as evidence on its finding. A control that this program does not know is nobody's to retest.
+    async fn sight(&mut self, actor: &Actor, cluster: ClusterId, detection: &Detection) -> Outcome<()> {
+        let Detection { resource, control, .. } = detection;
+        let key = FindingKey { cluster, resource: resource.clone(), control: control.clone() };
+        let id = key.finding_id();
+        self.load_findings(cluster, &[id]).await?;
+        let sighted = Sighted {
+            key: &key,
+            origin: &detection.origin,
+            severity: detection.severity,
+            control_version: detection.control_version,
+            seen: &detection.seen,
+            can_look: Control::find(control.as_str()).is_some_and(|control| control.running.is_some()),
+        };
+        self.decide(actor, (cluster, id), Command::Sight(sighted), None)
     }
 
     /// Asks about everything in these buckets that fails by the record and that the agent did not repeat.

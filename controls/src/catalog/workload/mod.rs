@@ -9,6 +9,7 @@ pub(crate) mod apparmor;
 pub(crate) mod capabilities_added;
 pub(crate) mod capabilities_not_dropped;
 pub(crate) mod capabilities_restored;
+pub(crate) mod hardening_not_in_force;
 pub(crate) mod host_ipc;
 pub(crate) mod host_network;
 pub(crate) mod host_path;
@@ -38,6 +39,7 @@ pub const CONTROLS: &[Control] = &[
     capabilities_restored::CONTROL,
     resources::CPU_LIMIT,
     resources::CPU_REQUEST,
+    hardening_not_in_force::CONTROL,
     host_ipc::CONTROL,
     host_network::CONTROL,
     host_path::CONTROL,

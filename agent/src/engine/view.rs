@@ -1,0 +1,109 @@
+//! What the kernel of a node shows, as evidence: held against every control that has an eye for it, under the Pod's top owner.
+//!
+//! "Still there" is not said again: a new place is, and once an hour how often it was seen since. What could not be read is
+//! no evidence here; a retest minds it.
+
+use holdfast_controls::Control;
+use holdfast_controls::facts::Facts;
+use holdfast_controls::facts::pod::PodSpec;
+use holdfast_controls::facts::workload::POD;
+use holdfast_controls::inventory::ObjectKey;
+use holdfast_controls::running::{self, Seen};
+use holdfast_model::kernel::{NodeStatement, RunningContainer};
+use holdfast_model::{Detection, Location, Origin, Resource, RuntimeEvidence, UnixMillis};
+
+use super::Engine;
+use crate::ledger;
+use crate::places::Placed;
+
+/// How long the same is not said again.
+const QUIET_MILLIS: UnixMillis = 60 * 60 * 1000;
+/// The most findings whose evidence is remembered; beyond it, evidence may be said again.
+const REMEMBERED: usize = 65_536;
+
+/// What was said of one finding, and what has been seen since.
+#[derive(Debug)]
+pub(super) struct Said {
+    all: RuntimeEvidence,
+    since: Option<RuntimeEvidence>,
+    at: UnixMillis,
+}
+
+impl Engine {
+    /// Takes in what a node shows.
+    pub fn view(&mut self, statement: &NodeStatement, now: UnixMillis) {
+        for container in &statement.containers {
+            let Some(placed) = self.places.pod(&container.pod) else { continue };
+            let Some(owner) = placed.owner.clone() else { continue };
+            for (control, places) in self.evidence(statement, container, &placed) {
+                self.show(&owner, control, RuntimeEvidence::once(places, now), now);
+            }
+        }
+    }
+
+    fn evidence(
+        &self,
+        statement: &NodeStatement,
+        container: &RunningContainer,
+        placed: &Placed,
+    ) -> Vec<(&'static Control, Vec<Location>)> {
+        let Some(spec) = self.specification(placed) else { return Vec::new() };
+        let known = placed.know(container);
+        running::evidence(&Seen {
+            node: &statement.node,
+            pod: &placed.name,
+            container: &known,
+            host: &statement.host,
+            listed: Some(spec),
+        })
+    }
+
+    /// What a Pod was asked to be, as the API server has it now.
+    pub(super) fn specification(&self, placed: &Placed) -> Option<&PodSpec> {
+        let object = self.inventory.get(&ObjectKey::namespaced(&POD, &placed.namespace, &placed.name))?;
+        match &object.facts {
+            Facts::Workload(workload) if object.meta.uid == placed.uid => Some(&workload.pod),
+            _ => None,
+        }
+    }
+
+    /// Owes what is new, or has not been said for long.
+    pub(super) fn show(&mut self, owner: &Resource, control: &'static Control, seen: RuntimeEvidence, now: UnixMillis) {
+        let seen = RuntimeEvidence { locations: ledger::fit(&seen.locations), ..seen };
+        let key = (owner.clone(), control.id);
+        let due = match self.shown.get_mut(&key) {
+            None => Some(seen.clone()),
+            Some(said) => {
+                let is_new = said.all.fold(&seen);
+                let since = match said.since.take() {
+                    None => seen.clone(),
+                    Some(mut since) => {
+                        since.fold(&seen);
+                        since
+                    }
+                };
+                if is_new || now - said.at >= QUIET_MILLIS {
+                    said.at = now;
+                    Some(since)
+                } else {
+                    said.since = Some(since);
+                    None
+                }
+            }
+        };
+        let Some(seen) = due else { return };
+        if self.shown.len() >= REMEMBERED {
+            self.shown.clear();
+        }
+        self.shown.entry(key).or_insert_with(|| Said { all: seen.clone(), since: None, at: now });
+        let origin = self.inventory.evaluate(owner).map_or_else(Origin::default, |judgement| judgement.origin);
+        self.outbox.detect(Detection {
+            resource: owner.clone(),
+            origin,
+            control: control.control_id(),
+            control_version: control.version,
+            severity: control.severity,
+            seen,
+        });
+    }
+}

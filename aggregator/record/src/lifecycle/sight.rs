@@ -1,0 +1,84 @@
+//! What the kernel showed becomes evidence on the same finding, beside the posture's. It opens what nobody had reported,
+//! raises the severity by a named rule where the posture reports it too, and questions what was said to be fixed. It proves
+//! nothing and closes nothing.
+
+use holdfast_model::detection::RuntimeEvidence;
+use holdfast_model::{RetiredReason, Status};
+use serde_json::json;
+
+use super::{Change, Context, Decision, Sighted};
+use crate::calibration::RUNTIME;
+use crate::finding::{Finding, Runtime};
+use crate::retest::RetestCause;
+
+/// Something that has no record yet.
+pub(super) fn unknown(context: &Context<'_>, sighted: &Sighted<'_>) -> Option<Decision> {
+    let seen = sighted.seen.clone();
+    let (key, locations) = (sighted.key.clone(), seen.locations.clone());
+    let opened = Finding::opened(key, sighted.severity, sighted.control_version, locations, context.now);
+    let finding = Finding {
+        origin: sighted.origin.clone(),
+        // The ledger of the posture knows nothing of it.
+        statement: None,
+        runtime: Some(Runtime { seen, raise: 0 }),
+        ..opened
+    };
+    let mut change = Change { context, from: None, finding, events: Vec::new(), retest: crate::RetestChange::Keep };
+    let detail = json!({ "severity": sighted.severity.word(), "source": "runtime", "count": sighted.seen.count });
+    change.event("finding-opened", cause(sighted.seen), detail);
+    if !context.in_scope {
+        change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
+    }
+    change.done()
+}
+
+/// Something that is on record.
+pub(super) fn known(mut change: Change<'_>, sighted: &Sighted<'_>) -> Option<Decision> {
+    attach(&mut change, sighted.seen);
+    match change.finding.status {
+        _ if !change.context.in_scope => {}
+        Status::Open | Status::InProgress => {}
+        // Its retest looks at the same processes; what was seen meanwhile makes an answer stale.
+        Status::Resolved => change.finding.observed += 1,
+        Status::Verified | Status::Retired if sighted.can_look => question(&mut change),
+        Status::Verified | Status::Retired => change.reopen("the kernel shows it again".into()),
+    }
+    change.done()
+}
+
+/// Folds it in. The first sight, and each new place, is an event; more of the same is a count.
+fn attach(change: &mut Change<'_>, seen: &RuntimeEvidence) {
+    let before = change.finding.severity();
+    let is_news = match &mut change.finding.runtime {
+        Some(known) => known.seen.fold(seen),
+        None => {
+            let raise = if change.finding.statement.is_some() { RUNTIME.raise } else { 0 };
+            change.finding.runtime = Some(Runtime { seen: seen.clone(), raise });
+            true
+        }
+    };
+    if is_news {
+        change.event("runtime-evidence", cause(seen), json!({ "count": seen.count, "places": seen.locations.len() }));
+    }
+    let after = change.finding.severity();
+    if before != after {
+        let detail = json!({ "from": before.word(), "to": after.word(), "reading": RUNTIME.facts(seen.count) });
+        change.event("severity-recalibrated", RUNTIME.rationale, detail);
+    }
+}
+
+/// Closed, and seen again by what may be older than the proof: looked at before anything is said.
+fn question(change: &mut Change<'_>) {
+    if change.finding.retest.is_none() {
+        let cause = RetestCause::RuntimeEvidence;
+        change.event("retest-requested", "the kernel shows it again", json!({ "cause": cause.word() }));
+        change.order(cause);
+    }
+}
+
+fn cause(seen: &RuntimeEvidence) -> String {
+    let Some(place) = seen.locations.first() else { return "the kernel shows it".to_owned() };
+    let object = place.object.as_deref().map_or(String::new(), |object| format!("{object}, "));
+    let container = place.container.as_deref().map_or(String::new(), |name| format!("container {name}, "));
+    format!("the kernel shows it: {object}{container}{}: {}", place.path, place.value)
+}
