@@ -5,6 +5,7 @@ pub mod fixtures;
 pub mod generated_rbac;
 pub mod helm;
 pub mod images;
+pub mod installed;
 pub mod programs;
 pub mod story;
 pub mod tier;

@@ -147,6 +147,14 @@ impl ControlPlane {
         printed(&format!("kubectl {}", args.join(" ")), output)
     }
 
+    /// Starts a kubectl of the administrator's that lives as long as the lab.
+    pub(crate) fn start_kubectl(&self, name: &str, args: &[&str]) -> Result<()> {
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig().display());
+        let args: Vec<_> = std::iter::once(kubeconfig).chain(args.iter().map(|&arg| arg.to_owned())).collect();
+        self.keeper.start(name, &self.programs.kubectl(), &args)?;
+        Ok(())
+    }
+
     /// Runs a line in a shell whose `kubectl` is this cluster's administrator: what a person pastes.
     pub async fn shell(&self, line: &str) -> Result<String> {
         let kubectl = self.programs.kubectl();

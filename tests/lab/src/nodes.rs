@@ -1,12 +1,14 @@
 //! A control plane's real nodes: how it brings them up, and what a story does with them.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Node as Object;
 use kube::Api;
+use tokio::net::TcpStream;
 
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, free_ports};
 use crate::node::{Node, Supplies};
 
 impl ControlPlane {
@@ -28,6 +30,17 @@ impl ControlPlane {
     pub async fn on_node(&self, name: &str, line: &[&str]) -> Result<String> {
         let node = self.nodes.iter().find(|node| node.name() == name);
         node.with_context(|| format!("{name} is no real node of {}", self.name()))?.space().run(line).await
+    }
+
+    /// Forwards a port of this machine's loopback to a Service's, as `kubectl port-forward` does and for as long as the lab
+    /// stands; answers the port.
+    pub async fn forward(&self, namespace: &str, service: &str, port: u16) -> Result<u16> {
+        let [near] = free_ports()?;
+        let args = ["-n", namespace, "port-forward", &format!("service/{service}"), &format!("{near}:{port}")];
+        self.start_kubectl(&format!("forward-{service}"), &args)?;
+        let connects = async || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, near)).await.is_ok());
+        self.until(&format!("a way to {service}"), connects).await?;
+        Ok(near)
     }
 
     /// Starts the real nodes and waits until each is Ready.

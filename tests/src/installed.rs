@@ -1,0 +1,149 @@
+//! Holdfast as a platform team installs it: both charts in a cluster with real nodes, from images of this workspace.
+//!
+//! Nothing runs outside the cluster but `kubectl`, `helm` and `holdfast`; the lines that a person would paste are pasted as
+//! they are printed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use holdfast_lab::{ControlPlane, apply};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::helm::{Helm, chart_path};
+use crate::images;
+use crate::programs::{eventually, program};
+
+/// The namespace of the aggregator.
+const NAMESPACE: &str = "holdfast";
+
+/// Where nodes find the aggregator.
+const AGENTS: &str = "https://holdfast-aggregator-agents.holdfast.svc:8471";
+
+/// The node that keeps the record, and its folder there.
+const VOLUME: (&str, &str) = ("node-0", "/var/lib/volumes/record");
+
+/// Both charts, installed.
+pub struct Installed {
+    helm: Helm,
+    server: String,
+    token: String,
+    folder: TempDir,
+}
+
+impl Installed {
+    /// Builds the images, loads them into every node, installs the aggregator, and the agent as the cluster with this name.
+    pub async fn install(helm: Helm, plane: &ControlPlane, cluster: &str) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("holdfast-installed-").tempdir()?;
+        load_images(plane, &folder).await?;
+        let mut installed = Self { helm, server: String::new(), token: String::new(), folder };
+        installed.install_aggregator(plane).await?;
+        let flags = ["cluster", "add", cluster, "--helm", "--agents", AGENTS, "-o", "json"];
+        let chart = chart_path("holdfast-agent");
+        let added = installed.holdfast(&[&flags[..], &["--chart", &chart]].concat()).await?;
+        installed.paste(plane, added["commands"].as_str().context("no commands")?).await?;
+        let rollouts = "kubectl rollout status deployment/holdfast-agent -n holdfast-agent --timeout=60s
+            kubectl rollout status daemonset/holdfast-agent-node -n holdfast-node --timeout=60s";
+        installed.paste(plane, rollouts).await?;
+        Ok(installed)
+    }
+
+    async fn install_aggregator(&mut self, plane: &ControlPlane) -> Result<()> {
+        let (node, folder) = VOLUME;
+        plane.on_node(node, &["mkdir", "-p", folder]).await?;
+        apply(&plane.client().await?, &[volume(node, folder)]).await?;
+        plane.namespace(NAMESPACE, &[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
+        let install = format!(
+            "helm install holdfast-aggregator {} -n {NAMESPACE}
+            kubectl rollout status statefulset/holdfast-aggregator -n {NAMESPACE} --timeout=60s",
+            chart_path("holdfast-aggregator")
+        );
+        self.paste(plane, &install).await?;
+        self.server = format!("http://127.0.0.1:{}", plane.forward(NAMESPACE, "holdfast-aggregator", 8470).await?);
+        let token = plane.on_node(node, &["cat", &format!("{folder}/record/admin.token")]).await?;
+        self.token = token.trim().to_owned();
+        Ok(())
+    }
+
+    /// Runs what a person pastes, with `helm` and `kubectl` at hand.
+    pub async fn paste(&self, plane: &ControlPlane, script: &str) -> Result<String> {
+        plane.shell(&format!("set -e\nPATH={}:$PATH\n{script}", self.helm.folder().display())).await
+    }
+
+    /// A path for a file of the story's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The fingerprint of the installation's root.
+    pub async fn root_fingerprint(&self, plane: &ControlPlane) -> Result<String> {
+        let text = plane.on_node(VOLUME.0, &["cat", &format!("{}/record/root.fingerprint", VOLUME.1)]).await?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// Runs `holdfast`; reads the JSON that it prints. An exit with 1 says "not so", and is an answer too.
+    pub async fn holdfast(&self, args: &[&str]) -> Result<Value> {
+        let mut command = tokio::process::Command::new(program("holdfast")?);
+        command.args(args).env("HOLDFAST_SERVER", &self.server).env("HOLDFAST_TOKEN", &self.token);
+        command.env("HOLDFAST_CONFIG", self.path("no-profile.json")).kill_on_drop(true);
+        let output = command.output().await?;
+        let line = args.join(" ");
+        if output.status.code().is_none_or(|code| code > 1) {
+            bail!("`holdfast {line}`: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        let shown = output.stdout.trim_ascii();
+        let answer = if shown.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(shown) };
+        answer.with_context(|| format!("`holdfast {line}` printed no JSON"))
+    }
+
+    /// Waits for the one finding of a control in a namespace, and answers its id.
+    pub async fn finding(&self, namespace: &str, control: &str) -> Result<String> {
+        let line = ["findings", "--namespace", namespace, "--control", control, "-o", "json"];
+        eventually(&format!("a finding of {control} in {namespace}"), async || {
+            Ok(self.holdfast(&line).await?[0]["id"].as_str().map(str::to_owned))
+        })
+        .await
+    }
+
+    /// The whole record of a finding.
+    pub async fn show(&self, id: &str) -> Result<Value> {
+        self.holdfast(&["finding", "show", id, "-o", "json"]).await
+    }
+
+    /// Waits until a finding has this status, and answers its whole record.
+    pub async fn until(&self, id: &str, status: &str) -> Result<Value> {
+        eventually(&format!("{id} to be {status}"), async || {
+            let finding = self.show(id).await?;
+            ensure!(finding["status"] == status, "it is {}: {}", finding["status"], finding["reason"]);
+            Ok(Some(finding))
+        })
+        .await
+    }
+}
+
+/// The images under the names that the charts give them where nothing else is said.
+async fn load_images(plane: &ControlPlane, folder: &TempDir) -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    images::build(folder.path(), version).await?;
+    for name in images::IMAGES {
+        plane.load_image(&folder.path().join(format!("{name}.tar"))).await?;
+        let (built, wanted) = (format!("localhost/{name}:{version}"), format!("docker.io/library/{name}:{version}"));
+        for node in plane.node_names() {
+            plane.on_node(&node, &["ctr", "--namespace", "k8s.io", "images", "tag", &built, &wanted]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A volume as a cluster's storage gives one: a folder of a node that the kubelet hands to the Pod's group.
+fn volume(node: &str, folder: &str) -> Value {
+    let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "record"},
+        "spec": {
+            "capacity": {"storage": "10Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
+            "local": {"path": folder},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+        },
+    })
+}

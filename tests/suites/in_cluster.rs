@@ -1,0 +1,107 @@
+//! The whole of Holdfast where it lives: both charts on a real node, and a fix that is proved down to the running processes.
+//! No step is played: images, charts, kubelet, containers, kernel, relay, aggregator and receipt are the real ones.
+
+use anyhow::{Context, Result, ensure};
+use holdfast_lab::{ControlPlane, Options, SHELL, apply};
+use holdfast_tests::helm::Helm;
+use holdfast_tests::installed::Installed;
+use holdfast_tests::programs::eventually;
+use holdfast_tests::tier;
+use serde_json::{Value, json};
+
+const PRIVILEGED: &str = "workload.privileged";
+
+/// A Deployment whose old Pod stays until its successor is ready.
+fn web(privileged: bool, paused: bool) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {
+            "replicas": 1, "paused": paused, "selector": {"matchLabels": {"app": "web"}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{
+                    "name": "web", "image": SHELL, "imagePullPolicy": "Never", "command": ["sleep", "infinity"],
+                    "securityContext": {"privileged": privileged},
+                }],
+            }},
+        },
+    })
+}
+
+/// A cluster with a real node and Holdfast installed in it; none where a tier can't run.
+async fn scene() -> Result<Option<(ControlPlane, Installed)>> {
+    let Some(helm) = tier::available("helm", Helm::prepare().await)? else { return Ok(None) };
+    let options = Options { real_nodes: 1, ..Options::default() };
+    let plane = ControlPlane::start_with("prod-eu", options, |line| println!("{line}")).await;
+    let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
+    let installed = Installed::install(helm, &plane, "prod-eu").await;
+    let said = if installed.is_err() { state(&plane).await } else { String::new() };
+    Ok(Some((plane, installed.context(said)?)))
+}
+
+/// What runs in the cluster and what Holdfast's Pods say, for a failure's message.
+async fn state(plane: &ControlPlane) -> String {
+    const LINES: &str = "kubectl get pods -A -o wide
+        kubectl describe pods -n holdfast | tail -20
+        kubectl logs -n holdfast statefulset/holdfast-aggregator --tail=20
+        kubectl logs -n holdfast-agent deployment/holdfast-agent --all-pods --prefix --tail=20
+        kubectl logs -n holdfast-node daemonset/holdfast-agent-node --tail=20";
+    plane.shell(LINES).await.unwrap_or_else(|error| format!("{error:#}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fix_is_verified_only_once_the_old_pod_has_gone_and_the_kernel_agrees() -> Result<()> {
+    let Some((plane, installed)) = scene().await? else { return Ok(()) };
+    let told = story(&plane, &installed).await;
+    let said = if told.is_err() { state(&plane).await } else { String::new() };
+    told.context(said)
+}
+
+async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
+    plane.namespace("shop", &[]).await?;
+    apply(&plane.client().await?, &[web(true, false)]).await?;
+    let id = &installed.finding("shop", PRIVILEGED).await?;
+    plane.kubectl(&["-n", "shop", "rollout", "status", "deployment/web", "--timeout=60s"]).await?;
+    let old = plane.kubectl(&["-n", "shop", "get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
+
+    // Paused: the template is fixed at once, the Pod is not.
+    apply(&plane.client().await?, &[web(true, true)]).await?;
+    apply(&plane.client().await?, &[web(false, true)]).await?;
+    eventually("the old Pod to be named with its node", async || {
+        let retest = installed.holdfast(&["retest", id, "--wait", "-o", "json"]).await?;
+        let reason = retest["reason"].as_str().context("a retest without reason")?;
+        ensure!(retest["verdict"] == "still-failing", "the verdict is {}: {reason}", retest["verdict"]);
+        ensure!(reason.contains(&format!("Pod {old} on node node-0")), "{reason}");
+        Ok(Some(()))
+    })
+    .await?;
+    let finding = installed.show(id).await?;
+    ensure!(finding["verified_at"].is_null(), "verified while {old} still runs: {finding}");
+
+    plane.kubectl(&["-n", "shop", "rollout", "resume", "deployment", "web"]).await?;
+    let verified = installed.until(id, "verified").await?;
+    assert_eq!(verified["reach"], "running", "{verified}");
+    the_receipt_carries_the_nodes_statement(plane, installed, id).await
+}
+
+async fn the_receipt_carries_the_nodes_statement(plane: &ControlPlane, installed: &Installed, id: &str) -> Result<()> {
+    let file = installed.path("receipt.json").display().to_string();
+    installed.holdfast(&["receipt", "get", id, "--file", &file]).await?;
+    let root = installed.root_fingerprint(plane).await?;
+    let proved = installed.holdfast(&["receipt", "verify", &file, "--root", &root, "-o", "json"]).await?;
+    let testimony = &proved["proved"]["testimony"];
+    assert_eq!((&testimony["verdict"], &testimony["reach"]), (&json!("fixed"), &json!("running")), "{proved}");
+    let statement = testimony["nodes"][0]["statement"].as_str().context("no node has sworn")?;
+    let statement: Value = serde_json::from_str(statement)?;
+    assert_eq!((&statement["node"], &statement["blind"]), (&json!("node-0"), &Value::Null));
+    let processes = statement["containers"].as_array().into_iter().flatten();
+    let mut processes =
+        processes.filter(|container| container["name"] == "web").flat_map(|one| one["alike"].as_array());
+    let sleeping = processes.next().and_then(|alike| alike.first()).context("no process of web was seen")?;
+    let says = ["-n", "shop", "exec", "deployment/web", "--", "grep", "CapEff", "/proc/1/status"];
+    let says = plane.kubectl(&says).await?;
+    let says = u64::from_str_radix(says.split_whitespace().last().context("no capabilities")?, 16)?;
+    assert_eq!(sleeping["standing"]["effective"].as_u64(), Some(says), "{sleeping}");
+    Ok(())
+}
