@@ -67,13 +67,28 @@ struct {
 	TYPE(value, struct path_text);
 } paths SEC(".maps");
 
-/* Processes that were put into a cgroup and have not started a program since. */
+/* Processes that were put into a cgroup and have not started a program since, with the time of their start: a number alone
+ * may be another one's by now. */
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, 4096);
 	TYPE(key, u32);
-	TYPE(value, u8);
+	TYPE(value, u64);
 } arriving SEC(".maps");
+
+INLINE int is_arriving(struct task_struct *task)
+{
+	u32 pid = task->tgid;
+	u64 *started = bpf_map_lookup_elem(&arriving, &pid);
+	return started && *started == task->group_leader->start_boottime;
+}
+
+INLINE void arrive(struct task_struct *task)
+{
+	u32 pid = task->tgid;
+	u64 started = task->group_leader->start_boottime;
+	bpf_map_update_elem(&arriving, &pid, &started, ANY);
+}
 
 enum counter { GENERATED, DELIVERED, FOLDED, DROPPED, COUNTERS };
 struct {
@@ -91,21 +106,28 @@ INLINE void tally(u32 act, u32 counter)
 		(*count)++;
 }
 
+/* The cgroup that a task is attributed to. Plain loads: this stands before everything else. */
+INLINE u64 cgroup_of_act(struct task_struct *task)
+{
+	struct cgroup *unified = task->cgroups->dfl_cgrp;
+	if (unified->level > 0)
+		return unified->kn->id;
+	struct cgroup *memory = cgroup_of(task);
+	return level_of(memory) > 0 ? cgroup_id(memory) : 0;
+}
+
 /* The cgroup of a task whose acts matter; 0 for the host's own. */
 INLINE u64 watched(struct task_struct *task)
 {
-	struct cgroup *cgroup = cgroup_of(task);
-	u64 id = cgroup_id(cgroup);
+	u64 id = cgroup_of_act(task);
 	u32 *owner = bpf_map_lookup_elem(&owners, &id);
-	if (owner)
-		return *owner == HOST_OWNED ? 0 : id;
-	return level_of(cgroup) > 0 ? id : 0;
+	return owner && *owner == HOST_OWNED ? 0 : id;
 }
 
 /* Whether a task is known to be within a container: then it is no runtime. */
 INLINE int contained(struct task_struct *task)
 {
-	u64 id = cgroup_id(cgroup_of(task));
+	u64 id = cgroup_of_act(task);
 	u32 *owner = bpf_map_lookup_elem(&owners, &id);
 	return owner && *owner == CONTAINER_OWNED;
 }
@@ -197,8 +219,7 @@ INLINE struct file *program_of(struct task_struct *task)
 /* A record of an act that is the first of its sort: room in the ring, and who did it. NULL where that is not so. */
 INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
 {
-	u32 pid = task->tgid;
-	if (bpf_map_lookup_elem(&arriving, &pid) || !first(key))
+	if (is_arriving(task) || !first(key))
 		return NULL;
 	struct event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
 	if (!event) {
@@ -214,7 +235,7 @@ INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
 	event->detail = key->detail;
 	event->started = task->start_boottime;
 	event->at = bpf_ktime_get_boot_ns();
-	event->pid = pid;
+	event->pid = task->tgid;
 	event->family = event->port = 0;
 	event->path_bytes = event->argument_bytes = event->spare = 0;
 	READ(event->comm, &task->comm);

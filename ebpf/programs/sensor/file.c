@@ -27,16 +27,10 @@ struct {
 
 INLINE struct file *file_at(struct task_struct *task, u32 descriptor)
 {
-	struct files_struct *files = NULL;
-	struct fdtable *table = NULL;
-	struct file **slots = NULL, *file = NULL;
-	u32 most = 0;
-	READ(files, &task->files);
-	READ(table, &files->fdt);
-	READ(most, &table->max_fds);
-	READ(slots, &table->fd);
-	if (descriptor < most)
-		READ(file, &slots[descriptor]);
+	struct fdtable *table = task->files->fdt;
+	struct file *file = NULL;
+	if (descriptor < table->max_fds)
+		READ(file, &table->fd[descriptor]);
 	return file;
 }
 
@@ -59,16 +53,10 @@ INLINE u32 device_of(struct super_block *home)
 /* On a file system that the node has mounted, seen from a root that is another one. */
 INLINE int of_node(struct task_struct *task, struct super_block *home)
 {
-	struct fs_struct *fs = NULL;
-	struct vfsmount *mount = NULL;
-	struct super_block *root = NULL;
-	u32 device = device_of(home);
-	if (!bpf_map_lookup_elem(&node_devices, &device))
+	if (task->fs->root.mnt->mnt_sb == home)
 		return 0;
-	READ(fs, &task->fs);
-	READ(mount, &fs->root.mnt);
-	READ(root, &mount->mnt_sb);
-	return root != home;
+	u32 device = device_of(home);
+	return bpf_map_lookup_elem(&node_devices, &device) != NULL;
 }
 
 INLINE int under_etc(struct path *path)

@@ -8,26 +8,14 @@ enum { PRIVILEGED = 1, FOREIGN = 2 };
 #define BUSYBOX 0x00786f6279737562ULL
 
 /* A file that the image did not bring: in the writable layer, without a name, or on another file system than the root. */
-INLINE int foreign(struct task_struct *task, struct file *file)
+INLINE int foreign(struct task_struct *task, struct inode *inode)
 {
-	struct inode *inode = NULL;
-	struct super_block *home = NULL, *root = NULL;
-	struct fs_struct *fs = NULL;
-	unsigned long magic = 0;
-	u32 links = 0;
-	READ(inode, &file->f_inode);
-	READ(links, &inode->i_nlink);
-	if (!links)
+	struct super_block *root = task->fs->root.mnt->mnt_sb;
+	if (!inode->i_nlink)
 		return 1;
-	READ(fs, &task->fs);
-	struct vfsmount *mount = NULL;
-	READ(mount, &fs->root.mnt);
-	READ(root, &mount->mnt_sb);
-	READ(magic, &root->s_magic);
-	if (magic != OVERLAY)
+	if (root->s_magic != OVERLAY)
 		return 0;
-	READ(home, &inode->i_sb);
-	if (home != root)
+	if (inode->i_sb != root)
 		return 1;
 	/* overlayfs keeps the upper file's entry right behind the inode; its own type may be a module's. */
 	void *upper = NULL;
@@ -65,14 +53,9 @@ int process_exec(u64 *context)
 	if (!cgroup)
 		return 0;
 	bpf_map_delete_elem(&arriving, &pid);
-	struct file *file = program->file;
-	struct inode *inode = NULL;
-	READ(inode, &file->f_inode);
-	struct fold_key key = { .cgroup = cgroup, .act = EXEC };
-	unsigned long number = 0;
-	READ(number, &inode->i_ino);
-	key.subject = called(task, number);
-	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, file) ? FOREIGN : 0);
+	struct inode *inode = program->file->f_inode;
+	struct fold_key key = { .cgroup = cgroup, .act = EXEC, .subject = called(task, inode->i_ino) };
+	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, inode) ? FOREIGN : 0);
 	struct event *event = sight(task, &key);
 	if (!event)
 		return 0;
@@ -115,11 +98,9 @@ SEC("tp_btf/cgroup_attach_task")
 int process_arrives(u64 *context)
 {
 	struct task_struct *task = (void *)context[2];
-	u32 pid = task->tgid;
-	u8 yes = 1;
 	learn((void *)context[0], (void *)context[1]);
 	if (!contained(bpf_get_current_task_btf()))
-		bpf_map_update_elem(&arriving, &pid, &yes, ANY);
+		arrive(task);
 	return 0;
 }
 
@@ -128,15 +109,10 @@ SEC("tp_btf/sched_process_fork")
 int process_forks(u64 *context)
 {
 	struct task_struct *parent = (void *)context[0], *child = (void *)context[1];
-	u32 from = parent->tgid, to = child->tgid;
-	u8 yes = 1;
-	if (from == to)
+	if (parent->tgid == child->tgid)
 		return 0;
 	int born_into = parent->cgroups->dfl_cgrp != child->cgroups->dfl_cgrp && !contained(parent);
-	if (born_into || bpf_map_lookup_elem(&arriving, &from))
-		bpf_map_update_elem(&arriving, &to, &yes, ANY);
-	else if (bpf_map_lookup_elem(&arriving, &to))
-		/* Its number was another one's before. */
-		bpf_map_delete_elem(&arriving, &to);
+	if (born_into || is_arriving(parent))
+		arrive(child);
 	return 0;
 }

@@ -92,7 +92,6 @@ impl Sensors {
         let mut ebpf = EbpfLoader::new().btf(Some(&btf)).load(OBJECT).map_err(|error| Blind::unloaded(&error))?;
         let mounts = mounts::table(1).unwrap_or_default();
         prepare(&mut ebpf, &host, &mounts).map_err(|error| broken(&error))?;
-        let states = SENSORS.iter().map(|sensor| attach(&mut ebpf, &btf, sensor)).collect();
         let failed = |error: MapError| broken(&error);
         let mut sensors = Self {
             ring: RingBuf::try_from(take(&mut ebpf, "ring")?).map_err(failed)?,
@@ -102,16 +101,20 @@ impl Sensors {
             known: HashMap::new(),
             samples: HashMap::new(),
             mounts,
-            states,
+            states: Vec::new(),
             canary: String::new(),
             unattributed: 0,
             ebpf,
         };
+        // New cgroups first, then those that are there, and only then what is done in them.
+        let (first, rest) = SENSORS.split_at(1);
+        sensors.attach(&btf, first);
         for task in processes.tasks()? {
             if let Some(owner) = task.owner {
                 sensors.tell(task.cgroup, owner);
             }
         }
+        sensors.attach(&btf, rest);
         Ok(sensors)
     }
 
@@ -209,6 +212,11 @@ impl Sensors {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(Blind::Broken(error.into())),
         }
+    }
+
+    fn attach(&mut self, btf: &Btf, sensors: &[Sensor]) {
+        let states = sensors.iter().map(|sensor| attach(&mut self.ebpf, btf, sensor));
+        self.states.extend(states);
     }
 
     fn sighted(&mut self, event: &Event<'_>, offset: u64) -> Vec<Sighting> {
