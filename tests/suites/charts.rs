@@ -9,6 +9,8 @@ use holdfast_tests::tier;
 
 #[path = "charts/installed.rs"]
 mod installed;
+#[path = "charts/node_part.rs"]
+mod node_part;
 #[path = "charts/rendered.rs"]
 mod rendered;
 #[path = "charts/values.rs"]

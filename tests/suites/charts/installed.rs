@@ -98,6 +98,22 @@ async fn what_cluster_add_prints_installs_an_agent_that_joins_with_the_charts_ri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folded_into_the_node_pods_everything_stands_in_one_namespace_that_admits_them() -> Result<()> {
+    let Some((helm, plane)) = scene("folded").await? else { return Ok(()) };
+    let story = Story::begin().await?;
+    let chart = chart_path("holdfast-agent");
+    let flags = ["--helm", "--agents", "https://holdfast.example.com:8471", "--chart", &chart, "--in-daemon-set"];
+    let added = story.holdfast(&[&["cluster", "add", "edge"], &flags[..], &["-o", "json"]].concat()).await?;
+    paste(&helm, &plane, added["commands"].as_str().context("no commands")?).await?;
+
+    ready(&plane, "daemonset", NAMESPACE, "holdfast-agent-node", "numberReady").await?;
+    assert_eq!(level_of(&plane, NAMESPACE).await?, "privileged");
+    let others = plane.kubectl(&["get", "namespaces,deployments", "-A", "-o", "name"]).await?;
+    ensure!(!others.contains(NODES) && !others.contains("deployment"), "{others}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restricted_namespace_admits_every_pod_but_the_node_part() -> Result<()> {
     let Some((helm, plane)) = scene("admission").await? else { return Ok(()) };
     plane.namespace("holdfast", &[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
