@@ -34,8 +34,11 @@ async fn get(State(state): State<AppState>) -> ApiResult<Json<Summary>> {
     Ok(Json(Summary { counts: total, clusters: clusters.collect() }))
 }
 
+/// What findings are counted by.
+pub type Group = (Severity, Status, Option<Reach>);
+
 /// The counts of all clusters together, worst first.
-pub fn sums(counts: &[holdfast_store::Count]) -> Vec<((Severity, Status, Option<Reach>), u64)> {
+pub fn sums(counts: &[holdfast_store::Count]) -> Vec<(Group, u64)> {
     let mut sums = BTreeMap::new();
     for count in counts {
         *sums.entry((Reverse(count.severity), count.status, count.reach)).or_insert(0) += count.findings;
