@@ -65,6 +65,8 @@ async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     plane.kubectl(&["-n", "shop", "rollout", "status", "deployment/web", "--timeout=60s"]).await?;
     let old = plane.kubectl(&["-n", "shop", "get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
 
+    the_kernel_shows_it_too(plane, installed, id).await?;
+
     // Paused: the template is fixed at once, the Pod is not.
     apply(&plane.client().await?, &[web(true, true)]).await?;
     apply(&plane.client().await?, &[web(false, true)]).await?;
@@ -82,7 +84,42 @@ async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     plane.kubectl(&["-n", "shop", "rollout", "resume", "deployment", "web"]).await?;
     let verified = installed.until(id, "verified").await?;
     assert_eq!(verified["reach"], "running", "{verified}");
-    the_receipt_carries_the_nodes_statement(plane, installed, id).await
+    the_receipt_carries_the_nodes_statement(plane, installed, id).await?;
+    another_replica_takes_over_and_reopens_the_same_record(plane, installed, id).await
+}
+
+/// Posture says what was asked for, the kernel what is so: two pieces of evidence on one finding.
+async fn the_kernel_shows_it_too(plane: &ControlPlane, installed: &Installed, id: &str) -> Result<()> {
+    plane
+        .until("the kernel's evidence", async || {
+            let finding = installed.show(id).await?;
+            let posture = finding["evidence"]["locations"].as_array().is_some_and(|places| !places.is_empty());
+            let kernel = &finding["evidence"]["runtime"];
+            ensure!(posture && kernel["count"].as_u64() > Some(0), "{}", finding["evidence"]);
+            ensure!(kernel["locations"].to_string().contains("node-0"), "no place on the node: {kernel}");
+            Ok(true)
+        })
+        .await
+}
+
+async fn another_replica_takes_over_and_reopens_the_same_record(
+    plane: &ControlPlane,
+    installed: &Installed,
+    id: &str,
+) -> Result<()> {
+    let lease = ["-n", "holdfast-agent", "get", "lease", "holdfast-agent", "-o", "jsonpath={.spec.holderIdentity}"];
+    let before = plane.kubectl(&lease).await?;
+    let pod = before.split('_').next().context("nobody leads")?;
+    plane.kubectl(&["-n", "holdfast-agent", "delete", "pod", pod, "--force", "--grace-period=0"]).await?;
+    eventually("another replica to lead", async || {
+        let now = plane.kubectl(&lease).await?;
+        Ok((!now.is_empty() && now != before).then_some(()))
+    })
+    .await?;
+    apply(&plane.client().await?, &[web(true, false)]).await?;
+    let again = installed.until(id, "open").await?;
+    assert_eq!(again["reopened"], 1, "{again}");
+    Ok(())
 }
 
 async fn the_receipt_carries_the_nodes_statement(plane: &ControlPlane, installed: &Installed, id: &str) -> Result<()> {
