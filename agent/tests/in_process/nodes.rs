@@ -29,6 +29,9 @@ use crate::api_server::ApiServer;
 const ACCOUNT: &str = "system:serviceaccount:holdfast-node:agent";
 const YEAR: i64 = 365 * 24 * 3_600_000;
 
+/// Batches of sightings that were taken: of which node, their number, their records.
+type Kept = Arc<Mutex<Vec<(String, u64, Vec<Vec<u8>>)>>>;
+
 /// A relay between an API server and an authority that signs what it is asked to.
 struct Scene {
     api: ApiServer,
@@ -37,7 +40,7 @@ struct Scene {
     address: SocketAddr,
     nodes: Nodes,
     coverage: Arc<Mutex<BTreeMap<String, Coverage>>>,
-    kept: Arc<Mutex<Vec<(String, u64, Vec<Vec<u8>>)>>>,
+    kept: Kept,
     files: tempfile::TempDir,
     tasks: JoinSet<()>,
     stop: CancellationToken,
@@ -225,7 +228,7 @@ async fn cover(rows: Arc<Mutex<BTreeMap<String, Coverage>>>, mut commands: mpsc:
     }
 }
 
-async fn keep(kept: Arc<Mutex<Vec<(String, u64, Vec<Vec<u8>>)>>>, mut seen: mpsc::Receiver<NodeSightings>) {
+async fn keep(kept: Kept, mut seen: mpsc::Receiver<NodeSightings>) {
     while let Some(NodeSightings { node, sequence, records, kept: told, .. }) = seen.recv().await {
         kept.lock().unwrap().push((node, sequence, records));
         // The stream may have ended meanwhile: then the batch comes again, and is not taken twice.
