@@ -159,7 +159,7 @@ mod tests {
     fn only_one_name_of_ours_is_a_name() {
         let root = authority("spiffe://holdfast-x");
         assert_eq!(name(root.der()).unwrap().party, Party::Root);
-        assert_eq!(name(&authority("https://holdfast-x").der().to_vec()), None);
+        assert_eq!(name(authority("https://holdfast-x").der()), None);
         assert_eq!((name(b"no certificate"), not_after(b"no certificate")), (None, 0));
     }
 }

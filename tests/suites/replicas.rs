@@ -1,7 +1,7 @@
 //! The agent as it lives in a cluster, judged by a real API server: two replicas and one Lease, nodes that join by their
 //! Pods' tokens, and what a token must be to be believed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -53,8 +53,8 @@ impl Scene {
         Ok(Some(Self { story, plane, relay, token_file }))
     }
 
-    fn replica(&self, name: &str) -> Result<Process> {
-        let args = vec![
+    fn replica(&self, name: &str, more: &[String]) -> Result<Process> {
+        let mut args = vec![
             format!("--aggregator=https://127.0.0.1:{}", self.story.agents_port()),
             format!("--kubeconfig={}", self.plane.kubeconfig_for(AGENT, &[])?.display()),
             format!("--join-token-file={}", self.token_file.display()),
@@ -65,7 +65,18 @@ impl Scene {
             "--node-service-account=holdfast-node/agent".to_owned(),
             "--log-json".to_owned(),
         ];
+        args.extend_from_slice(more);
         Process::start("holdfast-agent", &self.story.path(&format!("{name}.log")), &args, &[])
+    }
+
+    /// The flags of a node's part.
+    fn node_flags(&self, name: &str, token: &Path) -> Result<Vec<String>> {
+        Ok(vec![
+            format!("--relay=https://localhost:{}", self.relay),
+            format!("--root-fingerprint={}", self.story.root_fingerprint()?),
+            format!("--relay-token-file={}", token.display()),
+            format!("--node={name}"),
+        ])
     }
 
     /// A node of this name with a Pod of this service account on it, and a token that is bound to the Pod.
@@ -88,15 +99,9 @@ impl Scene {
         Ok(file)
     }
 
-    fn node(&self, name: &str, token: &std::path::Path) -> Result<Process> {
-        let args = vec![
-            "--role=node".to_owned(),
-            format!("--relay=https://localhost:{}", self.relay),
-            format!("--root-fingerprint={}", self.story.root_fingerprint()?),
-            format!("--relay-token-file={}", token.display()),
-            format!("--node={name}"),
-            "--log-json".to_owned(),
-        ];
+    fn node(&self, name: &str, token: &Path) -> Result<Process> {
+        let mut args = self.node_flags(name, token)?;
+        args.extend(["--role=node", "--log-json"].map(str::to_owned));
         let file = token.file_stem().context("no name")?.to_string_lossy().into_owned();
         Process::start("holdfast-agent", &self.story.path(&format!("{file}-as-{name}.log")), &args, &[])
     }
@@ -145,9 +150,9 @@ fn deployment(name: &str) -> Value {
 #[tokio::test]
 async fn a_killed_leader_is_followed_within_seconds_and_nothing_is_lost_or_said_twice() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
-    let mut first = scene.replica("first")?;
+    let mut first = scene.replica("first", &[])?;
     scene.until_leading(&first).await?;
-    let second = scene.replica("second")?;
+    let second = scene.replica("second", &[])?;
     let token = scene.token("worker-1", "agent", "holdfast-relay").await?;
     let node = scene.node("worker-1", &token)?;
     let row = scene.until_node_speaks("worker-1").await.with_context(|| node.tail())?;
@@ -192,7 +197,7 @@ async fn a_killed_leader_is_followed_within_seconds_and_nothing_is_lost_or_said_
 #[tokio::test]
 async fn a_token_must_be_the_nodes_own_for_the_relay_and_a_name_is_never_believed() -> Result<()> {
     let Some(scene) = Scene::set().await? else { return Ok(()) };
-    let leader = scene.replica("leader")?;
+    let leader = scene.replica("leader", &[])?;
     scene.until_leading(&leader).await?;
 
     let audience = scene.token("worker-1", "agent", "https://kubernetes.default.svc").await?;
@@ -216,5 +221,26 @@ async fn a_token_must_be_the_nodes_own_for_the_relay_and_a_name_is_never_believe
     let later = scene.token("worker-3", "agent", "holdfast-relay").await?;
     let joined = scene.node("worker-3", &later)?;
     scene.until_node_speaks("worker-3").await.with_context(|| joined.tail())?;
+    Ok(())
+}
+
+/// A small cluster's way: every node has both parts, and one of them leads.
+#[tokio::test]
+async fn both_parts_in_one_process_serve_themselves_and_are_ready() -> Result<()> {
+    let Some(mut scene) = Scene::set().await? else { return Ok(()) };
+    let token = scene.token("worker-1", "agent", "holdfast-relay").await?;
+    let [health] = free_ports()?;
+    let mut flags = scene.node_flags("worker-1", &token)?;
+    flags.extend(["--role=both".to_owned(), format!("--health-listen=127.0.0.1:{health}")]);
+    let both = scene.replica("both", &flags)?;
+    scene.until_node_speaks("worker-1").await.with_context(|| both.tail())?;
+    let ready = async || reqwest::get(format!("http://127.0.0.1:{health}/readyz")).await?.text().await;
+    assert_eq!(ready().await?, "ready\n");
+
+    // Without its aggregator it is not, and says why.
+    scene.story.kill_aggregator().await?;
+    let told = eventually("the loss to be told", async || Ok(Some(ready().await?).filter(|said| said != "ready\n")));
+    let told = told.await?;
+    assert!(told.starts_with("cluster: "), "{told}");
     Ok(())
 }
