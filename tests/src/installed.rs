@@ -45,6 +45,9 @@ impl Installed {
         let rollouts = "kubectl rollout status deployment/holdfast-agent -n holdfast-agent --timeout=60s
             kubectl rollout status daemonset/holdfast-agent-node -n holdfast-node --timeout=60s";
         installed.paste(plane, rollouts).await?;
+        let tests = "helm test holdfast-aggregator -n holdfast --timeout 60s
+            helm test holdfast-agent -n holdfast-agent --timeout 60s";
+        installed.paste(plane, tests).await.context("what the charts test of themselves")?;
         Ok(installed)
     }
 
