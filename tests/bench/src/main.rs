@@ -40,6 +40,7 @@ type Entry = (&'static str, fn(&Effort) -> Result<Vec<Figure>>);
 const FIGURES: &[Entry] = &[
     ("check-files", figures::check_files::measure),
     ("cold-start", figures::cold_start::measure),
+    ("kernel", figures::kernel::measure),
     ("live", figures::live::measure),
     ("store-insert", figures::store_insert::measure),
     ("stored", figures::stored::measure),
@@ -48,7 +49,10 @@ const FIGURES: &[Entry] = &[
 fn main() -> Result<ExitCode> {
     let bench = Bench::parse();
     if let Some([floor, file]) = bench.floor.as_deref() {
-        return figures::check_files::be_floor(floor, file.as_ref());
+        return match floor.as_str() {
+            "exec" | "open" => figures::kernel::be_flood(floor, file),
+            _ => figures::check_files::be_floor(floor, file.as_ref()),
+        };
     }
     let effort = Effort::new(bench.quick);
     let machine = machine::Machine::read();
