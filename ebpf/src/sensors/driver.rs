@@ -396,13 +396,10 @@ impl Hook {
     fn lacks(&self, error: &ProgramError) -> String {
         match (&self.at, error) {
             (At::Kernel(tracepoint), ProgramError::Btf(_)) => format!("this kernel has no tracepoint {tracepoint}"),
-            (At::Call(call), ProgramError::TracePointError(_)) => {
-                format!(
-                    "no tracepoint for {call} can be found: is tracefs mounted at /sys/kernel/tracing? ({})",
-                    chain(error)
-                )
+            (At::Call(call), _) => {
+                format!("{call} cannot be watched (that needs tracefs at /sys/kernel/tracing): {}", chain(error))
             }
-            _ => format!("{}: {}", self.program, chain(error)),
+            (At::Kernel(tracepoint), _) => format!("{tracepoint} cannot be watched: {}", chain(error)),
         }
     }
 }
