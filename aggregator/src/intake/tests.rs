@@ -718,3 +718,40 @@ async fn a_nodes_request_is_answered_in_its_turn_with_its_number() {
     let v1::to_agent::Message::NodeCertificate(answer) = agent.hear().await else { panic!("no certificate") };
     assert_eq!((answer.request_id, answer.refused.as_str()), (42, "not in this test"));
 }
+
+#[tokio::test]
+async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let id = key(1, "web").finding_id();
+    agent.state("web", failing()).await;
+    let before = house.intake.store.finding(id).await.unwrap().unwrap();
+    let place = Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN").in_object("Pod web-1 on node a");
+    let detection = holdfast_model::Detection {
+        resource: before.key.resource.clone(),
+        origin: Default::default(),
+        control: before.key.control.clone(),
+        control_version: 1,
+        severity: before.base_severity,
+        seen: holdfast_model::RuntimeEvidence::once(vec![place], NOW),
+    };
+    for _ in 0..2 {
+        let wire = convert::detection_to_wire(&detection);
+        let batch = v1::Batch { detections: vec![wire], ..agent.batch(&[]) };
+        agent.say(v1::from_agent::Message::Batch(batch)).await;
+        agent.acknowledged().await;
+    }
+    let finding = house.intake.store.finding(id).await.unwrap().unwrap();
+    let evidence = finding.runtime.as_ref().unwrap();
+    assert_eq!((finding.status, evidence.seen.count, evidence.raise), (State::Open, 2, 1));
+    assert_eq!((&finding.locations, finding.statement), (&before.locations, before.statement), "the posture's stay");
+    assert!(finding.severity() > before.severity() || before.severity() == holdfast_model::Severity::Critical);
+    let events = house.events(Some(id)).await;
+    assert_eq!(events.iter().filter(|event| *event == "runtime-evidence").count(), 1, "one record, not two alerts");
+
+    let mut wire = convert::detection_to_wire(&detection);
+    wire.locations = std::iter::repeat_n(wire.locations[0].clone(), 17).collect();
+    let batch = v1::Batch { detections: vec![wire], ..agent.batch(&[]) };
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
+}

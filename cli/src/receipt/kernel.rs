@@ -138,11 +138,13 @@ mod tests {
             read_at: 0,
             agent_version: "0".into(),
         };
-        let mut out = String::new();
+        // A line at the margin, so that the view's own indentation is compared too.
+        let mut out = "kernel:\n".to_owned();
         node(&statement, &mut out);
         statement.containers.clear();
         node(&statement, &mut out);
         expect![[r#"
+            kernel:
                 node node-1: asked for 1 Pod, 75 processes seen by task-iterator, 1970-01-01T00:00:00.000Z by its clock
                   Pod uid-1, web
                     nginx\u{1b}[2J (pid 7) and 3 like it: uid 101, within reach CAP_NET_BIND_SERVICE, seccomp filter, no_new_privs, root read-only
