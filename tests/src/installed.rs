@@ -63,8 +63,10 @@ impl Installed {
         );
         self.paste(plane, &install).await?;
         self.server = format!("http://127.0.0.1:{}", plane.forward(NAMESPACE, "holdfast-aggregator", 8470).await?);
-        let token = plane.on_node(node, &["cat", &format!("{folder}/record/admin.token")]).await?;
-        self.token = token.trim().to_owned();
+        // As the chart's notes say.
+        let token = "kubectl exec statefulset/holdfast-aggregator --namespace holdfast -- \
+            /holdfast-aggregator admin-token";
+        self.token = self.paste(plane, token).await?.trim().to_owned();
         Ok(())
     }
 

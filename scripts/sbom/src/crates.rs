@@ -74,7 +74,7 @@ fn metadata() -> Result<Value> {
     let host = Command::new("rustc").arg("-vV").output().context("starting rustc")?;
     let host = String::from_utf8(host.stdout)?;
     let host = host.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    let args = ["metadata", "--locked", "--offline", "--format-version", "1", "--filter-platform", host];
+    let args = ["metadata", "--locked", "--format-version", "1", "--filter-platform", host];
     let output = Command::new("cargo").args(args).output().context("starting cargo")?;
     if !output.status.success() {
         bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
