@@ -1,6 +1,8 @@
 //! One control plane: its programs in the order in which they need each other, and the ways to speak to it.
 
-use std::net::TcpListener;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -295,11 +297,24 @@ async fn client(kubeconfig: &Path) -> Result<Client> {
 }
 
 /// Ports that are free now, all held open until each is known, so that they differ.
+///
+/// None is one that the kernel hands out to outgoing connections (32768 and up), nor one of a NodePort: between the choice
+/// and the program's start nobody takes it by accident. Where the search begins is drawn, so that labs that start together
+/// seldom look at the same ones.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    const FROM: Range<u16> = 10_000..30_000;
+    let drawn = RandomState::new().build_hasher().finish();
+    let start = usize::try_from(drawn % u64::from(FROM.end - FROM.start))?;
+    let mut listeners = FROM.cycle().skip(start).take(FROM.len()).filter_map(|port| {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
+        Some((port, listener))
+    });
+    let mut held = Vec::with_capacity(N);
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+    for port in &mut ports {
+        let (free, listener) = listeners.next().context("no port between 10000 and 30000 is free")?;
+        *port = free;
+        held.push(listener);
     }
     Ok(ports)
 }
