@@ -52,6 +52,15 @@ INLINE u64 cgroup_id(struct cgroup *cgroup)
 	return id;
 }
 
+/* What a cgroup is known by here: given once, over every hierarchy. Its id is the id of a file, and another hierarchy of a node
+ * with version 1 may give the same one to another container. */
+INLINE u64 serial_of(struct cgroup *cgroup)
+{
+	u64 serial = 0;
+	READ(serial, &cgroup->self.serial_nr);
+	return serial;
+}
+
 INLINE void climb(struct cgroup *cgroup, struct cgroup_path *path)
 {
 	path->whole = 0;

@@ -21,7 +21,7 @@
 enum act { EXEC, SPACES_ENTERED, MOUNTED, PTRACED, MODULE, BPF_CALLED, CAPABILITY, OPENED, CONNECTED, LISTENED, CANARY, ACTS };
 
 struct event {
-	u64 cgroup, started, at, subject;
+	u64 cgroup, started, at, subject, serial;
 	u32 pid, act, detail;
 	u16 family, port;
 	u8 address[16];
@@ -38,6 +38,7 @@ struct {
 	NUMBER(max_entries, RING_BYTES);
 } ring SEC(".maps");
 
+/* Here and in the tables below a cgroup stands as its serial number. */
 struct fold_key { u64 cgroup, subject; u32 act, detail; };
 struct fold { u64 count, last; };
 struct {
@@ -106,14 +107,14 @@ INLINE void tally(u32 act, u32 counter)
 		(*count)++;
 }
 
-/* The cgroup that a task is attributed to. Plain loads: this stands before everything else. */
+/* The serial number of the cgroup that a task is attributed to. Plain loads: this stands before everything else. */
 INLINE u64 cgroup_of_act(struct task_struct *task)
 {
 	struct cgroup *unified = task->cgroups->dfl_cgrp;
 	if (unified->level > 0)
-		return unified->kn->id;
+		return unified->self.serial_nr;
 	struct cgroup *memory = cgroup_of(task);
-	return level_of(memory) > 0 ? cgroup_id(memory) : 0;
+	return level_of(memory) > 0 ? serial_of(memory) : 0;
 }
 
 /* The cgroup of a task whose acts matter; 0 for the host's own. */
@@ -229,7 +230,8 @@ INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
 		return NULL;
 	}
 	tally(key->act, DELIVERED);
-	event->cgroup = key->cgroup;
+	event->cgroup = cgroup_id(cgroup_of(task));
+	event->serial = key->cgroup;
 	event->subject = key->subject;
 	event->act = key->act;
 	event->detail = key->detail;

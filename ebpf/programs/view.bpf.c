@@ -126,7 +126,7 @@ int view(struct bpf_iter__task *context)
 	READ(record->comm, &task->comm);
 
 	struct cgroup *cgroup = cgroup_of(task);
-	record->cgroup = cgroup_id(cgroup);
+	record->cgroup = serial_of(cgroup);
 	name_path(cgroup, &scratch_->path);
 	u32 bytes = scratch_->path.bytes;
 	if (bytes > sizeof(record->path))

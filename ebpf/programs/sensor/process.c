@@ -78,12 +78,12 @@ struct {
 
 INLINE void learn(struct cgroup *cgroup, const char *text)
 {
-	u64 id = cgroup_id(cgroup);
+	u64 serial = serial_of(cgroup);
 	u32 zero = 0;
 	struct path_text *path = bpf_map_lookup_elem(&path_scratch, &zero);
 	if (!path || bpf_probe_read_kernel_str(path->bytes, sizeof(path->bytes), text) < 0)
 		return;
-	bpf_map_update_elem(&paths, &id, path, NOEXIST);
+	bpf_map_update_elem(&paths, &serial, path, NOEXIST);
 }
 
 SEC("tp_btf/cgroup_mkdir")

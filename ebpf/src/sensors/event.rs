@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::bytes::{Bytes, until_zero};
 use crate::text::shown;
 
-const BINARY: usize = 96;
+const BINARY: usize = 104;
 const TEXT_BYTES: usize = 608;
 const PATH: usize = BINARY + TEXT_BYTES;
 const ARGUMENTS: usize = PATH + TEXT_BYTES;
@@ -15,11 +15,14 @@ const IPV6: u16 = 10;
 /// An act, as its sensor reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event<'a> {
+    /// Its id, as files show it: unique in its hierarchy.
     pub cgroup: u64,
     pub started: u64,
     /// Nanoseconds since boot.
     pub at: u64,
     pub subject: u64,
+    /// What the tables know the cgroup by: given once, over every hierarchy.
+    pub serial: u64,
     pub pid: u32,
     pub act: u32,
     pub detail: u32,
@@ -40,15 +43,16 @@ impl<'a> Event<'a> {
             started: event.u64(8)?,
             at: event.u64(16)?,
             subject: event.u64(24)?,
-            pid: event.u32(32)?,
-            act: event.u32(36)?,
-            detail: event.u32(40)?,
-            device: event.u32(92)?,
-            name: shown(until_zero(&event.array::<16>(64)?)),
-            binary: upwards(text(event, BINARY, event.u32(80)?)?),
+            serial: event.u64(32)?,
+            pid: event.u32(40)?,
+            act: event.u32(44)?,
+            detail: event.u32(48)?,
+            device: event.u32(100)?,
+            name: shown(until_zero(&event.array::<16>(72)?)),
+            binary: upwards(text(event, BINARY, event.u32(88)?)?),
             address: address(event),
-            path: text(event, PATH, event.u32(84)?)?,
-            arguments: text(event, ARGUMENTS, event.u32(88)?)?,
+            path: text(event, PATH, event.u32(92)?)?,
+            arguments: text(event, ARGUMENTS, event.u32(96)?)?,
         })
     }
 
@@ -56,7 +60,7 @@ impl<'a> Event<'a> {
     pub(super) fn key(&self) -> [u64; 3] {
         let [a, b, c, d] = self.act.to_ne_bytes();
         let [e, f, g, h] = self.detail.to_ne_bytes();
-        [self.cgroup, self.subject, u64::from_ne_bytes([a, b, c, d, e, f, g, h])]
+        [self.serial, self.subject, u64::from_ne_bytes([a, b, c, d, e, f, g, h])]
     }
 }
 
@@ -77,13 +81,13 @@ fn text<'a>(event: Bytes<'a>, at: usize, bytes: u32) -> Option<&'a [u8]> {
 }
 
 fn address(event: Bytes<'_>) -> Option<SocketAddr> {
-    let bytes = event.array::<16>(48)?;
-    let ip = match event.u16(44)? {
+    let bytes = event.array::<16>(56)?;
+    let ip = match event.u16(52)? {
         IPV4 => IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])),
         IPV6 => Ipv6Addr::from(bytes).to_canonical(),
         _ => return None,
     };
-    Some(SocketAddr::new(ip, event.u16(46)?))
+    Some(SocketAddr::new(ip, event.u16(54)?))
 }
 
 #[cfg(test)]
@@ -103,7 +107,7 @@ mod tests {
         assert_eq!(Event::read(&whole), None, "lengths beyond the record");
         let zeros = vec![0; ARGUMENTS + TEXT_BYTES];
         assert!(Event::read(&zeros).is_some());
-        for end in 0..96 {
+        for end in 0..BINARY {
             assert_eq!(Event::read(&zeros[..end]), None);
         }
     }

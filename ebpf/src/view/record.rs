@@ -20,7 +20,7 @@ pub(crate) struct Task {
     pub pid: u32,
     pub tid: u32,
     pub started: u64,
-    /// cgroup v2 id; 0 where /proc was read.
+    /// Serial number of its cgroup; 0 where /proc was read.
     pub cgroup: u64,
     pub name: String,
     pub standing: Standing,

@@ -117,7 +117,8 @@ pub fn remove(folder: &Path) {
     }
 }
 
-fn unified() -> Result<PathBuf> {
+/// Where the unified hierarchy is.
+pub fn unified() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).context("no unified cgroup hierarchy")?;
     Ok(Path::new(unified.split(' ').nth(4).context("a mount without a place")?).to_owned())

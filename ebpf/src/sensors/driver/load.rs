@@ -1,0 +1,72 @@
+//! Loads the object of all sensors and fills in what its programs must know before the first of them runs.
+
+use aya::maps::{Array, HashMap as KernelMap, Map, MapError};
+use aya::{Btf, Ebpf, EbpfLoader};
+use holdfast_model::kernel::Namespaces;
+
+use super::broken;
+use crate::Blind;
+use crate::sensors::file;
+use crate::view::mounts::Mount;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensors.o"));
+/// File systems that disks have: what a container may see of the node.
+const OF_DISKS: &[&str] = &["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "erofs", "squashfs", "vfat"];
+
+/// The object, with nothing attached yet.
+pub(super) fn load(btf: &Btf, host: &Namespaces, mounts: &[Mount]) -> Result<Ebpf, Blind> {
+    let mut ebpf = EbpfLoader::new().btf(Some(btf)).load(OBJECT).map_err(|error| Blind::unloaded(&error))?;
+    prepare(&mut ebpf, host, mounts).map_err(|error| broken(&error))?;
+    Ok(ebpf)
+}
+
+/// Takes a table out of the object.
+pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Blind> {
+    ebpf.take_map(name).ok_or(Blind::Garbled("the object without its maps"))
+}
+
+fn prepare(ebpf: &mut Ebpf, host: &Namespaces, mounts: &[Mount]) -> Result<(), MapError> {
+    let mut spaces: Array<_, u32> = Array::try_from(map(ebpf, "host_spaces")?)?;
+    let own = [host.user, host.pid, host.net, host.mnt, host.ipc, host.uts, host.cgroup];
+    for (at, inode) in (0..).zip(own) {
+        spaces.set(at, inode, 0)?;
+    }
+    let mut agent: Array<_, u32> = Array::try_from(map(ebpf, "canary_of")?)?;
+    agent.set(0, std::process::id(), 0)?;
+    let mut names: KernelMap<_, [u8; 32], u32> = KernelMap::try_from(map(ebpf, "file_names")?)?;
+    for name in file::names() {
+        let mut key = [0; 32];
+        key[..name.len()].copy_from_slice(name.as_bytes());
+        names.insert(key, 1, 0)?;
+    }
+    let mut devices: KernelMap<_, u32, u32> = KernelMap::try_from(map(ebpf, "node_devices")?)?;
+    for mount in mounts.iter().filter(|mount| OF_DISKS.contains(&mount.file_system.as_str())).take(256) {
+        if let Some(device) = device(&mount.device) {
+            devices.insert(device, 1, 0)?;
+        }
+    }
+    Ok(())
+}
+
+fn map<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map, MapError> {
+    ebpf.map_mut(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
+}
+
+/// `254:1` as the kernel has it.
+fn device(text: &str) -> Option<u32> {
+    let (major, minor) = text.split_once(':')?;
+    let (major, minor): (u32, u32) = (major.parse().ok()?, minor.parse().ok()?);
+    (major < 1 << 12 && minor < 1 << 20).then_some(major << 20 | minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_numbered_as_the_kernel_does() {
+        assert_eq!(device("254:1"), Some(254 << 20 | 1));
+        assert_eq!(device("4096:1"), None);
+        assert_eq!(device("x"), None);
+    }
+}

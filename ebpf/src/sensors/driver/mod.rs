@@ -1,0 +1,241 @@
+//! Loads the sensors, attaches what this kernel has, and turns what comes through the ring into sightings.
+//!
+//! The first act of a sort comes at once; how often it was repeated stands in a table of the kernel's, which [`Sensors::sweep`]
+//! reads from time to time. Every number is the kernel's own: nothing is counted twice, and what was lost is counted too.
+
+mod attach;
+mod clock;
+mod counters;
+mod load;
+mod owners;
+mod samples;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuHashMap, RingBuf};
+use aya::{Btf, Ebpf};
+use holdfast_model::{Sighting, UnixMillis};
+
+use super::{Act, Event, Node, Reading, SENSORS, Sensor, SensorState};
+use crate::blind::chain;
+use crate::bytes::until_zero;
+use crate::view::fold;
+use crate::view::iterator::Iterator;
+use crate::view::mounts::{self, Mount};
+use crate::{Blind, Owner};
+use clock::{boot_time, millis};
+pub use counters::Counters;
+use owners::{Kernel, Owners};
+use samples::Samples;
+
+/// Open sensors.
+pub struct Sensors {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    owners: Owners<Kernel>,
+    samples: Samples,
+    mounts: Vec<Mount>,
+    states: Vec<SensorState>,
+    canary: String,
+    unattributed: u64,
+}
+
+impl std::fmt::Debug for Sensors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sensors").field("states", &self.states).finish_non_exhaustive()
+    }
+}
+
+impl AsFd for Sensors {
+    /// Readable when [`Sensors::poll`] has something to say.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
+impl Sensors {
+    /// Loads every sensor that this kernel has the hooks for, and learns whose every living process is.
+    pub fn open() -> Result<Self, Blind> {
+        let mut processes = Iterator::load()?;
+        let host = fold::host(&processes.tasks()?, std::process::id()).ok_or(Blind::NotTheNode)?;
+        let btf = Btf::from_sys_fs().map_err(|error| Blind::NoTypes(chain(&error)))?;
+        let mounts = mounts::table(1).unwrap_or_default();
+        let mut sensors = Self::over(load::load(&btf, &host, &mounts)?, mounts)?;
+        // New cgroups first, then those that are there, and only then what is done in them.
+        let (first, rest) = SENSORS.split_at(1);
+        sensors.attach(&btf, first);
+        for task in processes.tasks()? {
+            if let Some(owner) = task.owner {
+                sensors.owners.learn(task.cgroup, owner);
+            }
+        }
+        sensors.attach(&btf, rest);
+        Ok(sensors)
+    }
+
+    fn over(mut ebpf: Ebpf, mounts: Vec<Mount>) -> Result<Self, Blind> {
+        let failed = |error: MapError| broken(&error);
+        let kernel = Kernel {
+            paths: KernelMap::try_from(load::take(&mut ebpf, "paths")?).map_err(failed)?,
+            owners: KernelMap::try_from(load::take(&mut ebpf, "owners")?).map_err(failed)?,
+        };
+        Ok(Self {
+            ring: RingBuf::try_from(load::take(&mut ebpf, "ring")?).map_err(failed)?,
+            owners: Owners::new(kernel),
+            samples: Samples::new(PerCpuHashMap::try_from(load::take(&mut ebpf, "folds")?).map_err(failed)?),
+            mounts,
+            states: Vec::new(),
+            canary: String::new(),
+            unattributed: 0,
+            ebpf,
+        })
+    }
+
+    /// How each sensor stands.
+    pub fn states(&self) -> &[SensorState] {
+        &self.states
+    }
+
+    /// What has been done for the first time since the last call. Never waits.
+    pub fn poll(&mut self) -> Vec<Sighting> {
+        let offset = boot_time();
+        let mut sightings = Vec::new();
+        while let Some(record) = self.ring.next().map(|record| record.to_vec()) {
+            if let Some(event) = Event::read(&record) {
+                sightings.extend(self.sighted(&event, offset));
+            }
+        }
+        sightings
+    }
+
+    /// What has been repeated since the last call, with the new count and time.
+    pub fn sweep(&mut self) -> Vec<Sighting> {
+        self.mounts = mounts::table(1).unwrap_or_default();
+        self.samples.repeated(boot_time())
+    }
+
+    /// What became of every act since the sensors were opened: one line a sort, named by its sensor.
+    pub fn counters(&self) -> Result<Vec<(&'static str, Counters)>, Blind> {
+        counters::read(&self.ebpf)
+    }
+
+    /// Delivered acts whose cgroup nobody could name any more.
+    pub fn unattributed(&self) -> u64 {
+        self.unattributed
+    }
+
+    /// Proves that the eye is open: names a thread, and waits until that has come back through the ring. What else comes
+    /// meanwhile is returned.
+    pub fn canary(&mut self, number: u64, patience: Duration) -> Result<Vec<Sighting>, Blind> {
+        let name = format!("hf-canary{}", number % 100_000);
+        std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(|| ())?
+            .join()
+            .map_err(|_| Blind::Garbled("a thread that does nothing has failed"))?;
+        let deadline = Instant::now() + patience;
+        let mut sightings = Vec::new();
+        loop {
+            sightings.extend(self.poll());
+            if self.canary == name {
+                return Ok(sightings);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Blind::Garbled("the canary did not come back: nothing that happens is seen"));
+            }
+            self.wait(left)?;
+        }
+    }
+
+    /// Waits until [`Sensors::poll`] has something to say, or for so long.
+    pub fn wait(&self, patience: Duration) -> Result<(), Blind> {
+        let mut fds = [rustix::event::PollFd::new(&self.ring, rustix::event::PollFlags::IN)];
+        let patience = rustix::event::Timespec::try_from(patience).unwrap_or_default();
+        match rustix::event::poll(&mut fds, Some(&patience)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(Blind::Broken(error.into())),
+        }
+    }
+
+    fn attach(&mut self, btf: &Btf, sensors: &[Sensor]) {
+        let states = sensors.iter().map(|sensor| attach::attach(&mut self.ebpf, btf, sensor));
+        self.states.extend(states);
+    }
+
+    fn sighted(&mut self, event: &Event<'_>, offset: u64) -> Vec<Sighting> {
+        if Act::Canary.is(event.act) {
+            self.canary = String::from_utf8_lossy(until_zero(event.path)).into_owned();
+            return Vec::new();
+        }
+        let Some(owner) = self.owners.of(event) else {
+            self.unattributed += 1;
+            return Vec::new();
+        };
+        let Some(sensor) = SENSORS.iter().find(|sensor| sensor.acts.iter().any(|act| act.is(event.act))) else {
+            return Vec::new();
+        };
+        if owner == Owner::Host {
+            return Vec::new();
+        }
+        let node = Node { owner, mounts: std::mem::take(&mut self.mounts) };
+        let readings = (sensor.read)(event, &node);
+        self.mounts = node.mounts;
+        let before = self.samples.told(&event.key());
+        let at = millis(event.at, offset);
+        let told = readings.into_iter().filter_map(|reading| sighting(event, &node.owner, reading, before + 1, at));
+        let sightings: Vec<Sighting> = told.collect();
+        self.samples.remember(event.key(), &sightings, before);
+        sightings
+    }
+}
+
+/// What a Pod did; the host's own acts are nobody's sighting.
+fn sighting(event: &Event<'_>, owner: &Owner, reading: Reading, count: u64, at: UnixMillis) -> Option<Sighting> {
+    let Owner::Pod { pod, container } = owner else { return None };
+    Some(Sighting {
+        kind: reading.kind,
+        cgroup: event.cgroup,
+        pod: pod.clone(),
+        container: container.clone(),
+        pid: event.pid,
+        started: event.started,
+        name: event.name.clone(),
+        binary: event.binary.clone(),
+        arguments: reading.arguments,
+        path: reading.path,
+        object: reading.object,
+        address: reading.address,
+        count,
+        first: at,
+        last: at,
+    })
+}
+
+fn broken(error: &MapError) -> Blind {
+    Blind::Broken(std::io::Error::other(chain(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use aya::programs::BtfTracePoint;
+    use holdfast_model::CoverageState;
+
+    use super::*;
+    use crate::cell;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn the_canary_comes_back_and_a_closed_eye_is_noticed() {
+        let Some(mut sensors) = cell::available(Sensors::open()) else { return };
+        for number in [1, 2] {
+            sensors.canary(number, PATIENCE).unwrap();
+        }
+        let program: &mut BtfTracePoint = sensors.ebpf.program_mut("canary_sings").unwrap().try_into().unwrap();
+        program.unload().unwrap();
+        let blind = sensors.canary(3, Duration::from_millis(100)).unwrap_err();
+        assert_eq!(blind.state(), CoverageState::Failing, "{blind}");
+    }
+}
