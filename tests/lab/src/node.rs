@@ -22,13 +22,14 @@ use crate::programs::Programs;
 /// How long containerd may take until it answers; it takes half a second on two idle cores.
 const CONTAINERD: Duration = Duration::from_secs(60);
 
-/// Gives the node folders of its own in the usual places, and the kernel's tracing where an init system puts it. What a container mounts from there spreads both ways.
+/// Gives the node folders of its own in the usual places, and the kernel's tracing where an init system puts it, unless one
+/// has. What a container mounts from there spreads both ways.
 const MOUNTS: &str = r#"
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/containerd "$0/lib" "$0/log" "$0/cni" "$0/static-pods"
 mount --bind "$0/lib" /var/lib
 mount --bind "$0/log" /var/log
-mount -t tracefs tracefs /sys/kernel/tracing
+[ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
 mount --make-rshared /
 : >"$0/resolv.conf"
 "#;
