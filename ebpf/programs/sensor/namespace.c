@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Namespaces entered or made. What changed is read from the task itself after the call, not from what it asked for. */
+/* Namespaces entered or made. What a call has led to is read after it: an entered namespace from the task itself. */
 
 enum { SETNS = 1, UNSHARE = 2, CLONED = 3 };
 
@@ -12,6 +12,9 @@ struct {
 } host_spaces SEC(".maps");
 
 struct spaces { u32 inum[SPACES]; };
+
+/* The flags of `linux/sched.h`, in the same order. */
+static const u32 made_by[SPACES] = { 0x10000000, 0x20000000, 0x40000000, 0x20000, 0x8000000, 0x4000000, 0x2000000 };
 
 INLINE void spaces_of(struct task_struct *task, struct spaces *spaces)
 {
@@ -84,13 +87,15 @@ SEC("tracepoint/syscalls/sys_exit_unshare")
 int namespace_unshare(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct spaces own = {}, parents = {};
-	u64 cgroup = call->result == 0 ? watched(task) : 0;
-	if (!cgroup)
-		return 0;
-	spaces_of(task, &own);
-	spaces_of(task->real_parent, &parents);
-	enter(task, cgroup, UNSHARE, differing(&own, &parents));
+	/* A call that succeeded has made all that it asked for. Its parent tells nothing: that may be the runtime. */
+	u64 asked = first_argument(task);
+	u32 bits = 0;
+	for (u32 space = 0; space < SPACES; space++)
+		if (asked & made_by[space])
+			bits |= 1 << space;
+	u64 cgroup = call->result == 0 && bits ? watched(task) : 0;
+	if (cgroup)
+		enter(task, cgroup, UNSHARE, bits);
 	return 0;
 }
 
