@@ -1,0 +1,173 @@
+//! The table: for each kind of signal what a container does, what its quiet twin does instead, and what must be told of it.
+//!
+//! `/acts/acts` is `acts.c`: calls that no small program of the image makes. Not here: module-load, as a kernel without
+//! modules has no such tracepoint, and a test must not load modules into somebody's machine.
+
+use holdfast_model::{Sighting, SignalKind};
+
+/// A value that must leave the node nowhere.
+pub const SECRET: &str = "hUnt3r2";
+
+/// One signal.
+pub struct Row {
+    /// The container that does it, and its twin's.
+    pub name: &'static str,
+    /// Whether both are privileged and see the node's processes.
+    pub privileged: bool,
+    /// What it runs.
+    pub does: &'static [&'static str],
+    /// What its twin runs instead: something near that is no such act. Empty where any start of a program would be one.
+    pub quiet: &'static [&'static str],
+    /// What is told.
+    pub told: Told,
+}
+
+/// What a sighting says beside whose it is.
+#[derive(Debug)]
+pub struct Told {
+    pub kind: SignalKind,
+    pub binary: &'static str,
+    /// With spaces between.
+    pub arguments: &'static str,
+    pub object: &'static str,
+    /// One `*` stands for what the kubelet has chosen.
+    pub path: &'static str,
+    pub address: &'static str,
+}
+
+/// By a program of the image, with nothing to add.
+const fn busybox(kind: SignalKind) -> Told {
+    Told { kind, binary: "/bin/busybox", arguments: "", object: "", path: "", address: "" }
+}
+
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "process-start",
+        privileged: false,
+        does: &["echo", "--password=hUnt3r2", "--user", "admin"],
+        quiet: &[],
+        told: Told { arguments: "--password=*** --user ***", ..busybox(SignalKind::ProcessStart) },
+    },
+    Row {
+        name: "privileged-start",
+        privileged: true,
+        does: &["echo", "--password=hUnt3r2"],
+        quiet: &[],
+        told: Told { arguments: "--password=***", ..busybox(SignalKind::PrivilegedStart) },
+    },
+    Row {
+        name: "shell",
+        privileged: false,
+        does: &["sh", "-c", "exit 0", "--password=hUnt3r2"],
+        quiet: &["echo", "sh", "-c"],
+        told: Told { arguments: "-c *** --password=***", ..busybox(SignalKind::Shell) },
+    },
+    Row {
+        name: "foreign-binary",
+        privileged: false,
+        does: &["sh", "-c", "mkdir -p /tmp && cp /bin/busybox /tmp/echo && /tmp/echo --password=hUnt3r2"],
+        quiet: &["sh", "-c", "mkdir -p /tmp && cp /bin/busybox /tmp/echo && echo"],
+        told: Told { binary: "/tmp/echo", arguments: "--password=***", ..busybox(SignalKind::ForeignBinary) },
+    },
+    Row {
+        name: "namespace-made",
+        privileged: true,
+        does: &["unshare", "-n", "true"],
+        quiet: &["/acts/acts", "unshare-files"],
+        told: Told { object: "unshare net", ..busybox(SignalKind::NamespaceEntry) },
+    },
+    Row {
+        name: "namespace-entered",
+        privileged: true,
+        // A lab's API server runs beside its nodes: in the network of the machine whose kernel this is.
+        does: &["sh", "-c", "nsenter -t $(pidof kube-apiserver | cut -d ' ' -f 1) -n true"],
+        quiet: &["sh", "-c", "readlink /proc/$(pidof kube-apiserver | cut -d ' ' -f 1)/ns/net"],
+        told: Told { object: "setns; now in the node's user, pid, net, cgroup", ..busybox(SignalKind::NamespaceEntry) },
+    },
+    Row {
+        name: "mount",
+        privileged: true,
+        does: &["sh", "-c", "mkdir /given && mount -t tmpfs none /given"],
+        quiet: &["sh", "-c", "! mount -t tmpfs none /absent"],
+        told: Told { object: "mount", path: "/given", ..busybox(SignalKind::Mount) },
+    },
+    Row {
+        name: "trace",
+        privileged: false,
+        does: &["/acts/acts", "trace"],
+        quiet: &["/acts/acts", "trace-refused"],
+        told: Told { binary: "/acts/acts", object: "PTRACE_TRACEME", ..busybox(SignalKind::Ptrace) },
+    },
+    Row {
+        name: "bpf",
+        privileged: true,
+        does: &["/acts/acts", "map"],
+        quiet: &["/acts/acts", "map-refused"],
+        told: Told { binary: "/acts/acts", object: "BPF_MAP_CREATE", ..busybox(SignalKind::Bpf) },
+    },
+    Row {
+        name: "capability",
+        privileged: false,
+        does: &["sh", "-c", "touch /given && chown 1234 /given"],
+        // An owner may give a file to himself without any capability.
+        quiet: &["sh", "-c", "touch /given && chown 0 /given"],
+        told: Told { object: "CHOWN", ..busybox(SignalKind::CapabilityUsed) },
+    },
+    Row {
+        name: "token",
+        privileged: false,
+        does: &["wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/token"],
+        quiet: &["wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"],
+        told: Told {
+            object: "service-account-token",
+            path: "/var/run/secrets/kubernetes.io/serviceaccount/*/token",
+            ..busybox(SignalKind::SensitiveOpen)
+        },
+    },
+    Row {
+        name: "shadow",
+        privileged: false,
+        does: &["wc", "-c", "/etc/shadow"],
+        // Among them files of the node's disk that the runtime gives to every container.
+        quiet: &["wc", "-c", "/etc/passwd", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"],
+        told: Told { object: "shadow", path: "/etc/shadow", ..busybox(SignalKind::SensitiveOpen) },
+    },
+    Row {
+        name: "etc-write",
+        privileged: false,
+        does: &["touch", "/etc/written"],
+        quiet: &["touch", "/written"],
+        told: Told { path: "/etc/written", ..busybox(SignalKind::EtcWrite) },
+    },
+    Row {
+        name: "connect",
+        privileged: false,
+        // The API server, by its service.
+        does: &["sh", "-c", "nc -w 5 10.0.0.1 443 </dev/null || true"],
+        quiet: &["httpd", "-p", "127.0.0.1:8081"],
+        told: Told { address: "10.0.0.1:443", ..busybox(SignalKind::Connect) },
+    },
+    Row {
+        name: "listen",
+        privileged: false,
+        does: &["httpd", "-p", "127.0.0.1:8080"],
+        quiet: &["sh", "-c", "! nc -w 1 127.0.0.1 9"],
+        told: Told { address: "127.0.0.1:8080", ..busybox(SignalKind::Listen) },
+    },
+];
+
+impl Told {
+    /// Whether this sighting tells it.
+    pub fn by(&self, sighting: &Sighting) -> bool {
+        let address = sighting.address.map(|address| address.to_string()).unwrap_or_default();
+        let path = match self.path.split_once('*') {
+            Some((start, end)) => sighting.path.starts_with(start) && sighting.path.ends_with(end),
+            None => sighting.path == self.path,
+        };
+        path && sighting.kind == self.kind
+            && sighting.binary == self.binary
+            && sighting.arguments.join(" ") == self.arguments
+            && sighting.object == self.object
+            && address == self.address
+    }
+}
