@@ -53,7 +53,7 @@ words!(
 pub struct Sighting {
     /// What was done.
     pub kind: SignalKind,
-    /// cgroup v2 id of the container, unique for as long as the node runs.
+    /// cgroup v2 id of the container. Within its hierarchy no other has had it since the node started.
     pub cgroup: u64,
     /// uid of its Pod, from the cgroup's path.
     pub pod: String,
