@@ -11,7 +11,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use holdfast_controls::catalog;
 use holdfast_model::RetestOrder;
 use holdfast_model::digest::controls_digest;
-use holdfast_proto::{PROTOCOL, convert, v1};
+use holdfast_proto::{PROTOCOL, convert, parts, v1};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
@@ -274,7 +274,7 @@ impl Uplink {
                     self.receive(session, message).await?;
                 }
                 Some(request) = self.nodes.recv() => self.certify(session, request).await?,
-                Some(answer) = self.answers.recv() => send(&session.up, Up::RetestAnswer(answer)).await?,
+                Some(answer) = self.answers.recv() => testify(&session.up, answer).await?,
                 changed = progress.changed(), if session.disagrees => {
                     changed.map_err(|_| crate::engine::Stopped)?;
                 }
@@ -369,6 +369,14 @@ async fn pulled(pull: &mut Option<oneshot::Receiver<Draft>>) -> Result<Draft, on
         Some(pull) => pull.await,
         None => std::future::pending().await,
     }
+}
+
+/// Sends an answer, in parts where it is larger than a message.
+async fn testify(up: &mpsc::Sender<v1::FromAgent>, answer: v1::RetestAnswer) -> Result<(), SessionError> {
+    for part in parts::split(answer) {
+        send(up, Up::RetestAnswer(part)).await?;
+    }
+    Ok(())
 }
 
 async fn send(up: &mpsc::Sender<v1::FromAgent>, message: Up) -> Result<(), SessionError> {

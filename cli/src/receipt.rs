@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The largest file that is taken for a receipt.
-const MAX_RECEIPT_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_RECEIPT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Receipts: the signed evidence of a verdict
 #[derive(Debug, clap::Args)]
@@ -100,7 +100,7 @@ fn verify(file: &Path, root: &RootFingerprint, output: &RecordOutput) -> anyhow:
     Ok(ExitCode::from(u8::from(!fixed)))
 }
 
-/// A receipt is a few kilobytes, some hundred where many nodes swear, and what is much larger is none.
+/// A receipt is a few kilobytes, some megabytes where thousands of nodes swear, and what is much larger is none.
 fn read(file: &Path) -> anyhow::Result<Receipt> {
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(|| format!("{} can't be opened", file.display()))?;

@@ -5,6 +5,7 @@
 
 pub mod convert;
 pub mod limits;
+pub mod parts;
 
 /// The generated messages and services.
 #[allow(missing_docs, clippy::all, clippy::unwrap_used)]

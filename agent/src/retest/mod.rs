@@ -12,7 +12,7 @@ use holdfast_controls::Control;
 use holdfast_model::{
     ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Testimony, Verdict, canonical,
 };
-use holdfast_proto::limits::MESSAGE_BYTES;
+use holdfast_proto::limits::TESTIMONY_BYTES;
 use holdfast_proto::v1;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -38,8 +38,6 @@ pub const ORDERS: usize = 4096;
 const ROUND: usize = 256;
 /// How often one order may look at processes: what still changes then is asked for again by the aggregator.
 const LOOKS: u32 = 3;
-/// Room in a message beside the testimony.
-const FRAME: usize = 1024;
 
 /// How much of the API server the retests may take.
 #[derive(Debug, Clone, Copy)]
@@ -141,11 +139,11 @@ impl Retester {
             None => (control_changed(order), Vec::new()),
         };
         let mut testimony = self.swear(order, &decision, &reads);
-        if testimony.len() > MESSAGE_BYTES - FRAME {
+        if testimony.len() > TESTIMONY_BYTES {
             testimony = self.swear(order, &verdict::too_large(decision, testimony.len()), &reads);
         }
         match self.key.sign(&testimony) {
-            Ok(signature) => Some(v1::RetestAnswer { testimony, signature }),
+            Ok(signature) => Some(v1::RetestAnswer { testimony, signature, more: false }),
             Err(error) => {
                 tracing::error!(error = %api::chain(&error), retest = %order.retest, "a testimony could not be signed");
                 None

@@ -10,6 +10,7 @@ use holdfast_model::{
     ClusterId, Coverage, Detection, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource, RetestId,
     RetestOrder, Testimony,
 };
+use holdfast_proto::parts::Joiner;
 use holdfast_proto::{convert, v1};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, IsCa, KeyPair, SanType,
@@ -235,7 +236,7 @@ impl v1::uplink_server::Uplink for Service {
 
 impl Service {
     async fn serve(&self, mut up: Streaming<v1::FromAgent>, send: Downstream) {
-        let mut epoch = 0;
+        let (mut epoch, mut parts) = (0, Joiner::default());
         while let Ok(Some(message)) = up.message().await {
             let answer = match message.message.unwrap() {
                 Up::Hello(hello) => {
@@ -268,9 +269,11 @@ impl Service {
                         refused: String::new(),
                     }))
                 }
-                Up::RetestAnswer(answer) => {
-                    let testimony = serde_json::from_slice(&answer.testimony).unwrap();
-                    self.record.lock().unwrap().testimonies.push(testimony);
+                Up::RetestAnswer(part) => {
+                    if let Some(answer) = parts.take(part).unwrap() {
+                        let testimony = serde_json::from_slice(&answer.testimony).unwrap();
+                        self.record.lock().unwrap().testimonies.push(testimony);
+                    }
                     None
                 }
                 _ => None,

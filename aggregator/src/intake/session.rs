@@ -9,6 +9,7 @@ use futures::stream::FuturesOrdered;
 use futures::{FutureExt, Stream, StreamExt};
 use holdfast_model::digest::{LedgerDigest, controls_digest};
 use holdfast_model::{Activity, Actor, ClusterId, FindingId};
+use holdfast_proto::parts::Joiner;
 use holdfast_proto::v1::from_agent::Message as From;
 use holdfast_proto::v1::to_agent::Message as To;
 use holdfast_proto::{PROTOCOL, v1};
@@ -53,7 +54,8 @@ pub(super) async fn run(
         cluster,
         outbound,
     };
-    let mut stream = Talk { intake, cluster, certificate: &certificate, outbound, jobs: Jobs::new(), repeated: None };
+    let (jobs, parts) = (Jobs::new(), Joiner::default());
+    let mut stream = Talk { intake, cluster, certificate: &certificate, outbound, jobs, repeated: None, parts };
     tokio::select! {
         biased;
         reason = &mut cut_off => Err(reason),
@@ -140,6 +142,8 @@ struct Talk<'a> {
     jobs: Jobs,
     /// What was stated as failing since buckets were compared; none before that.
     repeated: Option<HashSet<FindingId>>,
+    /// The parts of a testimony that is still coming.
+    parts: Joiner,
 }
 
 impl Talk<'_> {
@@ -204,7 +208,9 @@ impl Talk<'_> {
         send(self.outbound, To::DifferingBuckets(v1::DifferingBuckets { numbers })).await
     }
 
-    async fn answer(&mut self, wire: v1::RetestAnswer) -> Result<(), Status> {
+    async fn answer(&mut self, part: v1::RetestAnswer) -> Result<(), Status> {
+        let joined = self.parts.take(part).map_err(|too_large| Status::resource_exhausted(too_large.to_string()))?;
+        let Some(wire) = joined else { return Ok(()) };
         let answer = match check::testimony(wire, self.certificate, &self.intake.root, self.intake.edge.now()) {
             Ok(answer) => answer,
             Err(problem) => return self.refuse_testimony(&problem).await,

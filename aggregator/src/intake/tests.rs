@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use holdfast_model::digest::{LedgerDigest, controls_digest, statement_hash};
 use holdfast_model::{
-    ClusterId, ControlId, FindingId, FindingKey, Location, Method, Observation, Reach, Report, Resource, RetestOrder,
-    Statement, Status as State, Testimony, Verdict, canonical,
+    ClusterId, ControlId, FindingId, FindingKey, Location, Method, ObjectRead, Observation, Reach, Report, Resource,
+    RetestOrder, Statement, Status as State, Testimony, Verdict, canonical,
 };
-use holdfast_proto::{convert, v1};
+use holdfast_proto::{convert, parts, v1};
 use holdfast_store::{Cluster, EventFilter, Store};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use tokio::sync::mpsc;
@@ -210,8 +210,9 @@ impl Agent {
     async fn swear(&mut self, testimony: &Testimony) {
         let testimony = canonical::bytes(testimony).unwrap();
         let signature = self.key.sign(&testimony).unwrap();
-        let answer = v1::RetestAnswer { testimony, signature };
-        self.say(v1::from_agent::Message::RetestAnswer(answer)).await;
+        for part in parts::split(v1::RetestAnswer { testimony, signature, more: false }) {
+            self.say(v1::from_agent::Message::RetestAnswer(part)).await;
+        }
     }
 
     async fn answer(&mut self, order: &RetestOrder, verdict: Verdict) {
@@ -467,7 +468,9 @@ async fn a_testimony_of_another_cluster_key_or_nonce_proves_nothing() {
     let mut agent = house.agent(1).await;
     let order = agent.order().await;
     let testimony = canonical::bytes(&agent.testimony(&order, Verdict::Fixed)).unwrap();
-    agent.say(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { testimony, signature: vec![7] })).await;
+    agent
+        .say(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { testimony, signature: vec![7], more: false }))
+        .await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
     assert_eq!(house.status(id).await, State::Resolved);
 }
@@ -657,6 +660,33 @@ async fn a_testimony_with_a_text_over_the_limit_is_refused() {
     testimony.locations = vec![Location::field("spec", "x".repeat(5000))];
     agent.swear(&testimony).await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_testimony_in_parts_counts_as_the_whole_and_one_without_an_end_ends_the_stream() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    agent.state("web", failing()).await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    let mut testimony = agent.testimony(&order, Verdict::Fixed);
+    let read = ObjectRead {
+        path: format!("/api/v1/{}", "x".repeat(300)),
+        status: 200,
+        uid: String::new(),
+        resource_version: "1".into(),
+        hash: vec![7; 32],
+    };
+    testimony.reads = vec![read; 4000];
+    assert!(canonical::bytes(&testimony).unwrap().len() > holdfast_proto::limits::MESSAGE_BYTES);
+    agent.swear(&testimony).await;
+    house.becomes(key(1, "web").finding_id(), State::Verified).await;
+
+    let endless = v1::RetestAnswer { testimony: vec![b'{'; 500_000], signature: Vec::new(), more: true };
+    for _ in 0..40 {
+        agent.say(v1::from_agent::Message::RetestAnswer(endless.clone())).await;
+    }
+    assert_eq!(agent.refusal().await.code(), Code::ResourceExhausted);
 }
 
 #[tokio::test]
