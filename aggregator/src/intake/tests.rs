@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use holdfast_model::digest::{LedgerDigest, controls_digest, statement_hash};
 use holdfast_model::{
-    ClusterId, ControlId, FindingId, FindingKey, Location, Method, ObjectRead, Observation, Reach, Report, Resource,
-    RetestOrder, Statement, Status as State, Testimony, Verdict, canonical,
+    Activity, Actor, ClusterId, ControlId, FindingId, FindingKey, Location, Method, ObjectRead, Observation, Reach,
+    Report, Resource, RetestOrder, Statement, Status as State, Testimony, Verdict, canonical,
 };
 use holdfast_proto::{convert, parts, v1};
 use holdfast_store::{Cluster, EventFilter, Store};
@@ -737,6 +737,31 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     assert!(house.events(Some(id)).await.contains(&"proof-extended".to_owned()));
     assert_eq!(store.finding(id).await.unwrap().unwrap().reach, Some(Reach::Running));
     assert_eq!(periodic.pass().await.unwrap(), 0, "further than that no proof goes");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_refused_alone_and_the_rest_of_its_group_is_kept() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let note = |event: &str, detail| {
+        let (event, cause) = (event.to_owned(), String::new());
+        Activity { at: NOW, actor: Actor::Agent(cluster(1)), event, cluster: None, finding: None, cause, detail }
+    };
+    let writer = &house.intake.writer;
+    let batch = agent.batch(&[report("web", failing())]);
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    // One thread: the writer finds all of them waiting and takes them as one group. Canonical JSON has no floats.
+    let (before, poison, after) = tokio::join!(
+        writer.note(note("before", serde_json::json!({}))),
+        writer.note(note("poison", serde_json::json!({ "share": 0.5 }))),
+        writer.note(note("after", serde_json::json!({}))),
+    );
+    assert!(before.is_ok() && after.is_ok());
+    assert!(matches!(poison, Err(crate::writer::WriteError::Store(_))), "{poison:?}");
+    agent.acknowledged().await;
+    let events = house.events(None).await;
+    let count = |name: &str| events.iter().filter(|event| *event == name).count();
+    assert_eq!((count("before"), count("poison"), count("after")), (1, 0, 1));
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
 //! One transaction of the writer: every task is decided, everything is written at once, and the answers go out after the
-//! commit.
+//! commit. A job that the database refuses is refused alone.
 
 use holdfast_model::{Activity, Actor, ClusterId};
 use holdfast_store::{Connected, Store, StoreError};
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::job::Task;
 use super::work::{Told, Work};
@@ -13,76 +12,83 @@ use crate::edge::SharedEdge;
 use crate::live::{Live, LiveChange};
 use crate::sessions::Sessions;
 
-/// An answer that waits for the commit.
-type Answer = Box<dyn FnOnce(Result<(), WriteError>) + Send>;
+/// Why a transaction came to nothing.
+enum Failed {
+    /// The database takes none now.
+    Unavailable(StoreError),
+    /// One of its jobs cannot be written.
+    Job(StoreError),
+}
 
-pub(super) async fn commit(store: &Store, edge: &SharedEdge, tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
-    let mut answers = Vec::with_capacity(tasks.len());
-    match attempt(store, edge, tasks, &mut answers).await {
-        Ok(told) => {
-            answers.into_iter().for_each(|answer| answer(Ok(())));
-            told.changes.into_iter().for_each(|change| live.tell(change));
-            told.woken.into_iter().for_each(|cluster| sessions.wake(cluster));
+/// Writes a group. Where one of its jobs cannot be written, each is written by itself: what one agent says must not keep the
+/// others' from the record.
+pub(super) async fn commit(store: &Store, edge: &SharedEdge, mut tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
+    let failed = match attempt(store, edge, &mut tasks).await {
+        Ok(told) => return answer(tasks, told, live, sessions),
+        Err(failed) => failed,
+    };
+    match failed {
+        Failed::Job(error) if tasks.len() > 1 => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a group of jobs is written one by one");
+            one_by_one(store, edge, tasks, live, sessions).await;
         }
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a group of jobs could not be written");
-            let error = WriteError::from(error);
-            answers.into_iter().for_each(|answer| answer(Err(error.clone())));
+        Failed::Job(error) | Failed::Unavailable(error) => refuse(tasks.into_iter(), error),
+    }
+}
+
+async fn one_by_one(store: &Store, edge: &SharedEdge, tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
+    let mut left = tasks.into_iter();
+    while let Some(task) = left.next() {
+        let mut alone = vec![task];
+        match attempt(store, edge, &mut alone).await {
+            Ok(told) => answer(alone, told, live, sessions),
+            Err(Failed::Job(error)) => refuse(alone.into_iter(), error),
+            Err(Failed::Unavailable(error)) => return refuse(alone.into_iter().chain(left), error),
         }
     }
 }
 
-async fn attempt(
-    store: &Store,
-    edge: &SharedEdge,
-    tasks: Vec<Task>,
-    answers: &mut Vec<Answer>,
-) -> Result<Told, StoreError> {
-    let mut work = Work::new(store.begin().await?, edge.clone());
-    work.load(&tasks).await?;
+fn answer(tasks: Vec<Task>, told: Told, live: &Live, sessions: &Sessions) {
+    tasks.into_iter().for_each(|task| task.answer(Ok(())));
+    told.changes.into_iter().for_each(|change| live.tell(change));
+    told.woken.into_iter().for_each(|cluster| sessions.wake(cluster));
+}
+
+fn refuse(tasks: impl Iterator<Item = Task>, error: StoreError) {
+    tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be written");
+    let error = WriteError::from(error);
+    tasks.for_each(|task| task.answer(Err(error.clone())));
+}
+
+async fn attempt(store: &Store, edge: &SharedEdge, tasks: &mut [Task]) -> Result<Told, Failed> {
+    let tx = store.begin().await.map_err(Failed::Unavailable)?;
+    write(Work::new(tx, edge.clone()), tasks).await.map_err(Failed::Job)
+}
+
+async fn write(mut work: Work, tasks: &mut [Task]) -> Result<Told, StoreError> {
+    work.load(tasks).await?;
     for task in tasks {
-        decide(&mut work, task, answers).await?;
+        decide(&mut work, task).await?;
     }
     work.finish().await
 }
 
 /// Decides one task. A refusal is an answer; only the database's failure is an error.
-async fn decide(work: &mut Work, task: Task, answers: &mut Vec<Answer>) -> Result<(), StoreError> {
+async fn decide(work: &mut Work, task: &mut Task) -> Result<(), StoreError> {
     match task {
-        Task::Connect { cluster, said, reply } => later(answers, reply, connect(work, cluster, &said).await),
-        Task::Apply { cluster, batch, reply } => later(answers, reply, work.apply(cluster, &batch).await),
+        Task::Connect { cluster, said, reply } => reply.keep(connect(work, *cluster, said).await),
+        Task::Apply { cluster, batch, reply } => reply.keep(work.apply(*cluster, batch).await),
         Task::Act { job, reply } => {
-            later(answers, reply, work.act(&job.actor, job.cluster, job.finding, job.action.command()).await)
+            reply.keep(work.act(&job.actor, job.cluster, job.finding, job.action.command()).await)
         }
-        Task::Scope { actor, cluster, excluded, reply } => {
-            later(answers, reply, work.set_scope(&actor, cluster, &excluded).await)
-        }
-        Task::Dispatch { cluster, retests, reply } => later(answers, reply, work.dispatch(cluster, &retests).await),
-        Task::Answer { cluster, answer, reply } => later(answers, reply, work.answer(cluster, &answer).await),
+        Task::Scope { actor, cluster, excluded, reply } => reply.keep(work.set_scope(actor, *cluster, excluded).await),
+        Task::Dispatch { cluster, retests, reply } => reply.keep(work.dispatch(*cluster, retests).await),
+        Task::Answer { cluster, answer, reply } => reply.keep(work.answer(*cluster, answer).await),
         Task::Seen { cluster } => {
             let now = work.now();
-            work.tx().set_last_seen(cluster, now).await
+            work.tx().set_last_seen(*cluster, now).await
         }
-        Task::Note { activity, reply } => later(answers, reply, work.record(activity)),
-    }
-}
-
-/// Keeps the outcome until the commit. The database's failure ends the group, this task's answer included.
-fn later<T: Send + 'static>(
-    answers: &mut Vec<Answer>,
-    reply: oneshot::Sender<Outcome<T>>,
-    outcome: Outcome<T>,
-) -> Result<(), StoreError> {
-    let failed = match &outcome {
-        Err(WriteError::Store(error)) => Some(error.clone()),
-        _ => None,
-    };
-    answers.push(Box::new(move |committed| {
-        let _ = reply.send(committed.and(outcome));
-    }));
-    match failed {
-        Some(error) => Err(StoreError::Aborted(error)),
-        None => Ok(()),
+        Task::Note { activity, reply } => reply.keep(work.record(activity.clone())),
     }
 }
 

@@ -7,11 +7,11 @@ use holdfast_model::{
     Severity, Statement, Testimony,
 };
 use holdfast_record::{Command, Finding, RetestCause};
-use holdfast_store::{Connected, ScopeProposal};
+use holdfast_store::{Connected, ScopeProposal, StoreError};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::Outcome;
+use super::{Outcome, WriteError};
 
 /// One statement with its identity, ready to be decided.
 #[derive(Debug, Clone)]
@@ -114,7 +114,34 @@ pub(super) struct Job {
     pub action: Action,
 }
 
-type Reply<T> = oneshot::Sender<Outcome<T>>;
+/// Where an answer goes, and the answer itself while it waits for the commit.
+#[derive(Debug)]
+pub(super) struct Reply<T> {
+    to: oneshot::Sender<Outcome<T>>,
+    outcome: Option<Outcome<T>>,
+}
+
+impl<T> Reply<T> {
+    pub(super) fn to(to: oneshot::Sender<Outcome<T>>) -> Self {
+        Self { to, outcome: None }
+    }
+
+    /// Keeps the outcome. A refusal is an answer; the database's failure ends the transaction.
+    pub(super) fn keep(&mut self, outcome: Outcome<T>) -> Result<(), StoreError> {
+        let failed = match &outcome {
+            Err(WriteError::Store(error)) => Err(StoreError::Aborted(error.clone())),
+            _ => Ok(()),
+        };
+        self.outcome = Some(outcome);
+        failed
+    }
+
+    fn send(self, committed: Outcome<()>) {
+        let outcome = committed.and_then(|()| self.outcome.unwrap_or(Err(WriteError::Stopped)));
+        // Whoever asked may wait no more; what was committed stays.
+        let _gone = self.to.send(outcome);
+    }
+}
 
 #[derive(Debug)]
 pub(super) enum Task {
@@ -129,6 +156,19 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// Answers: with what was kept if it was committed, else with why not.
+    pub(super) fn answer(self, committed: Outcome<()>) {
+        match self {
+            Self::Connect { reply, .. } => reply.send(committed),
+            Self::Apply { reply, .. } => reply.send(committed),
+            Self::Act { reply, .. } => reply.send(committed),
+            Self::Scope { reply, .. } | Self::Note { reply, .. } => reply.send(committed),
+            Self::Dispatch { reply, .. } => reply.send(committed),
+            Self::Answer { reply, .. } => reply.send(committed),
+            Self::Seen { .. } => {}
+        }
+    }
+
     /// About how many rows it touches.
     pub(super) fn weight(&self) -> usize {
         match self {

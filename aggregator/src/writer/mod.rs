@@ -1,7 +1,8 @@
 //! The one task that changes findings. It folds whatever is waiting into one transaction, decides each job with `record`,
 //! commits once, and only then answers and tells the watchers: what was acknowledged is on disk.
 //!
-//! A job that is refused leaves no trace; a database that fails refuses the whole group, and every agent sends again.
+//! A job that is refused leaves no trace, and so does one that the database refuses; a database that is away refuses the
+//! whole group, and every agent sends again.
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ mod job;
 mod work;
 
 pub use job::{Action, Batch, Complete, SignedTestimony, Stated};
-use job::{Job, Task};
+use job::{Job, Reply, Task};
 
 /// Jobs that may wait before a sender has to.
 const QUEUE: usize = 256;
@@ -32,7 +33,7 @@ const GROUP_STATEMENTS: usize = 8192;
 /// Why a job left no trace.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WriteError {
-    /// The database failed; nothing of the group was kept.
+    /// The database failed; nothing of the job was kept.
     #[error("the record could not be written")]
     Store(#[source] Arc<StoreError>),
     /// The writer has ended.
@@ -143,13 +144,13 @@ impl Writer {
         self.ask(|reply| Task::Note { activity, reply }).await
     }
 
-    async fn ask<T>(&self, task: impl FnOnce(oneshot::Sender<Outcome<T>>) -> Task) -> Outcome<T> {
+    async fn ask<T>(&self, task: impl FnOnce(Reply<T>) -> Task) -> Outcome<T> {
         self.submit(task).await?.outcome().await
     }
 
-    async fn submit<T>(&self, task: impl FnOnce(oneshot::Sender<Outcome<T>>) -> Task) -> Outcome<Pending<T>> {
+    async fn submit<T>(&self, task: impl FnOnce(Reply<T>) -> Task) -> Outcome<Pending<T>> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(task(reply)).await.map_err(|_| WriteError::Stopped)?;
+        self.queue.send(task(Reply::to(reply))).await.map_err(|_| WriteError::Stopped)?;
         Ok(Pending { answer })
     }
 }
