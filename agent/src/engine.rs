@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_controls::inventory::ObjectKey;
+use holdfast_controls::peers::Peers;
 use holdfast_controls::{Inventory, KINDS, Kind};
 use holdfast_model::{ClusterId, Coverage, CoverageState, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
@@ -76,6 +77,8 @@ pub struct Engine {
     versions_compare: bool,
     synced: bool,
     places: Places,
+    /// Whose addresses are.
+    peers: Peers,
     /// Pods whose top owner is awaited.
     ownerless: BTreeMap<ObjectKey, Box<Placed>>,
     /// Coverage of what the engine does not look at itself: the nodes' eyes.
@@ -107,6 +110,7 @@ impl Engine {
             versions_compare: false,
             synced: false,
             places: Places::default(),
+            peers: Peers::default(),
             ownerless: BTreeMap::new(),
             told: BTreeMap::new(),
             shown: HashMap::new(),

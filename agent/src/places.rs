@@ -2,15 +2,17 @@
 //!
 //! Fed by the engine from the watch that it has anyway; no object is kept for it but a few names. Each node's Pods are one
 //! shared map behind a watch channel, so that a change wakes its own node's stream and no other. Who is the top owner of a
-//! Pod, the inventory knows; it may be told a moment later than the Pod itself.
+//! Pod, the inventory knows; it may be told a moment later than the Pod itself. Its addresses go on to `controls::peers`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_controls::Kind;
 use holdfast_controls::facts::workload::POD;
-use holdfast_model::Resource;
+use holdfast_controls::peers::{Addresses, PodName};
 use holdfast_model::kernel::RunningContainer;
+use holdfast_model::{Resource, UnixMillis};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -41,6 +43,8 @@ pub struct Placed {
     pub ended: bool,
     /// Its containers.
     pub containers: Vec<PlacedContainer>,
+    /// Its addresses and its node's.
+    pub addresses: Addresses,
 }
 
 /// A container of a Pod.
@@ -57,6 +61,16 @@ pub struct PlacedContainer {
 }
 
 impl Placed {
+    /// Whether it runs, or will, on a node.
+    pub fn is_anywhere(&self) -> bool {
+        !self.node.is_empty() && !self.ended
+    }
+
+    /// Its name as the other end of a connection.
+    pub fn peer(&self) -> PodName {
+        PodName { namespace: self.namespace.clone(), name: self.name.clone(), workload: self.owner.clone() }
+    }
+
     /// A running container under the names that the API server has for it. The kubelet's folder of a static Pod, and so its
     /// mounts, have another uid.
     pub fn know(&self, container: &RunningContainer) -> RunningContainer {
@@ -88,7 +102,7 @@ struct Table {
 impl Places {
     /// Takes in a Pod, new or changed. One without a node, or that has ended, is nowhere.
     pub fn put(&self, pod: Placed) {
-        if pod.node.is_empty() || pod.ended {
+        if !pod.is_anywhere() {
             return self.remove(&pod.uid);
         }
         let mut table = self.locked();
@@ -187,9 +201,24 @@ struct Spec {
 #[serde(default, rename_all = "camelCase")]
 struct Status {
     phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<Address>>,
+    #[serde(rename = "hostIP")]
+    host_ip: Option<String>,
+    #[serde(rename = "hostIPs")]
+    host_ips: Option<Vec<Address>>,
+    start_time: Option<String>,
     container_statuses: Option<Vec<ContainerStatus>>,
     init_container_statuses: Option<Vec<ContainerStatus>>,
     ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Address {
+    ip: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -208,6 +237,11 @@ pub fn read(kind: &'static Kind, bytes: &[u8]) -> Option<Box<Placed>> {
         return None;
     }
     let Shape { metadata, spec, status } = serde_json::from_slice(bytes).ok()?;
+    let addresses = Addresses {
+        own: addresses(status.pod_ip.as_deref(), status.pod_ips.as_deref()),
+        node: addresses(status.host_ip.as_deref(), status.host_ips.as_deref()),
+        started: started(status.start_time.as_deref()),
+    };
     let lists = [
         ("container", status.container_statuses),
         ("init", status.init_container_statuses),
@@ -227,8 +261,23 @@ pub fn read(kind: &'static Kind, bytes: &[u8]) -> Option<Box<Placed>> {
             owner: None,
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             containers: containers.take(CONTAINERS).collect(),
+            addresses,
         })
     })
+}
+
+/// The one address of old and the list of now: each once, and no more than a Pod can have (one a family).
+fn addresses(one: Option<&str>, all: Option<&[Address]>) -> Vec<IpAddr> {
+    let texts = one.into_iter().chain(all.unwrap_or_default().iter().map(|address| address.ip.as_str()));
+    let mut addresses: Vec<IpAddr> =
+        texts.take(8).filter_map(|text| Some(text.parse::<IpAddr>().ok()?.to_canonical())).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+fn started(text: Option<&str>) -> UnixMillis {
+    text.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map_or(0, |at| at.as_millisecond())
 }
 
 fn container(role: &'static str, status: &ContainerStatus) -> PlacedContainer {
@@ -258,7 +307,8 @@ mod tests {
         let object = json!({
             "metadata": {"uid": "u1", "name": "etcd-a", "namespace": "kube-system", "annotations": {STATIC_UID: "abc"}},
             "spec": {"nodeName": "a"},
-            "status": {"phase": "Running",
+            "status": {"phase": "Running", "startTime": "2026-11-22T20:00:00Z", "podIP": "10.0.0.7",
+                "podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd10::7"}, {"ip": "seven"}], "hostIP": "192.168.5.1",
                 "containerStatuses": [{"name": "etcd", "containerID": "containerd://0123", "imageID": "reg/etcd@sha256:9f"}],
                 "initContainerStatuses": [{"name": "wait"}]},
         });
@@ -271,6 +321,10 @@ mod tests {
             image: image.into(),
         };
         assert_eq!(placed.containers, [of("etcd", "0123", "container", "sha256:9f"), of("wait", "", "init", "")]);
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let Addresses { own, node, started } = placed.addresses;
+        assert_eq!((own, node), (vec![ip("10.0.0.7"), ip("fd10::7")], vec![ip("192.168.5.1")]));
+        assert_eq!(started, 1_795_377_600_000);
         assert_eq!(read(&POD, b"{\"metadata\": 3}"), None);
     }
 

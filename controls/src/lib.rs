@@ -11,6 +11,7 @@ pub mod facts;
 pub mod fix;
 pub mod inventory;
 pub mod kubectl;
+pub mod peers;
 pub mod pod_security;
 pub mod rbac;
 pub mod running;

@@ -1,7 +1,8 @@
 //! Each signal in a real container: the kernel's eye names the right workload, container, program and arguments, and of a
 //! quiet twin with the same image and the same privileges it tells nothing of the kind.
 //!
-//! Whose an act was is asked of the API server's objects by the pure inventory, as the agent does it.
+//! Whose an act was is asked of the API server's objects by the pure inventory, and whose an address by the table of peers, as
+//! the agent does it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +10,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use holdfast_agent::places;
+use holdfast_controls::facts::Facts;
 use holdfast_controls::facts::workload::POD;
 use holdfast_controls::inventory::ObjectKey;
-use holdfast_controls::{Inventory, Kind, project};
+use holdfast_controls::peers::Peers;
+use holdfast_controls::{Inventory, Kind, Object, project};
 use holdfast_ebpf::Sensors;
 use holdfast_lab::{ControlPlane, Options, SHELL, apply};
 use holdfast_model::{Sighting, SignalKind};
@@ -31,6 +35,9 @@ struct Scene {
     sensors: Sensors,
     /// (workload, container) by (uid of the Pod, id of the container).
     places: BTreeMap<(String, String), (String, String)>,
+    peers: Peers,
+    /// What the table's names of addresses stand for.
+    given: Vec<(&'static str, String)>,
     seen: Vec<Sighting>,
     _programs: TempDir,
 }
@@ -76,17 +83,21 @@ impl Scene {
         let workloads = [false, true].into_iter().flat_map(|privileged| {
             [true, false].map(|acts| deployment(workload(acts, privileged), privileged, programs.path()))
         });
-        apply(&plane.client().await?, &workloads.collect::<Vec<_>>()).await?;
+        apply(&plane.client().await?, &workloads.chain([service()]).collect::<Vec<_>>()).await?;
+        for address in ["169.254.169.254/32", "203.0.113.7/32"] {
+            plane.on_node("node-0", &["ip", "address", "add", address, "dev", "lo"]).await?;
+        }
         let ready = ["-n", "shop", "wait", "--for=condition=Available", "--timeout=120s", "deployments", "--all"];
         if let Err(late) = plane.kubectl(&ready).await {
             return Err(late.context(plane.kubectl(&["-n", "shop", "describe", "pods"]).await?));
         }
         let places = places(&plane).await?;
         ensure!(places.len() == 2 * ROWS.len(), "not every container runs: {places:?}");
+        let (peers, given) = (peers(&plane).await?, given(&plane).await?);
         let Some(sensors) = tier::available("ebpf", Sensors::open().map_err(anyhow::Error::from))? else {
             return Ok(None);
         };
-        Ok(Some(Self { plane, sensors, places, seen: Vec::new(), _programs: programs }))
+        Ok(Some(Self { plane, sensors, places, peers, given, seen: Vec::new(), _programs: programs }))
     }
 
     async fn play(&mut self, row: &Row) -> Result<()> {
@@ -94,14 +105,31 @@ impl Scene {
         if !row.quiet.is_empty() {
             self.run(quiet, row.name, row.quiet).await?;
         }
-        self.run(acts, row.name, row.does).await?;
-        self.until(acts, row, &format!("{:?}", row.told), |sighting| row.told.by(sighting))?;
+        let does: Vec<_> = row.does.iter().map(|word| self.with_addresses(word)).collect();
+        self.run(acts, row.name, &does.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let address = self.with_addresses(row.told.address);
+        self.until(acts, row, &format!("{:?}", row.told), |sighting| row.told.by(sighting, &address))?;
+        self.peer(acts, row, &address)?;
         // What comes through the ring keeps its order: whatever the twin did has come as well.
         let loud: Vec<_> = self.of(quiet, row.name).filter(|sighting| sighting.kind == row.told.kind).collect();
         ensure!(loud.is_empty(), "the quiet twin is told of: {loud:#?}");
         self.run(quiet, row.name, &["true"]).await?;
         let watched = |sighting: &Sighting| sighting.kind == SignalKind::ProcessStart && sighting.name == "true";
         self.until(quiet, row, "the twin itself to be watched", watched)
+    }
+
+    fn with_addresses(&self, text: &str) -> String {
+        self.given.iter().fold(text.to_owned(), |text, (name, address)| text.replace(name, address))
+    }
+
+    /// The other end of what was told is whose the table says.
+    fn peer(&self, workload: &str, row: &Row, address: &str) -> Result<()> {
+        let sighting =
+            self.of(workload, row.name).find(|sighting| row.told.by(sighting, address)).context("forgotten")?;
+        let peer = sighting.address.map(|address| self.peers.resolve(address, sighting.last).to_string());
+        let (peer, expected) = (peer.unwrap_or_default(), self.with_addresses(row.told.peer));
+        ensure!(peer == expected, "{address} is told to be {peer:?} and is {expected:?}");
+        Ok(())
     }
 
     /// Runs a command in a container to its end.
@@ -164,6 +192,63 @@ fn deployment(name: &str, privileged: bool, programs: &Path) -> Value {
     })
 }
 
+/// What the quiet Pod may be asked by.
+fn service() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "quiet", "namespace": "shop"},
+        "spec": {"selector": {"app": "quiet"}, "ports": [{"port": 80}]},
+    })
+}
+
+/// Every Pod and Service of the cluster by its addresses.
+async fn peers(plane: &ControlPlane) -> Result<Peers> {
+    let mut peers = Peers::default();
+    peers.set_complete(true);
+    let mut inventory = Inventory::complete();
+    for object in
+        objects(plane, &["get", "--all-namespaces", "deployments,replicasets,pods,services", "-o", "json"]).await?
+    {
+        let known = read(&object)?;
+        if let (Facts::Service(service), Some(namespace)) = (&known.facts, &known.meta.namespace) {
+            peers.put_service(namespace, &known.meta.name, service);
+        }
+        let (key, placed) = (ObjectKey::of(&known), places::read(known.kind, object.to_string().as_bytes()));
+        inventory.apply(known);
+        if let Some(mut placed) = placed {
+            placed.owner = inventory.subject_of(&key).cloned();
+            peers.put_pod(&placed.uid, placed.peer(), &placed.node, &placed.addresses);
+        }
+    }
+    Ok(peers)
+}
+
+/// Addresses that the cluster has given, by their names in the table.
+async fn given(plane: &ControlPlane) -> Result<Vec<(&'static str, String)>> {
+    let ask = async |what: &[&str]| plane.kubectl(&[&["-n", "shop", "get"], what].concat()).await;
+    let pod = ["pods", "-l", "app=quiet", "-o"];
+    Ok(vec![
+        ("{pod}", ask(&[&pod[..], &["jsonpath={.items[0].status.podIP}"]].concat()).await?),
+        ("{pod-name}", ask(&[&pod[..], &["jsonpath={.items[0].metadata.name}"]].concat()).await?),
+        ("{node}", ask(&[&pod[..], &["jsonpath={.items[0].status.hostIP}"]].concat()).await?),
+        ("{service}", ask(&["service", "quiet", "-o", "jsonpath={.spec.clusterIP}"]).await?),
+    ])
+}
+
+async fn objects(plane: &ControlPlane, ask: &[&str]) -> Result<Vec<Value>> {
+    let mut answer: Value = serde_json::from_str(&plane.kubectl(ask).await?)?;
+    match answer["items"].take() {
+        Value::Array(objects) => Ok(objects),
+        _ => anyhow::bail!("no items"),
+    }
+}
+
+/// One object as the agent reads it.
+fn read(object: &Value) -> Result<Object> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
+    Ok(project(Kind::find(group, text("kind")).context("an unknown kind")?, object)?)
+}
+
 /// A folder with what no program of the image does.
 fn acts() -> Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("holdfast-acts-").tempdir()?;
@@ -177,14 +262,10 @@ fn acts() -> Result<TempDir> {
 
 /// Every container of every Pod, under its top owner.
 async fn places(plane: &ControlPlane) -> Result<BTreeMap<(String, String), (String, String)>> {
-    let answer = plane.kubectl(&["-n", "shop", "get", "deployments,replicasets,pods", "-o", "json"]).await?;
-    let answer: Value = serde_json::from_str(&answer)?;
-    let objects = answer["items"].as_array().context("no items")?;
+    let objects = objects(plane, &["-n", "shop", "get", "deployments,replicasets,pods", "-o", "json"]).await?;
     let mut inventory = Inventory::complete();
-    for object in objects {
-        let text = |field: &str| object[field].as_str().unwrap_or_default();
-        let group = text("apiVersion").split_once('/').map_or("", |(group, _)| group);
-        inventory.apply(project(Kind::find(group, text("kind")).context("an unknown kind")?, object)?);
+    for object in &objects {
+        inventory.apply(read(object)?);
     }
     let mut places = BTreeMap::new();
     for pod in objects.iter().filter(|object| object["kind"] == "Pod") {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use holdfast_controls::facts::Facts;
 use holdfast_controls::facts::namespace::SCOPE_LABEL;
+use holdfast_controls::facts::service::SERVICE;
+use holdfast_controls::facts::workload::POD;
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::{Kind, Object};
 use holdfast_model::{Coverage, CoverageState, Resource, UnixMillis};
@@ -61,6 +63,9 @@ impl Engine {
             self.deleted.remove(&object.resource());
         }
         self.propose(&object);
+        if let (Facts::Service(service), Some(namespace)) = (&object.facts, &object.meta.namespace) {
+            self.peers.put_service(namespace, &object.meta.name, service);
+        }
         self.inventory.apply(*object);
     }
 
@@ -81,7 +86,16 @@ impl Engine {
             Some(_) => self.ownerless.remove(key),
             None => self.ownerless.insert(key.clone(), placed.clone()),
         };
-        self.places.put(*placed);
+        self.put(*placed);
+    }
+
+    fn put(&mut self, placed: Placed) {
+        if placed.is_anywhere() {
+            self.peers.put_pod(&placed.uid, placed.peer(), &placed.node, &placed.addresses);
+        } else {
+            self.peers.remove_pod(&placed.uid);
+        }
+        self.places.put(placed);
     }
 
     /// Tells again where those Pods are whose owner has arrived.
@@ -90,7 +104,7 @@ impl Engine {
         let found = self.ownerless.extract_if(.., |key, _| inventory.subject_of(key).is_some());
         for (key, mut placed) in found.collect::<Vec<_>>() {
             placed.owner = self.inventory.subject_of(&key).cloned();
-            self.places.put(*placed);
+            self.put(*placed);
         }
     }
 
@@ -98,12 +112,16 @@ impl Engine {
         self.retested.remove(&uid);
         self.ownerless.remove(key);
         self.places.remove(&uid);
+        self.peers.remove_pod(&uid);
         if self.unreadable.get(key).is_some_and(|unreadable| unreadable.uid == uid) {
             self.unreadable.remove(key);
             self.readable_again(key.namespace.as_deref());
             self.cover_unreadable(key, CoverageState::Absent, String::new(), now);
         }
         if self.inventory.remove(key, &uid) {
+            if let Some(namespace) = key.namespace.as_deref().filter(|_| *key.kind == SERVICE) {
+                self.peers.remove_service(namespace, &key.name);
+            }
             let resource = resource_of(key);
             if self.ledger.knows(&resource) {
                 self.deleted.insert(resource, uid);
@@ -149,6 +167,8 @@ impl Engine {
         let coverage = Coverage { subject: kind.subject(), state, reason: clip(&reason), since };
         *known = KindState { state, reason, since, listed: known.listed };
         self.outbox.cover(coverage);
+        let seen = |kind| self.inventory.coverage(kind) == Some(CoverageState::Seen);
+        self.peers.set_complete(seen(&POD) && seen(&SERVICE));
     }
 }
 

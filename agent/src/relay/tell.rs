@@ -75,6 +75,8 @@ fn to_wire(pod: &Placed) -> v1::Pod {
 mod tests {
     use std::collections::BTreeMap;
 
+    use holdfast_controls::peers::Addresses;
+
     use super::*;
 
     fn pods(names: &[(&str, &str)]) -> NodePods {
@@ -88,6 +90,7 @@ mod tests {
                 owner: None,
                 ended: false,
                 containers: Vec::new(),
+                addresses: Addresses::default(),
             };
             (pod.uid.clone(), Arc::new(pod))
         };

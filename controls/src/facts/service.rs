@@ -1,4 +1,6 @@
-//! A Service: how far it opens its pods.
+//! A Service: how far it opens its pods, and under which addresses it is asked.
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -16,6 +18,10 @@ pub struct Service {
     pub service_type: Box<str>,
     /// `externalIPs`, in order.
     pub external_ips: Box<[Box<str>]>,
+    /// `clusterIPs`, of which a headless Service has none.
+    pub cluster_ips: Box<[IpAddr]>,
+    /// `status.loadBalancer.ingress[].ip`.
+    pub balancer_ips: Box<[IpAddr]>,
 }
 
 #[derive(Default, Deserialize)]
@@ -25,6 +31,8 @@ struct ServiceShape {
     metadata: MetadataShape,
     #[serde(deserialize_with = "null_as_default")]
     spec: ServiceSpec,
+    #[serde(deserialize_with = "null_as_default")]
+    status: ServiceStatus,
 }
 
 #[derive(Default, Deserialize)]
@@ -34,10 +42,50 @@ struct ServiceSpec {
     service_type: Box<str>,
     #[serde(deserialize_with = "null_as_default", rename = "externalIPs")]
     external_ips: Box<[Box<str>]>,
+    #[serde(deserialize_with = "null_as_default", rename = "clusterIP")]
+    cluster_ip: Box<str>,
+    #[serde(deserialize_with = "null_as_default", rename = "clusterIPs")]
+    cluster_ips: Box<[Box<str>]>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ServiceStatus {
+    #[serde(deserialize_with = "null_as_default")]
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    #[serde(deserialize_with = "null_as_default")]
+    ingress: Vec<IngressPoint>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct IngressPoint {
+    #[serde(deserialize_with = "null_as_default")]
+    ip: Box<str>,
 }
 
 pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
-    let ServiceShape { metadata, spec } = ServiceShape::deserialize(from)?;
-    let facts = Service { service_type: spec.service_type, external_ips: spec.external_ips };
+    let ServiceShape { metadata, spec, status } = ServiceShape::deserialize(from)?;
+    let given = std::iter::once(&spec.cluster_ip).chain(&spec.cluster_ips);
+    let facts = Service {
+        service_type: spec.service_type,
+        cluster_ips: addresses(given),
+        balancer_ips: addresses(status.load_balancer.ingress.iter().map(|point| &point.ip)),
+        external_ips: spec.external_ips,
+    };
     Ok((metadata.into_meta(), Facts::Service(facts)))
+}
+
+/// What is an address among them, each once: `None` and the empty text are words for having none.
+fn addresses<'a>(texts: impl Iterator<Item = &'a Box<str>>) -> Box<[IpAddr]> {
+    let mut addresses: Vec<IpAddr> =
+        texts.filter_map(|text| Some(text.parse::<IpAddr>().ok()?.to_canonical())).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.into()
 }

@@ -14,7 +14,7 @@ pub struct Row {
     pub name: &'static str,
     /// Whether both are privileged and see the node's processes.
     pub privileged: bool,
-    /// What it runs.
+    /// What it runs; with the same names of addresses as in [`Told::address`].
     pub does: &'static [&'static str],
     /// What its twin runs instead: something near that is no such act. Empty where any start of a program would be one.
     pub quiet: &'static [&'static str],
@@ -32,12 +32,15 @@ pub struct Told {
     pub object: &'static str,
     /// One `*` stands for what the kubelet has chosen.
     pub path: &'static str,
+    /// `{pod}`, `{service}` and `{node}` stand for addresses that the cluster has given.
     pub address: &'static str,
+    /// Whose that address is.
+    pub peer: &'static str,
 }
 
 /// By a program of the image, with nothing to add.
 const fn busybox(kind: SignalKind) -> Told {
-    Told { kind, binary: "/bin/busybox", arguments: "", object: "", path: "", address: "" }
+    Told { kind, binary: "/bin/busybox", arguments: "", object: "", path: "", address: "", peer: "" }
 }
 
 pub const ROWS: &[Row] = &[
@@ -145,20 +148,64 @@ pub const ROWS: &[Row] = &[
         // The API server, by its service.
         does: &["sh", "-c", "nc -w 5 10.0.0.1 443 </dev/null || true"],
         quiet: &["httpd", "-p", "127.0.0.1:8081"],
-        told: Told { address: "10.0.0.1:443", ..busybox(SignalKind::Connect) },
+        told: Told { address: "10.0.0.1:443", peer: "the API server", ..busybox(SignalKind::Connect) },
+    },
+    Row {
+        name: "connect-pod",
+        privileged: false,
+        does: &["sh", "-c", "nc -w 1 {pod} 8080 </dev/null || true"],
+        quiet: &["httpd", "-p", "8090"],
+        told: Told {
+            address: "{pod}:8080",
+            peer: "Pod shop/{pod-name} of Deployment shop/quiet",
+            ..busybox(SignalKind::Connect)
+        },
+    },
+    Row {
+        name: "connect-service",
+        privileged: false,
+        does: &["sh", "-c", "nc -w 1 {service} 80 </dev/null || true"],
+        quiet: &["httpd", "-p", "8091"],
+        told: Told { address: "{service}:80", peer: "Service shop/quiet", ..busybox(SignalKind::Connect) },
+    },
+    Row {
+        name: "connect-node",
+        privileged: false,
+        does: &["sh", "-c", "nc -w 1 {node} 9 </dev/null || true"],
+        quiet: &["httpd", "-p", "8092"],
+        told: Told { address: "{node}:9", peer: "node node-0", ..busybox(SignalKind::Connect) },
+    },
+    Row {
+        name: "connect-metadata",
+        privileged: false,
+        does: &["sh", "-c", "nc -w 1 169.254.169.254 80 </dev/null || true"],
+        quiet: &["httpd", "-p", "8093"],
+        told: Told {
+            address: "169.254.169.254:80",
+            peer: "the metadata service of AWS, Azure, Google Cloud, OpenStack and others",
+            ..busybox(SignalKind::Connect)
+        },
+    },
+    Row {
+        name: "connect-outside",
+        privileged: false,
+        // An address of documentation (RFC 5737), which the lab's node has taken: nothing leaves the machine.
+        does: &["sh", "-c", "nc -w 1 203.0.113.7 443 </dev/null || true"],
+        quiet: &["httpd", "-p", "8094"],
+        told: Told { address: "203.0.113.7:443", peer: "outside the cluster", ..busybox(SignalKind::Connect) },
     },
     Row {
         name: "listen",
         privileged: false,
         does: &["httpd", "-p", "127.0.0.1:8080"],
         quiet: &["sh", "-c", "! nc -w 1 127.0.0.1 9"],
-        told: Told { address: "127.0.0.1:8080", ..busybox(SignalKind::Listen) },
+        told: Told { address: "127.0.0.1:8080", peer: "the Pod itself", ..busybox(SignalKind::Listen) },
     },
 ];
 
 impl Told {
-    /// Whether this sighting tells it.
-    pub fn by(&self, sighting: &Sighting) -> bool {
+    /// Whether this sighting tells it, of this address.
+    pub fn by(&self, sighting: &Sighting, expected: &str) -> bool {
         let address = sighting.address.map(|address| address.to_string()).unwrap_or_default();
         let path = match self.path.split_once('*') {
             Some((start, end)) => sighting.path.starts_with(start) && sighting.path.ends_with(end),
@@ -168,6 +215,6 @@ impl Told {
             && sighting.binary == self.binary
             && sighting.arguments.join(" ") == self.arguments
             && sighting.object == self.object
-            && address == self.address
+            && address == expected
     }
 }
