@@ -212,9 +212,12 @@ fn a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not() -> Result<
     let Some((mut sensors, cell)) = open("a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not")? else {
         return Ok(());
     };
-    let script = "mount -t tmpfs none /mnt; mkdir /mnt/etc; echo > /mnt/etc/elsewhere; cat /etc/hostname; \
-                  mount -t tmpfs none /etc; echo > /etc/written";
-    cell.run(&["unshare", "-m", "sh", "-ec", script])?;
+    // A root of its own, so that nothing is left on the machine's.
+    in_container(
+        &cell,
+        "mkdir m/etcd && cd m && pivot_root . mnt && exec sh -ec 'mount -t tmpfs none /tmp; mkdir /tmp/etc; \
+         echo > /tmp/etc/elsewhere; echo > /etcd/near; cat /etc/hostname; mount -t tmpfs none /etc; echo > /etc/written'",
+    )?;
     let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::EtcWrite)?;
     let paths: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::EtcWrite).map(|s| s.path.as_str()).collect();
     assert_eq!(paths, ["/etc/written"]);

@@ -75,7 +75,8 @@ INLINE int under_etc(struct path *path)
 		if (stepped == 1)
 			top = named;
 	}
-	char name[4] = {};
+	/* One byte more than the name has: a longer one, cut, would look like it. */
+	char name[5] = {};
 	const unsigned char *from = NULL;
 	READ(from, &top->d_name.name);
 	return bpf_probe_read_kernel_str(name, sizeof(name), from) == 4 && name[0] == 'e' && name[1] == 't' && name[2] == 'c';
