@@ -44,7 +44,7 @@ struct kuid { u32 val; } MOVED;
 struct capabilities { u64 val; } MOVED;
 struct ns_common { u32 inum; } MOVED;
 struct user_namespace { struct ns_common ns; int level; } MOVED;
-struct mnt_namespace { struct ns_common ns; } MOVED;
+struct mnt_namespace { struct ns_common ns; struct mount *root; } MOVED;
 struct uts_namespace { struct ns_common ns; } MOVED;
 struct ipc_namespace { struct ns_common ns; } MOVED;
 struct pid_namespace { struct ns_common ns; } MOVED;

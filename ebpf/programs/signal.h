@@ -181,6 +181,47 @@ INLINE int up(struct walk *walk, int cross)
 	return 1;
 }
 
+/* Mounts over mounts that a task's root is looked for through. */
+#define DEEPEST_ROOT 16
+
+/* The mount at the root of a task's mount namespace, wherever chroot has put the task: from its own root upwards, the last one
+ * that is not merely stacked on another one's root. NULL where that is not found: a root that hangs in no namespace. */
+INLINE struct mount *root_of(struct task_struct *task)
+{
+	struct mount *last = task->nsproxy->mnt_ns->root, *mount = mount_of(task->fs->root.mnt), *root = mount;
+	for (int step = 0; step < DEEPEST_ROOT; step++) {
+		struct mount *above = NULL;
+		struct dentry *on = NULL, *top = NULL;
+		if (mount == last)
+			return root;
+		READ(above, &mount->mnt_parent);
+		if (!above)
+			break;
+		READ(on, &mount->mnt_mountpoint);
+		READ(top, &above->mnt.mnt_root);
+		if (on != top)
+			root = above;
+		mount = above;
+	}
+	return NULL;
+}
+
+/* Whether a mount stands right on what every mount namespace begins with: nobody's chroot leads there but to the root. */
+INLINE int is_top(struct task_struct *task, struct mount *mount)
+{
+	struct mount *above = NULL;
+	READ(above, &mount->mnt_parent);
+	return above == task->nsproxy->mnt_ns->root;
+}
+
+INLINE struct super_block *home_of(struct mount *mount)
+{
+	struct super_block *home = NULL;
+	if (mount)
+		READ(home, &mount->mnt.mnt_sb);
+	return home;
+}
+
 /* Writes the names from a file up to its root: the kernel's own, which nobody changes under the reader. `bytes` stands in the
  * record itself: a value that comes back from memory is the same unknown in every round, so that the verifier walks this
  * once and not once for each length. */

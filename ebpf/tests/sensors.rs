@@ -97,6 +97,9 @@ fn a_start_without_rule_over_the_node_is_not_privileged() -> Result<()> {
     Ok(())
 }
 
+/// Makes the overlay the root.
+const ENTER: &str = "cd m && pivot_root . mnt && exec";
+
 /// A root like a container's: an overlay over this machine's own, in a mount namespace that ends with the command.
 fn in_container(cell: &Cell, inside: &str) -> Result<()> {
     let script = format!(
@@ -109,11 +112,43 @@ fn in_container(cell: &Cell, inside: &str) -> Result<()> {
 #[test]
 fn a_program_that_the_image_did_not_bring_is_foreign() -> Result<()> {
     let Some((mut sensors, cell)) = open("a_program_that_the_image_did_not_bring_is_foreign")? else { return Ok(()) };
-    in_container(&cell, "cp /bin/true m/brought && chroot m /bin/true && chroot m /brought")?;
+    in_container(&cell, &format!("cp /bin/true m/brought && {ENTER} sh -ec '/bin/true; /brought'"))?;
     let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::ForeignBinary)?;
-    let foreign: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::ForeignBinary).map(|s| &s.binary).collect();
-    assert_eq!(foreign, ["/mnt/m/brought"]);
-    assert!(!kinds(&of_program(&seen, "m/usr/bin/true")).is_empty());
+    assert_eq!(foreign(&seen), ["/brought"]);
+    assert!(!kinds(&of_program(&seen, "/usr/bin/true")).is_empty());
+    Ok(())
+}
+
+fn foreign(sightings: &[Sighting]) -> Vec<&str> {
+    let of = sightings.iter().filter(|s| s.kind == SignalKind::ForeignBinary);
+    of.map(|s| s.binary.as_str()).collect()
+}
+
+#[test]
+fn a_chroot_hides_neither_a_foreign_program_nor_a_file_of_the_node_nor_a_write_under_etc() -> Result<()> {
+    let Some((mut sensors, cell)) =
+        open("a_chroot_hides_neither_a_foreign_program_nor_a_file_of_the_node_nor_a_write_under_etc")?
+    else {
+        return Ok(());
+    };
+    // Not /tmp: that may be no disk.
+    let of_node = tempfile::tempdir_in("/var/lib")?;
+    std::fs::write(of_node.path().join("file"), "x")?;
+    // A jail on a tmpfs for the program, one on the node's own file system for the file, and a second name for /etc.
+    let jails = format!(
+        "mkdir m/jail m/given && mount -t tmpfs none m/jail && cp /bin/busybox m/jail && mkdir m/jail/etc && \
+         cp /bin/busybox {given} && mount --bind {given} m/given && mount --bind m/etc m/jail/etc && \
+         {ENTER} sh -ec 'chroot /jail /busybox sh -c \"echo > /etc/written\"; chroot /given /busybox cat /file'",
+        given = of_node.path().display()
+    );
+    in_container(&cell, &jails)?;
+    let seen = until(&mut sensors, &cell, |s| s.path.ends_with("/file"))?;
+    assert!(foreign(&seen).contains(&"/jail/busybox"), "{:?}", foreign(&seen));
+    assert!(foreign(&seen).contains(&"/given/busybox"), "{:?}", foreign(&seen));
+    let paths = |kind| seen.iter().filter(move |s| s.kind == kind).map(|s| s.path.as_str()).collect::<Vec<_>>();
+    assert_eq!(paths(SignalKind::EtcWrite), ["/jail/etc/written"]);
+    let file = of_node.path().join("file").display().to_string();
+    assert_eq!(paths(SignalKind::SensitiveOpen), [file]);
     Ok(())
 }
 
@@ -215,8 +250,10 @@ fn a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not() -> Result<
     // A root of its own, so that nothing is left on the machine's.
     in_container(
         &cell,
-        "mkdir m/etcd && cd m && pivot_root . mnt && exec sh -ec 'mount -t tmpfs none /tmp; mkdir /tmp/etc; \
-         echo > /tmp/etc/elsewhere; echo > /etcd/near; cat /etc/hostname; mount -t tmpfs none /etc; echo > /etc/written'",
+        &format!(
+            "mkdir m/etcd && {ENTER} sh -ec 'mount -t tmpfs none /tmp; mkdir /tmp/etc; echo > /tmp/etc/elsewhere; \
+             echo > /etcd/near; cat /etc/hostname; mount -t tmpfs none /etc; echo > /etc/written'"
+        ),
     )?;
     let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::EtcWrite)?;
     let paths: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::EtcWrite).map(|s| s.path.as_str()).collect();
@@ -232,7 +269,7 @@ fn a_file_of_the_node_is_told_by_the_nodes_name_for_it() -> Result<()> {
     let file = folder.path().join("file");
     std::fs::write(&file, "x")?;
     let given = format!(
-        "mkdir m/given && mount --bind {} m/given && chroot m cat /etc/hostname /given/file",
+        "mkdir m/given && mount --bind {} m/given && {ENTER} cat /etc/hostname /given/file",
         folder.path().display()
     );
     in_container(&cell, &given)?;

@@ -50,16 +50,44 @@ INLINE u32 device_of(struct super_block *home)
 	return device;
 }
 
-/* On a file system that the node has mounted, seen from a root that is another one. */
+/* On a file system that the node has mounted, seen by a container whose root is another one. Most files lie on the root. */
 INLINE int of_node(struct task_struct *task, struct super_block *home)
 {
-	if (task->fs->root.mnt->mnt_sb == home)
+	struct vfsmount *root = task->fs->root.mnt;
+	u32 device = 0;
+	/* An overlay is never the node's. */
+	if (root->mnt_sb == home && (root->mnt_sb->s_magic == OVERLAY || is_top(task, mount_of(root))))
 		return 0;
-	u32 device = device_of(home);
-	return bpf_map_lookup_elem(&node_devices, &device) != NULL;
+	device = device_of(home);
+	return bpf_map_lookup_elem(&node_devices, &device) && home_of(root_of(task)) != home;
 }
 
-INLINE int under_etc(struct path *path)
+INLINE int is_etc(struct dentry *dentry)
+{
+	/* One byte more than the name has: a longer one, cut, would look like it. */
+	char name[5] = {};
+	const unsigned char *from = NULL;
+	READ(from, &dentry->d_name.name);
+	return bpf_probe_read_kernel_str(name, sizeof(name), from) == 4 && name[0] == 'e' && name[1] == 't' && name[2] == 'c';
+}
+
+/* By its place in the root's own file system: wherever else that is mounted, it is the same folder. */
+INLINE int of_etc(struct dentry *dentry, struct dentry *root)
+{
+	for (int step = 0; step < DEEPEST_PATH; step++) {
+		struct dentry *parent = NULL;
+		READ(parent, &dentry->d_parent);
+		if (parent == root)
+			return is_etc(dentry);
+		if (!parent || parent == dentry)
+			break;
+		dentry = parent;
+	}
+	return 0;
+}
+
+/* By the path that leads to it. */
+INLINE int below_etc(struct path *path)
 {
 	struct walk walk = {};
 	struct vfsmount *mount = NULL;
@@ -75,11 +103,25 @@ INLINE int under_etc(struct path *path)
 		if (stepped == 1)
 			top = named;
 	}
-	/* One byte more than the name has: a longer one, cut, would look like it. */
-	char name[5] = {};
-	const unsigned char *from = NULL;
-	READ(from, &top->d_name.name);
-	return bpf_probe_read_kernel_str(name, sizeof(name), from) == 4 && name[0] == 'e' && name[1] == 't' && name[2] == 'c';
+	return is_etc(top);
+}
+
+/* Of the container's /etc, by its place or by its path: whoever mounts one elsewhere and lives there is not away from it. */
+INLINE int under_etc(struct task_struct *task, struct path *path, struct super_block *home)
+{
+	struct mount *root = root_of(task);
+	struct vfsmount *mount = NULL;
+	struct dentry *dentry = NULL, *top = NULL;
+	READ(dentry, &path->dentry);
+	READ(mount, &path->mnt);
+	if (root && home == home_of(root)) {
+		READ(top, &root->mnt.mnt_root);
+		if (of_etc(dentry, top))
+			return 1;
+		if (mount_of(mount) == root)
+			return 0;
+	}
+	return below_etc(path);
 }
 
 /* The same for each call that opens. */
@@ -103,7 +145,7 @@ int file_opened(struct returned *call)
 	READ(mode, &file->f_mode);
 	u32 writing = mode & FMODE_WRITE;
 	u32 detail = (named(dentry) ? NAMED : 0) | (of_node(task, home) ? OF_NODE : 0);
-	if (writing && under_etc(&file->f_path))
+	if (writing && under_etc(task, &file->f_path, home))
 		detail |= ETC_WRITE;
 	if (!detail)
 		return 0;

@@ -7,13 +7,18 @@ enum { PRIVILEGED = 1, FOREIGN = 2 };
 /* "busybox", as the first eight bytes of a name. */
 #define BUSYBOX 0x00786f6279737562ULL
 
-/* A file that the image did not bring: in the writable layer, without a name, or on another file system than the root. */
+/* A file that the image did not bring: in the writable layer, without a name, or on another file system than the container's
+ * root. */
 INLINE int foreign(struct task_struct *task, struct inode *inode)
 {
-	struct super_block *root = task->fs->root.mnt->mnt_sb;
+	unsigned long sort = 0;
 	if (!inode->i_nlink)
 		return 1;
-	if (root->s_magic != OVERLAY)
+	struct super_block *root = home_of(root_of(task));
+	if (!root)
+		return 1;
+	READ(sort, &root->s_magic);
+	if (sort != OVERLAY)
 		return 0;
 	if (inode->i_sb != root)
 		return 1;
