@@ -52,6 +52,15 @@ pub struct Port {
     /// `hostPort`; 0 where absent.
     #[serde(deserialize_with = "null_as_default")]
     pub host_port: i32,
+    /// `protocol`; use [`protocol`](Self::protocol), which knows the default.
+    pub protocol: Option<Box<str>>,
+}
+
+impl Port {
+    /// The protocol: TCP where none is named.
+    pub fn protocol(&self) -> &str {
+        self.protocol.as_deref().unwrap_or("TCP")
+    }
 }
 
 /// `Lifecycle`.

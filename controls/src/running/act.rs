@@ -1,7 +1,9 @@
-//! What a sensor saw a container do, as evidence on the control that would have forbidden it.
+//! What a sensor saw a container do, as evidence on one control: the one that would have forbidden it, where the Pod's
+//! specification fails that; else the act's own.
 //!
-//! An act is evidence only where the Pod's specification fails the control: there it shows that what is allowed is used. Acts
-//! that no control forbids say nothing here.
+//! The first shows that what is allowed is used; the second tells what no specification speaks of. Left out is what says
+//! nothing by itself: starts of programs, connections and sockets, writes to the own root, a token read by its owner, a
+//! capability that the specification adds by name and no control minds. Whoever adds a kind of signal says here where it ends.
 
 use holdfast_model::Location;
 use holdfast_model::sighting::{Sighting, SignalKind};
@@ -10,11 +12,84 @@ use super::{capability, rules};
 use crate::catalog::Control;
 use crate::facts::pod::{PodSpec, short};
 
+const CONFINEMENT: &str = "workload.hardening-not-in-force";
+
 /// The control on which this act is evidence, and the fact in plain words.
 pub fn evidence(sighting: &Sighting, pod: &PodSpec) -> Option<(&'static Control, String)> {
-    let (id, fact) = forbidden_by(sighting)?;
-    let control = Control::find(id)?;
-    (!rules::is_met(control, pod)).then_some((control, fact))
+    answers_for(sighting.kind, &sighting.object, pod).map(|control| (control, fact(sighting)))
+}
+
+/// The control that answers for acts of this sort in this Pod.
+pub fn answers_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'static Control> {
+    let ids: &[&str] = match kind {
+        SignalKind::PrivilegedStart => &["workload.privileged", "workload.capabilities-added", CONFINEMENT],
+        SignalKind::CapabilityUsed => return capability_used(object, pod),
+        SignalKind::EtcWrite => &["workload.read-only-root", "workload.etc-written"],
+        SignalKind::ForeignBinary => &["workload.read-only-root", "workload.foreign-binary"],
+        SignalKind::SensitiveOpen => return opened(object, pod),
+        SignalKind::Shell => &["workload.unexpected-shell"],
+        SignalKind::NamespaceEntry => &["workload.namespace-entered"],
+        SignalKind::Mount => &["workload.mount-made"],
+        SignalKind::Ptrace => &["workload.process-traced"],
+        SignalKind::ModuleLoad => &["workload.module-loaded"],
+        SignalKind::Bpf => &["workload.bpf-used"],
+        SignalKind::ProcessStart | SignalKind::RootWrite | SignalKind::Connect | SignalKind::Listen => return None,
+    };
+    first_failing(ids, pod)
+}
+
+/// The first that the Pod's specification fails; the last one where it fails none.
+fn first_failing(ids: &[&str], pod: &PodSpec) -> Option<&'static Control> {
+    let (own, forbidding) = ids.split_last()?;
+    let mut forbidding = forbidding.iter().filter_map(|id| Control::find(id));
+    forbidding.find(|control| !rules::is_met(control, pod)).or_else(|| Control::find(own))
+}
+
+/// What is used and was not dropped, or was added. What was given up and is used all the same is no confinement.
+fn capability_used(object: &str, pod: &PodSpec) -> Option<&'static Control> {
+    let forbidding = match capability::set([object]) {
+        0 => return None,
+        used if used & rules::default_set() == 0 => "workload.capabilities-added",
+        _ => "workload.capabilities-not-dropped",
+    };
+    let by_name = |name: &str| capability::set([name]) & capability::set([object]) != 0;
+    let mut added = pod.all_containers().filter_map(|placed| placed.security_context()?.capabilities.as_ref());
+    let is_added = added.any(|capabilities| capabilities.add.iter().any(|name| by_name(name)));
+    match Control::find(forbidding).filter(|control| !rules::is_met(control, pod)) {
+        None if is_added => Control::find("workload.capabilities-restored").filter(|of| !rules::is_met(of, pod)),
+        None => Control::find(CONFINEMENT),
+        found => found,
+    }
+}
+
+/// A token that is mounted is there to be read, and a folder of the node that a driver provides to be used.
+fn opened(object: &str, pod: &PodSpec) -> Option<&'static Control> {
+    match object {
+        "service-account-token" => None,
+        "host-path" if pod.volumes.iter().any(|volume| volume.provided) => None,
+        "host-path" => first_failing(&["workload.host-path", "workload.sensitive-file-opened"], pod),
+        _ => Control::find("workload.sensitive-file-opened"),
+    }
+}
+
+fn fact(sighting: &Sighting) -> String {
+    let Sighting { kind, object, path, binary, .. } = sighting;
+    let (binary, object, path) = (short(binary), short(object), short(path));
+    match kind {
+        SignalKind::PrivilegedStart => format!("{binary} was started with rights over the node"),
+        SignalKind::CapabilityUsed => format!("{} was used", capability::names(capability::set([object.as_str()]))),
+        SignalKind::EtcWrite | SignalKind::RootWrite => format!("{path} was opened for writing"),
+        SignalKind::ForeignBinary => format!("{binary} was started, which its image did not bring"),
+        SignalKind::Shell => format!("{binary} was started as a shell"),
+        SignalKind::NamespaceEntry => format!("it took other namespaces: {object}"),
+        SignalKind::Mount => format!("{object} of {path}"),
+        SignalKind::Ptrace => format!("it traced a process: {object}"),
+        SignalKind::ModuleLoad => format!("it loaded the kernel module {object}"),
+        SignalKind::Bpf => format!("it asked for {object}"),
+        SignalKind::SensitiveOpen => format!("{path} was opened ({object})"),
+        SignalKind::ProcessStart => format!("{binary} was started"),
+        SignalKind::Connect | SignalKind::Listen => format!("{kind} by {binary}"),
+    }
 }
 
 /// The act as a place: Pod, node, container, process.
@@ -25,36 +100,6 @@ pub fn place(sighting: &Sighting, fact: String, node: &str, pod: &str, container
         container: container.map(short),
         object: Some(format!("Pod {} on node {}", short(pod), short(node))),
     }
-}
-
-fn forbidden_by(sighting: &Sighting) -> Option<(&'static str, String)> {
-    let Sighting { kind, object, path, binary, .. } = sighting;
-    Some(match kind {
-        SignalKind::PrivilegedStart => {
-            ("workload.privileged", format!("{} was started with rights over the node", short(binary)))
-        }
-        SignalKind::CapabilityUsed => match capability::set([object.as_str()]) {
-            0 => return None,
-            used if used & rules::default_set() == 0 => {
-                ("workload.capabilities-added", format!("{} was used", capability::names(used)))
-            }
-            used => ("workload.capabilities-not-dropped", format!("{} was used", capability::names(used))),
-        },
-        SignalKind::EtcWrite => ("workload.read-only-root", format!("{} was opened for writing", short(path))),
-        SignalKind::ForeignBinary => {
-            ("workload.read-only-root", format!("{} was started, which its image did not bring", short(binary)))
-        }
-        SignalKind::ProcessStart
-        | SignalKind::Shell
-        | SignalKind::NamespaceEntry
-        | SignalKind::Mount
-        | SignalKind::Ptrace
-        | SignalKind::ModuleLoad
-        | SignalKind::Bpf
-        | SignalKind::SensitiveOpen
-        | SignalKind::Connect
-        | SignalKind::Listen => return None,
-    })
 }
 
 #[cfg(test)]
@@ -98,13 +143,56 @@ mod tests {
     }
 
     #[test]
-    fn the_quiet_twin_says_nothing() {
+    fn where_the_specification_forbids_it_the_act_is_a_finding_of_its_own() {
         let strict = "{containers: [{name: web, securityContext: {readOnlyRootFilesystem: true,
             capabilities: {drop: [ALL]}}}]}";
+        let mut ends = Vec::new();
         for kind in SignalKind::ALL {
-            assert_eq!(said(*kind, "CAP_SYS_ADMIN", strict), None, "{kind}");
+            let object = if *kind == SignalKind::CapabilityUsed { "CAP_CHOWN" } else { "shadow" };
+            let told = said(*kind, object, strict);
+            ends.push(format!("{kind}: {}", told.map_or("-".to_owned(), |(id, fact)| format!("{id}: {fact}"))));
         }
+        expect_test::expect![[r#"
+            process-start: -
+            privileged-start: workload.hardening-not-in-force: /tmp/x was started with rights over the node
+            shell: workload.unexpected-shell: /tmp/x was started as a shell
+            foreign-binary: workload.foreign-binary: /tmp/x was started, which its image did not bring
+            namespace-entry: workload.namespace-entered: it took other namespaces: shadow
+            mount: workload.mount-made: shadow of /etc/passwd
+            ptrace: workload.process-traced: it traced a process: shadow
+            module-load: workload.module-loaded: it loaded the kernel module shadow
+            bpf: workload.bpf-used: it asked for shadow
+            capability-used: workload.hardening-not-in-force: CAP_CHOWN was used
+            sensitive-open: workload.sensitive-file-opened: /etc/passwd was opened (shadow)
+            etc-write: workload.etc-written: /etc/passwd was opened for writing
+            root-write: -
+            connect: -
+            listen: -"#]].assert_eq(&ends.join("\n"));
+    }
+
+    #[test]
+    fn what_the_specification_gives_and_is_meant_to_be_used_says_nothing() {
         assert_eq!(said(SignalKind::CapabilityUsed, "CAP_OF_TOMORROW", "{containers: [{name: web}]}"), None);
-        assert_eq!(said(SignalKind::ProcessStart, "", "{containers: [{name: web}]}"), None);
+        assert_eq!(said(SignalKind::SensitiveOpen, "service-account-token", "{containers: [{name: web}]}"), None);
+        let claim = "{containers: [{name: web}], volumes: [{name: data, persistentVolumeClaim: {claimName: c}}]}";
+        assert_eq!(said(SignalKind::SensitiveOpen, "host-path", claim), None);
+        let added = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]}";
+        assert_eq!(said(SignalKind::CapabilityUsed, "NET_BIND_SERVICE", added), None);
+    }
+
+    #[test]
+    fn a_folder_of_the_node_answers_for_the_files_in_it() {
+        let host = "{containers: [{name: web}], volumes: [{name: node, hostPath: {path: /}}]}";
+        assert_eq!(said(SignalKind::SensitiveOpen, "host-path", host).unwrap().0, "workload.host-path");
+        let plain = "{containers: [{name: web}]}";
+        assert_eq!(said(SignalKind::SensitiveOpen, "host-path", plain).unwrap().0, "workload.sensitive-file-opened");
+    }
+
+    #[test]
+    fn a_right_that_was_restored_by_name_is_that_controls() {
+        let added = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN]}}}]}";
+        assert_eq!(said(SignalKind::CapabilityUsed, "CHOWN", added).unwrap().0, "workload.capabilities-restored");
+        let admin = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [SYS_ADMIN]}}}]}";
+        assert_eq!(said(SignalKind::PrivilegedStart, "", admin).unwrap().0, "workload.capabilities-added");
     }
 }

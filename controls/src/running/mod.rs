@@ -6,19 +6,26 @@
 //! never agrees. What a Pod's own specification explains belongs to the control that flags that specification: one cause is
 //! one finding. Nothing here knows how processes were read, nor what follows from the answer; retests do.
 
-use holdfast_model::Location;
+use std::borrow::Cow;
+
 use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Standing};
+use holdfast_model::watched::{Listening, Windows};
+use holdfast_model::{Location, SignalKind};
 
 use crate::catalog::{self, Control, Judge};
+use crate::facts::Workload;
 use crate::facts::pod::{Placed, PodSpec, short};
 
 pub mod act;
+pub mod allowance;
 pub mod capability;
+mod quiet;
 mod rules;
 mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use allowance::{Allowance, Used};
 pub(crate) use rules::*;
 pub use spec::Spec;
 
@@ -29,6 +36,19 @@ pub enum Running {
     Process(fn(&Process<'_>) -> Word),
     /// Each thing that the container mounts from its host.
     Mount(fn(&Mount<'_>) -> Word),
+    /// Each socket that listens in its network.
+    Socket(fn(&Listening, &PodSpec) -> Word),
+    /// Whether what it is given is used: by the workload as a whole, over time.
+    Use(Allowance),
+    /// Acts of these kinds, over time.
+    Acts(&'static [SignalKind]),
+}
+
+impl Running {
+    /// Whether the answer rests on watching, not on a look at one moment.
+    pub fn takes_time(&self) -> bool {
+        matches!(self, Self::Use(_) | Self::Acts(_))
+    }
 }
 
 /// The answer for one process or mount.
@@ -39,7 +59,7 @@ pub enum Word {
     /// It does not: the kernel's fact in plain words.
     Contradicts(String),
     /// It could not be read.
-    Unread(&'static str),
+    Unread(Cow<'static, str>),
 }
 
 /// One process as a control sees it.
@@ -77,6 +97,10 @@ pub struct Seen<'a> {
     pub host: &'a Namespaces,
     /// The Pod's specification; none for a Pod that the API server does not list.
     pub listed: Option<&'a PodSpec>,
+    /// What its workload asks for now, which an older Pod may not be: where it has a template.
+    pub template: Option<&'a Workload>,
+    /// How long a container must have been watched.
+    pub windows: Windows,
 }
 
 /// What a control makes of running containers.
@@ -88,6 +112,10 @@ pub struct Shown {
     pub unread: Vec<String>,
     /// Processes that were asked.
     pub processes: u64,
+    /// Containers that were asked.
+    pub containers: usize,
+    /// What the workload's containers use, to be told once all have been asked.
+    used: Used,
 }
 
 impl Shown {
@@ -101,6 +129,7 @@ impl Shown {
             return;
         }
         let spec = seen.spec();
+        self.containers += 1;
         self.processes += u64::from(seen.container.processes());
         match running {
             Running::Process(rule) => {
@@ -110,7 +139,7 @@ impl Shown {
                 }
             }
             Running::Mount(rule) => match &seen.container.host_mounts {
-                None => self.take(seen, "its mounts", Word::Unread("its mounts could not be read")),
+                None => self.take(seen, "its mounts", Word::Unread("its mounts could not be read".into())),
                 Some(mounts) => {
                     for mount in mounts {
                         let word = rule(&Mount { mount, pod: &seen.container.pod, spec });
@@ -118,6 +147,42 @@ impl Shown {
                     }
                 }
             },
+            Running::Socket(rule) => self.ask_sockets(rule, seen),
+            Running::Use(allowance) => self.used.take(allowance, seen, spec),
+            Running::Acts(kinds) => {
+                for word in quiet::judge(control, kinds, seen) {
+                    self.take(seen, "what it did", word);
+                }
+            }
+        }
+    }
+
+    /// What only shows once every container has been asked.
+    pub fn settle(mut self) -> Self {
+        let (contradictions, unread) = std::mem::take(&mut self.used).told();
+        self.contradictions.extend(contradictions);
+        self.unread.extend(unread);
+        self.contradictions.sort();
+        self.contradictions.dedup();
+        self
+    }
+
+    /// A network is the Pod's: its sockets are nobody's in particular.
+    fn ask_sockets(&mut self, rule: fn(&Listening, &PodSpec) -> Word, seen: &Seen<'_>) {
+        let nodes_own = |alike: &Alike| alike.standing.namespaces.net == seen.host.net;
+        let Some(pod) = seen.listed else { return };
+        if pod.host_network || seen.container.alike.iter().any(nodes_own) {
+            // Whose a socket of the node's network is, nobody can say; `workload.host-network` flags it.
+            return;
+        }
+        let Some(listening) = &seen.container.listening else {
+            return self.take(seen, "its sockets", Word::Unread("its sockets could not be read".into()));
+        };
+        for socket in listening {
+            let place = format!("port {}/{}", socket.port, socket.transport);
+            let known = self.contradictions.len();
+            self.take(seen, &place, rule(socket, pod));
+            self.contradictions[known..].iter_mut().for_each(|place| place.container = None);
         }
     }
 
@@ -127,13 +192,13 @@ impl Shown {
         for alike in &seen.container.alike {
             let mounts = alike.standing.namespaces.mnt;
             if mounts == 0 || mounts != seen.host.mnt {
-                self.take(seen, &process(alike), Word::Unread("it is in no container of its Pod"));
+                self.take(seen, &process(alike), Word::Unread("it is in no container of its Pod".into()));
             }
         }
     }
 
     fn take(&mut self, seen: &Seen<'_>, what: &str, word: Word) {
-        let place = format!("Pod {} on node {}", short(seen.pod), short(seen.node));
+        let place = seen.place();
         match word {
             Word::Agrees => {}
             Word::Contradicts(fact) => self.contradictions.push(Location {
@@ -147,12 +212,14 @@ impl Shown {
     }
 }
 
-/// Every control that the kernel contradicts in a container, each with its places, as evidence for findings. A control that
-/// the Pod's own specification meets is not among them where its rule is about processes: that the specification is not in
-/// force is one finding of its own. What could not be read is no evidence.
+/// Every control that the kernel contradicts in a container at this moment, each with its places, as evidence for findings. A
+/// control that the Pod's own specification meets is not among them where its rule is about processes: that the
+/// specification is not in force is one finding of its own. What could not be read is no evidence. What takes time has its
+/// own ways: acts are told by sensors as they are done, and use is the whole workload's ([`Used`]).
 pub fn evidence(seen: &Seen<'_>) -> Vec<(&'static Control, Vec<Location>)> {
     let mut all = Vec::new();
-    for control in catalog::all().filter(|control| control.running.is_some()) {
+    let at_once = |control: &&Control| control.running.is_some_and(|running| !running.takes_time());
+    for control in catalog::all().filter(at_once) {
         let of_the_specification = matches!(control.running, Some(Running::Process(_)))
             && !matches!(control.judge, Judge::Processes)
             && seen.listed.is_some_and(|pod| is_met(control, pod));
@@ -160,6 +227,7 @@ pub fn evidence(seen: &Seen<'_>) -> Vec<(&'static Control, Vec<Location>)> {
         if !of_the_specification {
             shown.ask(control, seen);
         }
+        let shown = shown.settle();
         if !shown.contradictions.is_empty() {
             all.push((control, shown.contradictions));
         }
@@ -173,6 +241,10 @@ impl<'a> Seen<'a> {
         let (pod, name) = (self.listed?, self.container.name.as_deref()?);
         let container: Placed<'a> = pod.all_containers().find(|placed| placed.container.name == name)?;
         Some(Spec { pod, container })
+    }
+
+    fn place(&self) -> String {
+        format!("Pod {} on node {}", short(self.pod), short(self.node))
     }
 
     fn called(&self) -> String {

@@ -128,7 +128,7 @@ pub(crate) fn root_read_only(process: &Process<'_>) -> Word {
     match process.standing.root_read_only {
         Some(true) => Agrees,
         Some(false) => Contradicts("its root is mounted writable".to_owned()),
-        None => Unread("how its root is mounted could not be read"),
+        None => Unread("how its root is mounted could not be read".into()),
     }
 }
 
@@ -184,7 +184,7 @@ pub(crate) fn is_met(control: &Control, pod: &PodSpec) -> bool {
 
 fn own(what: &str, process: &Process<'_>, of: impl Fn(&Namespaces) -> u32) -> Word {
     match (of(&process.standing.namespaces), of(process.host)) {
-        (0, _) | (_, 0) => Unread("its namespaces could not be read"),
+        (0, _) | (_, 0) => Unread("its namespaces could not be read".into()),
         (its, hosts) if its == hosts => Contradicts(format!("its {what} namespace is the node's ({its})")),
         _ => Agrees,
     }
@@ -202,10 +202,10 @@ fn only(process: &Process<'_>, allowed: u64) -> Word {
 /// Capabilities of the host's user namespace count; those of another one reach nothing of the node.
 fn judge_capabilities(process: &Process<'_>, judge: impl FnOnce() -> Word) -> Word {
     match (process.standing.namespaces.user, process.host.user) {
-        (0, _) | (_, 0) => Unread("its user namespace could not be read"),
+        (0, _) | (_, 0) => Unread("its user namespace could not be read".into()),
         (its, hosts) if its == hosts => judge(),
         _ if process.spec.is_some() => Agrees,
-        _ => Unread("it has a user namespace of its own, and no specification says whether it should"),
+        _ => Unread("it has a user namespace of its own, and no specification says whether it should".into()),
     }
 }
 

@@ -4,9 +4,14 @@
 use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Seccomp, Standing};
 
 use super::capability::{ALL, set};
+use holdfast_model::watched::{Watched, Windows};
+
 use super::{Seen, Shown};
 use crate::catalog::Control;
 use crate::catalog::check::pod;
+use crate::facts::pod::PodSpec;
+
+mod over_time;
 
 const HOST: Namespaces = Namespaces { user: 1, pid: 2, net: 3, mnt: 4, ipc: 5, uts: 6, cgroup: 7 };
 const OWN: Namespaces = Namespaces { user: 1, pid: 12, net: 13, mnt: 14, ipc: 15, uts: 16, cgroup: 17 };
@@ -38,15 +43,35 @@ fn container(standing: Standing) -> RunningContainer {
         name: Some("web".into()),
         alike: vec![alike(standing)],
         host_mounts: Some(Vec::new()),
+        listening: Some(Vec::new()),
+        watched: Some(idle()),
     }
+}
+
+/// Watched from its start for two days, and it did nothing but what it must.
+fn idle() -> Watched {
+    Watched {
+        since: 0,
+        from_start: true,
+        until: 2 * Windows::default().unused_after,
+        gaps: Vec::new(),
+        capabilities: 0,
+        root_written: false,
+        token_read: false,
+        acts: Vec::new(),
+    }
+}
+
+fn seen<'a>(container: &'a RunningContainer, listed: Option<&'a PodSpec>) -> Seen<'a> {
+    let windows = Windows::default();
+    Seen { node: "node-1", pod: "web-7d4b9", container, host: &HOST, listed, template: None, windows }
 }
 
 fn shown(control: &str, yaml: Option<&str>, container: &RunningContainer) -> Shown {
     let listed = yaml.map(pod);
-    let seen = Seen { node: "node-1", pod: "web-7d4b9", container, host: &HOST, listed: listed.as_ref() };
     let mut shown = Shown::default();
-    shown.ask(Control::find(control).unwrap(), &seen);
-    shown
+    shown.ask(Control::find(control).unwrap(), &seen(container, listed.as_ref()));
+    shown.settle()
 }
 
 /// `agrees`, the kernel's fact, or `unread: …`.
@@ -429,8 +454,7 @@ fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
     );
     let pod = pod(DROPPED.unwrap());
     let container = container(with_one);
-    let seen = Seen { node: "node-1", pod: "web-7d4b9", container: &container, host: &HOST, listed: Some(&pod) };
-    let found: Vec<_> = super::evidence(&seen).into_iter().map(|(control, _)| control.id).collect();
+    let found: Vec<_> = super::evidence(&seen(&container, Some(&pod))).into_iter().map(|(control, _)| control.id).collect();
     assert_eq!(found, ["workload.hardening-not-in-force"], "one cause, one finding");
 }
 
@@ -438,8 +462,7 @@ fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
 fn what_posture_flags_and_the_kernel_shows_is_evidence_on_the_same_control() {
     let pod = pod(PRIVILEGED.unwrap());
     let container = container(privileged());
-    let seen = Seen { node: "node-1", pod: "web-7d4b9", container: &container, host: &HOST, listed: Some(&pod) };
-    let found: Vec<_> = super::evidence(&seen).into_iter().map(|(control, _)| control.id).collect();
+    let found: Vec<_> = super::evidence(&seen(&container, Some(&pod))).into_iter().map(|(control, _)| control.id).collect();
     expect_test::expect![[r#"
         workload.privilege-escalation
         workload.privileged

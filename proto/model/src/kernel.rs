@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::UnixMillis;
 use crate::control::words;
 use crate::id::{ClusterId, Nonce, RetestId};
+use crate::watched::{Listening, Watched};
 
 words!(
     /// Whether system calls of a process are filtered: `task->seccomp.mode`.
@@ -108,6 +109,13 @@ pub struct RunningContainer {
     pub alike: Vec<Alike>,
     /// What the container mounts from its host; none where mounts could not be read.
     pub host_mounts: Option<Vec<HostMount>>,
+    /// Sockets that listen in its network namespace; none where they could not be read, and where that namespace is the
+    /// node's: whose a socket is cannot be told there. Left out then, so that older statements keep their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listening: Option<Vec<Listening>>,
+    /// What the sensors can say of it; none where none watches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
 }
 
 impl RunningContainer {

@@ -20,6 +20,7 @@ pub mod retest;
 pub mod sighting;
 pub mod spiffe;
 pub mod statement;
+pub mod watched;
 
 pub use activity::{Activity, Actor, Head};
 pub use control::{Archetype, ControlId, Method, OnDeletion, Reach, Severity};

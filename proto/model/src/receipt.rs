@@ -14,6 +14,7 @@ use crate::kernel::SignedNodeStatement;
 use crate::resource::Resource;
 use crate::retest::{ObjectRead, Verdict};
 use crate::statement::Location;
+use crate::watched::Windows;
 
 /// What an agent swears to: the answer to one retest order. Its canonical bytes are what the agent signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,9 @@ pub struct Testimony {
     /// node was asked, so that older testimonies keep their bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<SignedNodeStatement>,
+    /// How long containers had to be watched, where the control asks what they did; the nodes say how long they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     /// The agent's clock when the last read ended.
     pub read_at: UnixMillis,
     /// Version of the agent program.

@@ -41,6 +41,9 @@ words!(
         SensitiveOpen = "sensitive-open",
         /// A file under /etc was opened for writing.
         EtcWrite = "etc-write",
+        /// The container's own root file system was changed: a file there was opened for writing, or made, moved, removed, or
+        /// given another owner or mode. `object` is `io_uring` where calls went past the sensors and may have done so.
+        RootWrite = "root-write",
         /// A connection was begun; `address` is its peer.
         Connect = "connect",
         /// A socket began to listen; `address` is its own.

@@ -5,6 +5,7 @@
 
 use super::Control;
 
+mod acts;
 pub(crate) mod apparmor;
 pub(crate) mod capabilities_added;
 pub(crate) mod capabilities_not_dropped;
@@ -29,16 +30,22 @@ pub(crate) mod seccomp_unconfined;
 pub(crate) mod seccomp_unset;
 pub(crate) mod selinux;
 pub(crate) mod sysctls;
+mod undeclared_port;
+mod unused;
 pub(crate) mod volume_types;
 
 /// The controls of this archetype, by id.
 pub const CONTROLS: &[Control] = &[
     apparmor::CONTROL,
+    acts::BPF_USED,
     capabilities_added::CONTROL,
     capabilities_not_dropped::CONTROL,
     capabilities_restored::CONTROL,
+    unused::CAPABILITIES_UNUSED,
     resources::CPU_LIMIT,
     resources::CPU_REQUEST,
+    acts::ETC_WRITTEN,
+    acts::FOREIGN_BINARY,
     hardening_not_in_force::CONTROL,
     host_ipc::CONTROL,
     host_network::CONTROL,
@@ -50,15 +57,24 @@ pub const CONTROLS: &[Control] = &[
     image_latest::CONTROL,
     resources::MEMORY_LIMIT,
     resources::MEMORY_REQUEST,
+    acts::MODULE_LOADED,
+    acts::MOUNT_MADE,
+    acts::NAMESPACE_ENTERED,
     privilege_escalation::CONTROL,
     privileged::CONTROL,
     proc_mount::CONTROL,
+    acts::PROCESS_TRACED,
     read_only_root::CONTROL,
     run_as_non_root::CONTROL,
     run_as_root_user::CONTROL,
     seccomp_unconfined::CONTROL,
     seccomp_unset::CONTROL,
     selinux::CONTROL,
+    acts::SENSITIVE_FILE_OPENED,
     sysctls::CONTROL,
+    unused::TOKEN_UNUSED,
+    undeclared_port::CONTROL,
+    acts::UNEXPECTED_SHELL,
     volume_types::CONTROL,
+    unused::WRITABLE_ROOT_UNUSED,
 ];

@@ -1,0 +1,46 @@
+//! Whether a container has kept quiet: it was watched from its own start, without a gap, for long enough, and did no act
+//! that is this control's. An act is one for as long as the container lives that did it: nothing undoes it but its end.
+
+use holdfast_model::{SignalKind, UnixMillis};
+
+use super::allowance::time;
+use super::{Seen, Word, act};
+use crate::catalog::Control;
+use crate::facts::pod::short;
+
+/// One word an act, or one for the whole container.
+pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) -> Vec<Word> {
+    let Some(watched) = &seen.container.watched else { return vec![Word::Unread("no sensor watches it".into())] };
+    let done: Vec<Word> = watched
+        .acts
+        .iter()
+        .filter(|done| kinds.contains(&done.kind))
+        .filter(|done| match seen.listed {
+            Some(pod) => act::answers_for(done.kind, &done.object, pod).is_some_and(|of| of.id == control.id),
+            None => true,
+        })
+        .map(|done| Word::Contradicts(fact(done, watched.until)))
+        .collect();
+    if !done.is_empty() {
+        return done;
+    }
+    let (seen_for, window) = (watched.millis(), seen.windows.quiet_after);
+    let open = if let Some(gap) = watched.gap(kinds) {
+        format!("what it did may have been missed: {gap}")
+    } else if !watched.from_start {
+        "it has not been watched from its start".to_owned()
+    } else if seen_for < window {
+        format!("it has been watched for {} of {}", time(seen_for), time(window))
+    } else {
+        return vec![Word::Agrees];
+    };
+    vec![Word::Unread(open.into())]
+}
+
+/// `shell by sh (pid 4711) 7 times, last 12 s before`.
+fn fact(done: &holdfast_model::watched::Done, until: UnixMillis) -> String {
+    let object = if done.object.is_empty() { String::new() } else { format!(" ({})", short(&done.object)) };
+    let times = if done.count == 1 { "once".to_owned() } else { format!("{} times", done.count) };
+    let ago = time((until - done.last).max(0));
+    format!("{}{object} by {} (pid {}) {times}, the last {ago} ago", done.kind, short(&done.name), done.pid)
+}
