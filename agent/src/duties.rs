@@ -99,6 +99,7 @@ async fn begin(
     let (handle, commands, progress) = Handle::new();
     let (sighted, sightings) = mpsc::channel(relay::REQUESTS);
     let mut engine = Engine::new(credential.cluster, clock::now());
+    engine.set_windows(config.windows);
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
     let mut eyes = config.eyes.clone();
     if let Some(settings) = &config.relay {
@@ -125,6 +126,7 @@ async fn begin(
         engine: handle.clone(),
         limits: config.retests,
         eyes: eyes.clone(),
+        windows: config.windows,
     };
     let uplink = Uplink {
         url: config.aggregator.clone(),

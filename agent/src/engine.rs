@@ -11,6 +11,7 @@ use std::time::Duration;
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::peers::Peers;
 use holdfast_controls::{Inventory, KINDS, Kind};
+use holdfast_model::watched::Windows;
 use holdfast_model::{ClusterId, Coverage, CoverageState, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
 
@@ -24,6 +25,7 @@ mod act;
 mod events;
 mod judge;
 mod task;
+mod usage;
 mod view;
 mod wire;
 
@@ -84,7 +86,13 @@ pub struct Engine {
     /// Coverage of what the engine does not look at itself: the nodes' eyes.
     told: BTreeMap<String, Coverage>,
     /// What the kernel showed and was said, by finding.
-    shown: HashMap<(Resource, &'static str), view::Said>,
+    shown: HashMap<view::Key, view::Said>,
+    /// What of it was done again, by when that is to be said.
+    repeated: BTreeMap<UnixMillis, Vec<view::Key>>,
+    /// What each container uses of what it is given, as far as it was looked at.
+    used: HashMap<view::Key, usage::ByContainer>,
+    /// How long containers must have been watched.
+    windows: Windows,
     /// How often sensors have seen each act.
     acts: HashMap<act::Act, u64>,
 }
@@ -114,6 +122,9 @@ impl Engine {
             ownerless: BTreeMap::new(),
             told: BTreeMap::new(),
             shown: HashMap::new(),
+            repeated: BTreeMap::new(),
+            used: HashMap::new(),
+            windows: Windows::default(),
             acts: HashMap::new(),
         }
     }
@@ -131,6 +142,11 @@ impl Engine {
             CoverageState::Absent => self.told.remove(&coverage.subject),
             _ => self.told.insert(coverage.subject.clone(), coverage),
         };
+    }
+
+    /// How long containers must have been watched before what they did not do counts.
+    pub fn set_windows(&mut self, windows: Windows) {
+        self.windows = windows;
     }
 
     /// Notes the API server's minor version: Pod Security is measured against it, and versions are compared from 34 on.
@@ -159,6 +175,7 @@ impl Engine {
             }
         }
         self.place_again();
+        self.repeat(now);
         touched.len()
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use holdfast_model::join_token::JoinToken;
+use holdfast_model::watched::Windows;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +87,8 @@ pub struct AgentConfig {
     pub retests: retest::Limits,
     /// The pause between two looks at everything that runs.
     pub patrol: Duration,
+    /// How long containers must have been watched before what they did not do counts.
+    pub windows: Windows,
     /// Eyes on nodes that are already there; without them, the relay's nodes are asked.
     pub eyes: Option<Arc<dyn eyes::Eyes>>,
 }
@@ -138,6 +141,7 @@ impl AgentConfig {
             pace: collect::Pace::default(),
             retests: retest::Limits::default(),
             patrol: Duration::from_secs(60),
+            windows: Windows::default(),
             eyes: None,
         }
     }

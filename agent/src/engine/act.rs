@@ -6,6 +6,7 @@ use holdfast_model::sighting::Sighting;
 use holdfast_model::{RuntimeEvidence, UnixMillis};
 
 use super::Engine;
+use super::view::REPEATS;
 
 /// The most acts whose counts are remembered; beyond it, a count may begin anew.
 const REMEMBERED: usize = 65_536;
@@ -42,7 +43,7 @@ impl Engine {
             last_seen_at: sighting.last.min(now),
             ..RuntimeEvidence::once(vec![act::place(sighting, fact, node, &placed.name, name)], now)
         };
-        self.show(&owner, control, seen, now);
+        self.show(&owner, control, seen, REPEATS, now);
     }
 
     /// How often it was done since it was last told; all of it where the sensor has begun anew.

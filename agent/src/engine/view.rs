@@ -1,7 +1,7 @@
 //! What the kernel of a node shows, as evidence: held against every control that has an eye for it, under the Pod's top owner.
 //!
-//! "Still there" is not said again: a new place is, and once an hour how often it was seen since. What could not be read is
-//! no evidence here; a retest minds it.
+//! "Still there" is not said again: a new place is, and from time to time how often it was seen since: once an hour of what
+//! stands, twice a minute of what is done. What could not be read is no evidence here; a retest minds it.
 
 use holdfast_controls::Control;
 use holdfast_controls::facts::Facts;
@@ -16,8 +16,10 @@ use super::Engine;
 use crate::ledger;
 use crate::places::Placed;
 
-/// How long the same is not said again.
-const QUIET_MILLIS: UnixMillis = 60 * 60 * 1000;
+/// How long what stands is not said again.
+const STANDS: UnixMillis = 60 * 60 * 1000;
+/// How long what is done over and over is not said again.
+pub(super) const REPEATS: UnixMillis = 30 * 1000;
 /// The most findings whose evidence is remembered; beyond it, evidence may be said again.
 const REMEMBERED: usize = 65_536;
 
@@ -29,6 +31,9 @@ pub(super) struct Said {
     at: UnixMillis,
 }
 
+/// A finding: whose, and of which control.
+pub(super) type Key = (Resource, &'static str);
+
 impl Engine {
     /// Takes in what a node shows.
     pub fn view(&mut self, statement: &NodeStatement, now: UnixMillis) {
@@ -36,7 +41,24 @@ impl Engine {
             let Some(placed) = self.places.pod(&container.pod) else { continue };
             let Some(owner) = placed.owner.clone() else { continue };
             for (control, places) in self.evidence(statement, container, &placed) {
-                self.show(&owner, control, RuntimeEvidence::once(places, now), now);
+                self.show(&owner, control, RuntimeEvidence::once(places, now), STANDS, now);
+            }
+        }
+        for (owner, control, places) in self.unused(statement) {
+            self.show(&owner, control, RuntimeEvidence::once(places, now), STANDS, now);
+        }
+    }
+
+    /// Owes what was done again and nobody has come to say yet.
+    pub(super) fn repeat(&mut self, now: UnixMillis) {
+        while let Some(entry) = self.repeated.first_entry().filter(|entry| *entry.key() <= now) {
+            for key in entry.remove() {
+                let Some(said) = self.shown.get_mut(&key) else { continue };
+                let Some(since) = said.since.take() else { continue };
+                said.at = now;
+                if let Some(control) = Control::find(key.1) {
+                    self.detect(&key.0, control, since);
+                }
             }
         }
     }
@@ -55,6 +77,8 @@ impl Engine {
             container: &known,
             host: &statement.host,
             listed: Some(spec),
+            template: None,
+            windows: self.windows,
         })
     }
 
@@ -67,8 +91,15 @@ impl Engine {
         }
     }
 
-    /// Owes what is new, or has not been said for long.
-    pub(super) fn show(&mut self, owner: &Resource, control: &'static Control, seen: RuntimeEvidence, now: UnixMillis) {
+    /// Owes what is new, or has not been said for this long.
+    pub(super) fn show(
+        &mut self,
+        owner: &Resource,
+        control: &'static Control,
+        seen: RuntimeEvidence,
+        quiet: UnixMillis,
+        now: UnixMillis,
+    ) {
         let seen = RuntimeEvidence { locations: ledger::fit(&seen.locations), ..seen };
         let key = (owner.clone(), control.id);
         let due = match self.shown.get_mut(&key) {
@@ -82,11 +113,15 @@ impl Engine {
                         since
                     }
                 };
-                if is_new || now - said.at >= QUIET_MILLIS {
+                if is_new || now - said.at >= quiet {
                     said.at = now;
                     Some(since)
                 } else {
                     said.since = Some(since);
+                    if quiet == REPEATS {
+                        let due = self.repeated.entry(said.at + quiet).or_default();
+                        due.extend((!due.contains(&key)).then(|| key.clone()));
+                    }
                     None
                 }
             }
@@ -94,8 +129,13 @@ impl Engine {
         let Some(seen) = due else { return };
         if self.shown.len() >= REMEMBERED {
             self.shown.clear();
+            self.repeated.clear();
         }
         self.shown.entry(key).or_insert_with(|| Said { all: seen.clone(), since: None, at: now });
+        self.detect(owner, control, seen);
+    }
+
+    fn detect(&mut self, owner: &Resource, control: &'static Control, seen: RuntimeEvidence) {
         let origin = self.inventory.evaluate(owner).map_or_else(Origin::default, |judgement| judgement.origin);
         self.outbox.detect(Detection {
             resource: owner.clone(),

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn running(pod: &str, id: &str) -> RunningContainer {
-        RunningContainer { pod: pod.into(), id: id.into(), name: None, alike: Vec::new(), host_mounts: None }
+        RunningContainer { pod: pod.into(), id: id.into(), ..RunningContainer::default() }
     }
 
     fn pod(uid: &str, static_uid: &str, containers: &[(&str, &str)]) -> v1::Pod {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use holdfast_controls::facts::Facts;
 use holdfast_controls::facts::pod::PodSpec;
+use holdfast_controls::facts::{Facts, Workload};
 use holdfast_controls::inventory::{Answer, Dependency};
 use holdfast_controls::{Control, Inventory, Kind};
 use holdfast_model::{CoverageState, ObjectRead, RetestOrder};
@@ -28,6 +28,8 @@ pub(super) struct Gathered {
     pub(super) present: bool,
     /// The Pods that the subject has now.
     pub(super) pods: Vec<Member>,
+    /// What the subject asks its Pods to be, where it makes them from a template.
+    pub(super) template: Option<Workload>,
     /// The uid that the judgement is about.
     pub(super) uid: String,
     /// Everything that was read, in order.
@@ -99,6 +101,7 @@ pub(super) async fn gather(
     }
     gathered.judge(&inventory, order, control);
     gathered.pods = members(&inventory, order, places);
+    gathered.template = inventory.template_of(&order.resource).cloned();
     gathered
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdfast_controls::Control;
+use holdfast_model::watched::Windows;
 use holdfast_model::{
     ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Testimony, Verdict, canonical,
 };
@@ -74,6 +75,8 @@ pub struct Retester {
     pub limits: Limits,
     /// The nodes' eyes, where there are any.
     pub eyes: Option<Arc<dyn Eyes>>,
+    /// How long containers must have been watched.
+    pub windows: Windows,
 }
 
 /// Orders that are being answered: one that comes again meanwhile is not answered twice.
@@ -169,7 +172,8 @@ impl Retester {
                     let question = running::question(order, &gathered.pods);
                     let asked = question.pods.clone();
                     let answers = eyes.look(question).await;
-                    let looked = running::judge(order, control, self.cluster, &gathered.pods, &asked, answers);
+                    let asks = running::Asks { order, control, cluster: self.cluster, windows: self.windows };
+                    let looked = running::judge(asks, &gathered, &asked, answers);
                     if looked.may_settle() && looks < LOOKS {
                         tokio::time::sleep(self.limits.look_again).await;
                         again = Some(round.afresh());
@@ -208,6 +212,7 @@ impl Retester {
             locations: decision.locations,
             reads,
             nodes: decision.nodes,
+            windows: decision.windows,
             read_at: clock::now(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -229,5 +234,6 @@ fn control_changed(order: &RetestOrder) -> Decision {
         reach: Reach::Config,
         methods: vec![Method::LiveRead],
         nodes: Vec::new(),
+        windows: None,
     }
 }

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use holdfast_controls::Control;
 use holdfast_controls::running::{Seen as SeenContainer, Shown};
 use holdfast_model::kernel::{NodeStatement, SignedNodeStatement};
+use holdfast_model::watched::Windows;
 use holdfast_model::{ClusterId, Location, RetestOrder};
 
-use super::gather::Member;
+use super::gather::{Gathered, Member};
 use crate::eyes::{Look, Seen};
 
 /// What the nodes' statements come to.
@@ -27,6 +28,8 @@ pub(super) struct Looked {
     pub(super) containers: usize,
     /// What the nodes swear to, by node: what counts of it, for the receipt.
     pub(super) statements: Vec<SignedNodeStatement>,
+    /// How long containers had to be watched, where the control asks what they did.
+    pub(super) windows: Option<Windows>,
 }
 
 /// The question: every Pod that has a node, at that node. A Pod that has ended is asked for too: its processes may not have.
@@ -39,16 +42,25 @@ pub(super) fn question(order: &RetestOrder, pods: &[Member]) -> Look {
     Look { retest: order.retest, nonce: order.nonce, pods: by_node }
 }
 
+/// What is asked, by whom, and how long must have been watched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asks<'a> {
+    pub(super) order: &'a RetestOrder,
+    pub(super) control: &'a Control,
+    pub(super) cluster: ClusterId,
+    pub(super) windows: Windows,
+}
+
 /// Holds the answers against the question and the control.
 pub(super) fn judge(
-    order: &RetestOrder,
-    control: &Control,
-    cluster: ClusterId,
-    pods: &[Member],
+    asks: Asks<'_>,
+    gathered: &Gathered,
     asked: &BTreeMap<String, Vec<String>>,
     mut answers: BTreeMap<String, Seen>,
 ) -> Looked {
-    let mut looked = Looked::default();
+    let Asks { order, control, cluster, windows } = asks;
+    let takes_time = control.running.is_some_and(|running| running.takes_time());
+    let mut looked = Looked { windows: takes_time.then_some(windows), ..Looked::default() };
     for (node, uids) in asked {
         let checked = match answers.remove(node) {
             Some(Seen::Statement(signed)) => check(order, cluster, node, uids, &signed).map(|it| (it, signed)),
@@ -57,11 +69,16 @@ pub(super) fn judge(
         };
         match checked {
             Ok((statement, signed)) => {
-                looked.take(control, pods, &statement);
+                looked.take(asks, gathered, &statement);
                 looked.statements.push(signed);
             }
             Err(reason) => looked.missing.push(format!("node {node}: {reason}")),
         }
+    }
+    looked.shown = std::mem::take(&mut looked.shown).settle();
+    if takes_time && looked.shown.containers == 0 {
+        // What nobody could watch has neither used a thing nor left it alone.
+        looked.unsettled.push("nothing of it runs, so nothing could be watched".to_owned());
     }
     looked
 }
@@ -88,7 +105,8 @@ fn check(
 }
 
 impl Looked {
-    fn take(&mut self, control: &Control, pods: &[Member], statement: &NodeStatement) {
+    fn take(&mut self, asks: Asks<'_>, gathered: &Gathered, statement: &NodeStatement) {
+        let pods = &gathered.pods;
         for container in &statement.containers {
             let pod = pods.iter().find(|pod| pod.place.uid == container.pod);
             let known = pod.map_or_else(|| container.clone(), |pod| pod.place.know(container));
@@ -99,8 +117,10 @@ impl Looked {
                 container: &known,
                 host: &statement.host,
                 listed: pod.map(|pod| &pod.spec),
+                template: gathered.template.as_ref(),
+                windows: asks.windows,
             };
-            self.shown.ask(control, &seen);
+            self.shown.ask(asks.control, &seen);
         }
         let here = pods.iter().filter(|pod| pod.place.node == statement.node && pod.has_started());
         for pod in here.filter(|pod| !shows_a_process(statement, &pod.place.uid)) {
@@ -112,7 +132,8 @@ impl Looked {
     /// Whether another look could say more: something disagrees or is open, though every node answered.
     pub(super) fn may_settle(&self) -> bool {
         let open = !self.unsettled.is_empty() || !self.shown.unread.is_empty() || !self.shown.contradictions.is_empty();
-        self.missing.is_empty() && open
+        // A window does not pass while we wait.
+        self.missing.is_empty() && open && self.windows.is_none()
     }
 
     /// Why the question stays open, if it does.

@@ -9,6 +9,7 @@ use holdfast_controls::Control;
 use holdfast_controls::catalog::Judge;
 use holdfast_controls::inventory::Answer;
 use holdfast_model::kernel::SignedNodeStatement;
+use holdfast_model::watched::Windows;
 use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
 
 use super::gather::{Gathered, Itself, Member, Trouble};
@@ -27,6 +28,7 @@ pub(super) struct Decision {
     pub(super) reach: Reach,
     pub(super) methods: Vec<Method>,
     pub(super) nodes: Vec<SignedNodeStatement>,
+    pub(super) windows: Option<Windows>,
 }
 
 pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered) -> Decision {
@@ -45,6 +47,7 @@ pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered
         reach: Reach::Config,
         methods: vec![Method::LiveRead],
         nodes: Vec::new(),
+        windows: None,
     }
 }
 
@@ -66,6 +69,7 @@ pub(super) fn with_processes(
     pods: &[Member],
     asked: &BTreeMap<String, Vec<String>>,
 ) -> Decision {
+    let by_objects = Decision { windows: looked.windows, ..by_objects };
     let methods = vec![Method::LiveRead, Method::RuntimeRecheck];
     if !looked.shown.contradictions.is_empty() {
         let mut locations = looked.shown.contradictions;

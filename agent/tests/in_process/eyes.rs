@@ -89,5 +89,5 @@ pub fn container(pod: &str, privileged: bool) -> RunningContainer {
         root_read_only: Some(false),
     };
     let alike = Alike { standing, processes: 1, pid: 4711, name: "nginx\u{1b}[2J".into(), started: 1 };
-    RunningContainer { pod: pod.into(), id: "c1".into(), name: None, alike: vec![alike], host_mounts: None }
+    RunningContainer { pod: pod.into(), id: "c1".into(), alike: vec![alike], ..RunningContainer::default() }
 }

@@ -74,9 +74,7 @@ impl Told {
         let of = |(pod, id): &(&str, &str)| RunningContainer {
             pod: (*pod).into(),
             id: (*id).into(),
-            name: None,
-            alike: Vec::new(),
-            host_mounts: None,
+            ..RunningContainer::default()
         };
         Self(Arc::new(Mutex::new(Ok(containers.iter().map(of).collect()))))
     }

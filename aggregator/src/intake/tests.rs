@@ -202,6 +202,7 @@ impl Agent {
             locations: Vec::new(),
             reads: Vec::new(),
             nodes: Vec::new(),
+            windows: None,
             read_at: 1,
             agent_version: "0".into(),
         }

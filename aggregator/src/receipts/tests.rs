@@ -53,6 +53,7 @@ pub(crate) fn testimony() -> Testimony {
         methods: vec![Method::LiveRead],
         locations: vec![],
         nodes: Vec::new(),
+        windows: None,
         reads: vec![ObjectRead {
             path: "/apis/apps/v1/namespaces/shop/deployments/web".into(),
             status: 200,

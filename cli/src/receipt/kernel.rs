@@ -117,7 +117,7 @@ mod tests {
             id: id.into(),
             name: name.map(Into::into),
             alike,
-            host_mounts: None,
+            ..RunningContainer::default()
         };
         let mut statement = NodeStatement {
             form: NodeStatement::FORM.into(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use holdfast_model::{CoverageState, Resource};
 
 use crate::facts::{
-    Facts, Family, KINDS, Kind, Namespace, NetworkPolicy, Object, Role, ServiceAccount, namespace, workload,
+    Facts, Family, KINDS, Kind, Namespace, NetworkPolicy, Object, Role, ServiceAccount, Workload, namespace, workload,
 };
 
 mod dependencies;
@@ -199,6 +199,16 @@ impl Inventory {
     pub fn pods_of(&self, subject: &Resource) -> impl Iterator<Item = &Object> {
         let members = self.members.get(subject).into_iter().flatten();
         members.filter(|key| *key.kind == workload::POD).filter_map(|key| self.get(key))
+    }
+
+    /// What a subject asks its Pods to be, where it makes them from a template.
+    pub fn template_of(&self, subject: &Resource) -> Option<&Workload> {
+        let kind = Kind::find(&subject.group, &subject.kind).filter(|kind| **kind != workload::POD)?;
+        let key = ObjectKey { kind, namespace: subject.namespace.clone(), name: subject.name.clone() };
+        match &self.get(&key)?.facts {
+            Facts::Workload(workload) => Some(workload),
+            _ => None,
+        }
     }
 
     /// The number of objects.

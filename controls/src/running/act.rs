@@ -167,7 +167,8 @@ mod tests {
             etc-write: workload.etc-written: /etc/passwd was opened for writing
             root-write: -
             connect: -
-            listen: -"#]].assert_eq(&ends.join("\n"));
+            listen: -"#]]
+        .assert_eq(&ends.join("\n"));
     }
 
     #[test]
@@ -176,7 +177,8 @@ mod tests {
         assert_eq!(said(SignalKind::SensitiveOpen, "service-account-token", "{containers: [{name: web}]}"), None);
         let claim = "{containers: [{name: web}], volumes: [{name: data, persistentVolumeClaim: {claimName: c}}]}";
         assert_eq!(said(SignalKind::SensitiveOpen, "host-path", claim), None);
-        let added = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]}";
+        let added =
+            "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]}";
         assert_eq!(said(SignalKind::CapabilityUsed, "NET_BIND_SERVICE", added), None);
     }
 

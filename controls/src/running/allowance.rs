@@ -152,9 +152,7 @@ impl Allowance {
                 let read_only = |alike: &holdfast_model::kernel::Alike| alike.standing.root_read_only == Some(true);
                 (!seen.container.alike.iter().all(read_only)).then_some(0)
             }
-            Self::Token => {
-                spec.pod.volumes.iter().any(|volume| volume.name.starts_with(TOKEN_VOLUME)).then_some(0)
-            }
+            Self::Token => spec.pod.volumes.iter().any(|volume| volume.name.starts_with(TOKEN_VOLUME)).then_some(0),
         }
     }
 

@@ -454,7 +454,8 @@ fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
     );
     let pod = pod(DROPPED.unwrap());
     let container = container(with_one);
-    let found: Vec<_> = super::evidence(&seen(&container, Some(&pod))).into_iter().map(|(control, _)| control.id).collect();
+    let found: Vec<_> =
+        super::evidence(&seen(&container, Some(&pod))).into_iter().map(|(control, _)| control.id).collect();
     assert_eq!(found, ["workload.hardening-not-in-force"], "one cause, one finding");
 }
 
@@ -462,7 +463,8 @@ fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
 fn what_posture_flags_and_the_kernel_shows_is_evidence_on_the_same_control() {
     let pod = pod(PRIVILEGED.unwrap());
     let container = container(privileged());
-    let found: Vec<_> = super::evidence(&seen(&container, Some(&pod))).into_iter().map(|(control, _)| control.id).collect();
+    let found: Vec<_> =
+        super::evidence(&seen(&container, Some(&pod))).into_iter().map(|(control, _)| control.id).collect();
     expect_test::expect![[r#"
         workload.privilege-escalation
         workload.privileged

@@ -93,9 +93,8 @@ fn container(owner: &Owner, standings: Standings) -> Option<RunningContainer> {
     Some(RunningContainer {
         pod: pod.clone(),
         id: container.clone(),
-        name: None,
         alike: standings.alike(),
-        host_mounts: None,
+        ..RunningContainer::default()
     })
 }
 

@@ -96,7 +96,7 @@ pub struct Alike {
 }
 
 /// One container with at least one process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunningContainer {
     /// uid of its Pod, from the cgroup's path.
     pub pod: String,

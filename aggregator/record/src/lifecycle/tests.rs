@@ -130,6 +130,7 @@ impl World {
             locations: Vec::new(),
             reads: Vec::new(),
             nodes: Vec::new(),
+            windows: None,
             read_at: 0,
             agent_version: "0".into(),
         };

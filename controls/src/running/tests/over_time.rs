@@ -12,7 +12,8 @@ use crate::catalog::check::pod;
 use crate::facts::{self, Facts, Workload, workload};
 
 const PLAIN: &str = "{containers: [{name: web}]}";
-const STRICT: &str = "{containers: [{name: web, securityContext: {readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}}]}";
+const STRICT: &str =
+    "{containers: [{name: web, securityContext: {readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}}]}";
 const CAPABILITIES: &str = "workload.capabilities-unused";
 const ROOT: &str = "workload.writable-root-unused";
 const TOKEN: &str = "workload.token-unused";
@@ -47,7 +48,13 @@ fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_g
     for (control, name, yaml, watched, expected) in [
         (CAPABILITIES, "never used", PLAIN, Some(idle()), none),
         (CAPABILITIES, "one is used", PLAIN, Some(used(|w| w.capabilities = 1)), "agrees"),
-        (CAPABILITIES, "not for long enough", PLAIN, Some(short.clone()), "unread: it has been watched for 60 s of 24 h"),
+        (
+            CAPABILITIES,
+            "not for long enough",
+            PLAIN,
+            Some(short.clone()),
+            "unread: it has been watched for 60 s of 24 h",
+        ),
         (CAPABILITIES, "not from its start", PLAIN, Some(late), "unread: it has not been watched from its start"),
         (CAPABILITIES, "not watched", PLAIN, None, "unread: no sensor watches it"),
         (CAPABILITIES, "something was lost", PLAIN, Some(gap(&[])), missed),
@@ -82,7 +89,8 @@ fn what_is_not_given_cannot_be_unused() {
 
 #[test]
 fn a_capability_that_is_added_by_name_is_a_place_of_its_own() {
-    let yaml = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN, SETUID, SYS_ADMIN]}}}]}";
+    let yaml =
+        "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN, SETUID, SYS_ADMIN]}}}]}";
     let with = |capabilities| watched_by(Some(Watched { capabilities, ..idle() }));
     assert_eq!(says(CAPABILITIES, yaml, &with(1)), "CAP_SETUID was never used");
     assert_eq!(says(CAPABILITIES, yaml, &with(1 | 1 << 7)), "agrees", "of CAP_SYS_ADMIN nothing can be said");
@@ -92,7 +100,9 @@ fn a_capability_that_is_added_by_name_is_a_place_of_its_own() {
 fn of_template(template: &str, yaml: &str, containers: &[RunningContainer]) -> Shown {
     let spec: serde_json::Value = serde_saphyr::from_str(template).unwrap();
     let object = serde_json::json!({"metadata": {"name": "web"}, "spec": {"template": {"spec": spec}}});
-    let Facts::Workload(template) = facts::project(&workload::DEPLOYMENT, object).unwrap().facts else { unreachable!() };
+    let Facts::Workload(template) = facts::project(&workload::DEPLOYMENT, object).unwrap().facts else {
+        unreachable!()
+    };
     let template: Workload = template;
     let pod = pod(yaml);
     let mut shown = Shown::default();
@@ -165,7 +175,11 @@ fn a_container_is_quiet_if_it_was_watched_from_its_start_for_the_window_and_did_
         ("quiet", Some(idle()), "agrees"),
         ("seven shells are one place", Some(shell(7)), seven),
         ("a gap takes nothing back", Some(Watched { gaps: gap(&[]).gaps, ..shell(7) }), seven),
-        ("nor does a short life", Some(Watched { from_start: false, ..shell(1) }), "shell by sh (pid 4711) once, the last 12 s ago"),
+        (
+            "nor does a short life",
+            Some(Watched { from_start: false, ..shell(1) }),
+            "shell by sh (pid 4711) once, the last 12 s ago",
+        ),
         ("not for long enough", Some(short), "unread: it has been watched for 30 s of 10 min"),
         ("not from its start", Some(late), "unread: it has not been watched from its start"),
         ("not watched", None, "unread: no sensor watches it"),
