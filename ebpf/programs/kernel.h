@@ -38,6 +38,10 @@ static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)1
 enum { HASH = 1, ARRAY = 2, PER_CPU_ARRAY = 6, LRU_HASH = 9, LRU_PER_CPU_HASH = 10, RINGBUF = 27 };
 enum { ANY = 0, NOEXIST = 1 };
 
+/* A field of a copy of an object's first bytes. */
+#define OFFSET(object, field) __builtin_preserve_field_info(((struct object *)0)->field, 0)
+#define COPIED(copy, object, field) (*(typeof(((struct object *)0)->field) *)((copy) + OFFSET(object, field)))
+
 #define READ(to, from) bpf_probe_read_kernel(&(to), sizeof(to), (const void *)(from))
 
 struct kuid { u32 val; } MOVED;
@@ -74,8 +78,8 @@ struct vfsmount { struct dentry *mnt_root; struct super_block *mnt_sb; int mnt_f
 struct path { struct vfsmount *mnt; struct dentry *dentry; } MOVED;
 struct fs_struct { struct path root; } MOVED;
 struct mount { struct mount *mnt_parent; struct dentry *mnt_mountpoint; struct vfsmount mnt; } MOVED;
-struct qstr { const unsigned char *name; } MOVED;
-struct dentry { struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; } MOVED;
+struct qstr { u32 len; const unsigned char *name; } MOVED;
+struct dentry { struct dentry *d_parent; struct qstr d_name; struct inode *d_inode; struct super_block *d_sb; } MOVED;
 struct inode { u16 i_mode; struct super_block *i_sb; unsigned long i_ino; const unsigned int i_nlink; } MOVED;
 struct file { u32 f_mode; struct inode *f_inode; struct path f_path; void *private_data; } MOVED;
 struct fdtable { u32 max_fds; struct file **fd; } MOVED;

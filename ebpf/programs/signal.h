@@ -8,6 +8,7 @@
 
 #define FOLDS 8192
 #define CGROUPS 8192
+#define BOOKS 4096
 #define RING_BYTES (2 << 20)
 /* The outermost names decide: what is cut off stands further in. */
 #define CGROUP_PATH_BYTES 512
@@ -58,6 +59,29 @@ struct {
 	TYPE(value, u32);
 } owners SEC(".maps");
 
+/* The same where it takes no call to look: a serial number and its owner in one word. What a cgroup is never changes. */
+#define NEAR_OWNERS 1024
+struct {
+	NUMBER(type, ARRAY);
+	NUMBER(max_entries, NEAR_OWNERS);
+	TYPE(key, u32);
+	TYPE(value, u64);
+} near_owners SEC(".maps");
+
+INLINE u32 owner_of(u64 cgroup)
+{
+	u32 slot = cgroup % NEAR_OWNERS;
+	u64 *near = bpf_map_lookup_elem(&near_owners, &slot);
+	if (near && *near >> 2 == cgroup)
+		return *near & 3;
+	u32 *owner = bpf_map_lookup_elem(&owners, &cgroup);
+	if (!owner)
+		return UNTOLD;
+	if (near)
+		*near = cgroup << 2 | *owner;
+	return *owner;
+}
+
 /* Paths of cgroups, as the kernel wrote them when they were made or entered: kept after their end, so that what lived a
  * moment is attributed too. */
 struct path_text { char bytes[CGROUP_PATH_BYTES]; };
@@ -91,20 +115,41 @@ INLINE void arrive(struct task_struct *task)
 	bpf_map_update_elem(&arriving, &pid, &started, ANY);
 }
 
-enum counter { GENERATED, DELIVERED, FOLDED, DROPPED, COUNTERS };
+/* What became of acts: each is generated once, and then one of the other three. `lost` has a bit for each act of which
+ * something was dropped. */
+struct counts { u64 generated, delivered, folded, dropped, lost; };
+
+/* By act; the last one is the book of those whose cgroup had no room for one of its own. */
 struct {
 	NUMBER(type, PER_CPU_ARRAY);
-	NUMBER(max_entries, ACTS * COUNTERS);
+	NUMBER(max_entries, ACTS + 1);
 	TYPE(key, u32);
-	TYPE(value, u64);
+	TYPE(value, struct counts);
 } counters SEC(".maps");
 
-INLINE void tally(u32 act, u32 counter)
+/* The same by cgroup. */
+struct {
+	NUMBER(type, LRU_PER_CPU_HASH);
+	NUMBER(max_entries, BOOKS);
+	TYPE(key, u64);
+	TYPE(value, struct counts);
+} books SEC(".maps");
+
+struct tally { struct counts *of_act, *of_cgroup; };
+#define TALLY(tally, outcome) ((tally)->of_act->outcome++, (tally)->of_cgroup->outcome++)
+
+/* Where an act is counted: both places, or, without a table, nowhere. */
+INLINE int open_tally(struct tally *tally, u32 act, u64 cgroup)
 {
-	u32 key = act * COUNTERS + counter;
-	u64 *count = bpf_map_lookup_elem(&counters, &key);
-	if (count)
-		(*count)++;
+	struct counts none = {};
+	u32 shared = ACTS;
+	tally->of_act = bpf_map_lookup_elem(&counters, &act);
+	tally->of_cgroup = bpf_map_lookup_elem(&books, &cgroup);
+	if (!tally->of_cgroup && bpf_map_update_elem(&books, &cgroup, &none, NOEXIST) == 0)
+		tally->of_cgroup = bpf_map_lookup_elem(&books, &cgroup);
+	if (!tally->of_cgroup)
+		tally->of_cgroup = bpf_map_lookup_elem(&counters, &shared);
+	return tally->of_act && tally->of_cgroup;
 }
 
 /* The serial number of the cgroup that a task is attributed to. Plain loads: this stands before everything else. */
@@ -121,35 +166,38 @@ INLINE u64 cgroup_of_act(struct task_struct *task)
 INLINE u64 watched(struct task_struct *task)
 {
 	u64 id = cgroup_of_act(task);
-	u32 *owner = bpf_map_lookup_elem(&owners, &id);
-	return owner && *owner == HOST_OWNED ? 0 : id;
+	return owner_of(id) == HOST_OWNED ? 0 : id;
 }
 
 /* Whether a task is known to be within a container: then it is no runtime. */
 INLINE int contained(struct task_struct *task)
 {
-	u64 id = cgroup_of_act(task);
-	u32 *owner = bpf_map_lookup_elem(&owners, &id);
-	return owner && *owner == CONTAINER_OWNED;
+	return owner_of(cgroup_of_act(task)) == CONTAINER_OWNED;
+}
+
+INLINE void drop(struct tally *tally, u32 act)
+{
+	TALLY(tally, dropped);
+	tally->of_cgroup->lost |= 1ULL << act;
 }
 
 /* Whether this act is the first of its sort; every other one is counted here. */
-INLINE int first(struct fold_key *key)
+INLINE int first(struct fold_key *key, struct tally *tally)
 {
 	struct fold one = { 1, bpf_ktime_get_boot_ns() };
 	struct fold *fold = bpf_map_lookup_elem(&folds, key);
-	tally(key->act, GENERATED);
+	TALLY(tally, generated);
 	if (!fold && bpf_map_update_elem(&folds, key, &one, NOEXIST) == 0)
 		return 1;
 	if (!fold)
 		fold = bpf_map_lookup_elem(&folds, key);
 	if (!fold) {
-		tally(key->act, DROPPED);
+		drop(tally, key->act);
 		return 0;
 	}
 	fold->count++;
 	fold->last = one.last;
-	tally(key->act, FOLDED);
+	TALLY(tally, folded);
 	return 0;
 }
 
@@ -259,18 +307,19 @@ INLINE struct file *program_of(struct task_struct *task)
 }
 
 /* A record of an act that is the first of its sort: room in the ring, and who did it. NULL where that is not so. */
-INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
+INLINE struct event *told(struct task_struct *task, struct fold_key *key)
 {
-	if (is_arriving(task) || !first(key))
+	struct tally tally = {};
+	if (!open_tally(&tally, key->act, key->cgroup) || !first(key, &tally))
 		return NULL;
 	struct event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
 	if (!event) {
-		tally(key->act, DROPPED);
+		drop(&tally, key->act);
 		/* The next one shall be the first. */
 		bpf_map_delete_elem(&folds, key);
 		return NULL;
 	}
-	tally(key->act, DELIVERED);
+	TALLY(&tally, delivered);
 	event->cgroup = cgroup_id(cgroup_of(task));
 	event->serial = key->cgroup;
 	event->subject = key->subject;
@@ -284,6 +333,12 @@ INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
 	READ(event->comm, &task->comm);
 	write_path(&program_of(task)->f_path, event->binary, &event->binary_bytes, 1);
 	return event;
+}
+
+/* The same, of whoever is not on the way into a container any more. */
+INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
+{
+	return is_arriving(task) ? NULL : told(task, key);
 }
 
 INLINE void send(struct event *event)

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use holdfast_ebpf::Sensors;
+use holdfast_ebpf::{Owner, Sensors};
 use holdfast_model::{CoverageState, Sighting, SignalKind};
 
 #[allow(dead_code, reason = "shared with the view's tests")]
@@ -357,6 +357,40 @@ fn what_does_not_fit_into_the_ring_is_counted_as_dropped() -> Result<()> {
     let written = sensors.poll().iter().filter(|s| s.pod == cell.pod && s.kind == SignalKind::EtcWrite).count();
     assert!(written > 500 && written + usize::try_from(counted.dropped)? >= 2000, "{written} of {counted:?}");
     accounted(&sensors)
+}
+
+#[test]
+fn under_a_flood_each_containers_book_balances_and_names_what_was_lost() -> Result<()> {
+    let Some((sensors, cell)) = open("under_a_flood_each_containers_book_balances_and_names_what_was_lost")? else {
+        return Ok(());
+    };
+    let cells = [cell, Cell::new()?, Cell::new()?];
+    let script = "mount -t tmpfs none /etc; for n in $(seq $1) $(seq $1); do echo > /etc/$n; done";
+    let flood =
+        |(cell, files): (&Cell, &str)| cell.command(&["unshare", "-m", "bash", "-ec", script, "-", files]).spawn();
+    // Together more than the ring holds; the last one alone would fit.
+    let running: Vec<_> = cells.iter().zip(["1500", "1500", "20"]).map(flood).collect::<std::io::Result<_>>()?;
+    for mut flood in running {
+        ensure!(flood.wait()?.success());
+    }
+    let generated = |sensors: &Sensors| -> Result<u64> {
+        Ok(sensors.counters()?.iter().map(|(_, counted)| counted.generated).sum())
+    };
+    let before = generated(&sensors)?;
+    let books = sensors.books()?;
+    let all: u64 = books.of.values().chain([&books.unattributed]).map(|book| book.counters.generated).sum();
+    assert!(before <= all && all <= generated(&sensors)?, "{all} in the books of at least {before}");
+    for (cell, files) in cells.iter().zip([1500, 1500, 20]) {
+        let owner = Owner::Pod { pod: cell.pod.clone(), container: cell.id.clone() };
+        let book = books.of.get(&owner).context("a book")?;
+        let counted = book.counters;
+        assert_eq!(counted.generated, counted.delivered + counted.folded + counted.dropped, "{book:?}");
+        assert!(counted.generated >= 2 * files, "{book:?}");
+        assert_eq!(book.lost.contains(&SignalKind::EtcWrite), counted.dropped > 0, "{book:?}");
+    }
+    let dropped = books.of.values().filter(|book| book.counters.dropped > 0).count();
+    assert!(dropped > 0, "the ring held it all");
+    Ok(())
 }
 
 fn accounted(sensors: &Sensors) -> Result<()> {

@@ -34,11 +34,14 @@ INLINE struct file *file_at(struct task_struct *task, u32 descriptor)
 	return file;
 }
 
-INLINE int named(struct dentry *dentry)
+/* A bit for each length that one of these names has: most files leave here. */
+const volatile u64 name_lengths = 0;
+
+INLINE int named(u32 length, const unsigned char *name)
 {
 	struct file_name key = {};
-	const unsigned char *name = NULL;
-	READ(name, &dentry->d_name.name);
+	if (length >= KEY_BYTES || !(name_lengths >> length & 1))
+		return 0;
 	bpf_probe_read_kernel_str(key.bytes, KEY_BYTES, name);
 	return bpf_map_lookup_elem(&file_names, &key) != NULL;
 }
@@ -124,34 +127,48 @@ INLINE int under_etc(struct task_struct *task, struct path *path, struct super_b
 	return below_etc(path);
 }
 
+/* What every open is asked: name, file system and mode, in as few copies as that takes. */
+#define DENTRY_BYTES 128
+
+INLINE u32 worth(struct task_struct *task, struct file *file, u32 writing)
+{
+	u64 dentry[DENTRY_BYTES / 8];
+	struct dentry *of = NULL;
+	READ(of, &file->f_path.dentry);
+	if (bpf_probe_read_kernel(dentry, sizeof(dentry), of))
+		return 0;
+	u32 detail = named(COPIED((void *)dentry, dentry, d_name.len), COPIED((void *)dentry, dentry, d_name.name)) ? NAMED : 0;
+	struct super_block *home = COPIED((void *)dentry, dentry, d_sb);
+	if (of_node(task, home))
+		detail |= OF_NODE;
+	if (writing && under_etc(task, &file->f_path, home))
+		detail |= ETC_WRITE;
+	return detail;
+}
+
 /* The same for each call that opens. */
 SEC("tracepoint/syscalls/sys_exit_openat")
 int file_opened(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	if (call->result < 0)
-		return 0;
-	u64 cgroup = watched(task);
+	u64 cgroup = call->result >= 0 ? watched(task) : 0;
+	u32 mode = 0;
 	if (!cgroup)
 		return 0;
 	struct file *file = file_at(task, call->result);
-	struct inode *inode = NULL;
-	struct super_block *home = NULL;
-	struct dentry *dentry = NULL;
-	u32 mode = 0;
-	READ(inode, &file->f_inode);
-	READ(home, &inode->i_sb);
-	READ(dentry, &file->f_path.dentry);
 	READ(mode, &file->f_mode);
-	u32 writing = mode & FMODE_WRITE;
-	u32 detail = (named(dentry) ? NAMED : 0) | (of_node(task, home) ? OF_NODE : 0);
-	if (writing && under_etc(task, &file->f_path, home))
-		detail |= ETC_WRITE;
+	u32 writing = mode & FMODE_WRITE, detail = worth(task, file, writing);
 	if (!detail)
 		return 0;
 	struct fold_key key = { .cgroup = cgroup, .act = OPENED, .detail = detail | (writing ? WRITING : 0) };
+	struct inode *inode = NULL;
+	struct super_block *home = NULL;
+	READ(inode, &file->f_inode);
+	READ(home, &inode->i_sb);
 	/* Of the node's folders one file each is sample enough; what is named or written is told file by file. */
 	if (detail == OF_NODE) {
+		struct dentry *dentry = NULL;
+		READ(dentry, &file->f_path.dentry);
 		READ(dentry, &dentry->d_parent);
 		READ(inode, &dentry->d_inode);
 	}

@@ -57,11 +57,12 @@ int process_exec(u64 *context)
 	u64 cgroup = watched(task);
 	if (!cgroup)
 		return 0;
-	bpf_map_delete_elem(&arriving, &pid);
+	if (bpf_map_lookup_elem(&arriving, &pid))
+		bpf_map_delete_elem(&arriving, &pid);
 	struct inode *inode = program->file->f_inode;
 	struct fold_key key = { .cgroup = cgroup, .act = EXEC, .subject = called(task, inode->i_ino) };
 	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, inode) ? FOREIGN : 0);
-	struct event *event = sight(task, &key);
+	struct event *event = told(task, &key);
 	if (!event)
 		return 0;
 	unsigned long from = task->mm->arg_start, to = task->mm->arg_end;

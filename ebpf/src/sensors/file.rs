@@ -59,6 +59,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     CREDENTIALS.iter().map(|(name, ..)| *name)
 }
 
+/// A bit for each length that one of them has.
+pub(super) fn name_lengths() -> u64 {
+    names().fold(0, |lengths, name| lengths | 1 << name.len())
+}
+
 fn read(event: &Event<'_>, node: &Node) -> Vec<Reading> {
     if event.detail & RUNTIME_SOCKET != 0 {
         let path = shown(until_zero(event.path));

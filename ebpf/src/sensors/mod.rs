@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 
 use holdfast_model::{CoverageState, SignalKind};
 
-pub use driver::{Counters, Sensors};
+pub use driver::{Book, Books, Counters, Sensors};
 use event::Event;
 
 use crate::Owner;
@@ -117,6 +117,25 @@ impl Act {
         Self::Listen,
         Self::Canary,
     ];
+
+    /// What an act of this sort may be told as.
+    fn kinds(self) -> &'static [SignalKind] {
+        match self {
+            Self::Exec => {
+                &[SignalKind::ProcessStart, SignalKind::PrivilegedStart, SignalKind::ForeignBinary, SignalKind::Shell]
+            }
+            Self::Spaces => &[SignalKind::NamespaceEntry],
+            Self::Mount => &[SignalKind::Mount],
+            Self::Ptrace => &[SignalKind::Ptrace],
+            Self::Module => &[SignalKind::ModuleLoad],
+            Self::Bpf => &[SignalKind::Bpf],
+            Self::Capability => &[SignalKind::CapabilityUsed],
+            Self::Open => &[SignalKind::SensitiveOpen, SignalKind::EtcWrite],
+            Self::Connect => &[SignalKind::Connect],
+            Self::Listen => &[SignalKind::Listen],
+            Self::Canary => &[],
+        }
+    }
 
     fn is(self, number: u32) -> bool {
         usize::try_from(number).ok().and_then(|at| Self::ALL.get(at)) == Some(&self)

@@ -15,7 +15,11 @@ const OF_DISKS: &[&str] = &["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs
 
 /// The object, with nothing attached yet.
 pub(super) fn load(btf: &Btf, host: &Namespaces, mounts: &[Mount]) -> Result<Ebpf, Blind> {
-    let mut ebpf = EbpfLoader::new().btf(Some(btf)).load(OBJECT).map_err(|error| Blind::unloaded(&error))?;
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global("name_lengths", &file::name_lengths(), true)
+        .load(OBJECT)
+        .map_err(|error| Blind::unloaded(&error))?;
     prepare(&mut ebpf, host, mounts).map_err(|error| broken(&error))?;
     Ok(ebpf)
 }

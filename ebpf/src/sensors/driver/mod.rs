@@ -25,7 +25,8 @@ use crate::view::iterator::Iterator;
 use crate::view::mounts::{self, Mount};
 use crate::{Blind, Owner};
 use clock::{boot_time, millis};
-pub use counters::Counters;
+use counters::Counts;
+pub use counters::{Book, Books, Counters};
 use owners::{Kernel, Owners};
 use samples::Samples;
 
@@ -35,6 +36,7 @@ pub struct Sensors {
     ring: RingBuf<MapData>,
     owners: Owners<Kernel>,
     samples: Samples,
+    books: PerCpuHashMap<MapData, u64, Counts>,
     mounts: Vec<Mount>,
     states: Vec<SensorState>,
     canary: String,
@@ -84,6 +86,7 @@ impl Sensors {
             ring: RingBuf::try_from(load::take(&mut ebpf, "ring")?).map_err(failed)?,
             owners: Owners::new(kernel),
             samples: Samples::new(PerCpuHashMap::try_from(load::take(&mut ebpf, "folds")?).map_err(failed)?),
+            books: PerCpuHashMap::try_from(load::take(&mut ebpf, "books")?).map_err(failed)?,
             mounts,
             states: Vec::new(),
             canary: String::new(),
@@ -118,6 +121,11 @@ impl Sensors {
     /// What became of every act since the sensors were opened: one line a sort, named by its sensor.
     pub fn counters(&self) -> Result<Vec<(&'static str, Counters)>, Blind> {
         counters::read(&self.ebpf)
+    }
+
+    /// The same by container: what was lost of whom.
+    pub fn books(&self) -> Result<Books, Blind> {
+        Books::read(&self.ebpf, &self.books, |cgroup| self.owners.named(cgroup))
     }
 
     /// Delivered acts whose cgroup nobody could name any more.

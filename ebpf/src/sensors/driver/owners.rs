@@ -46,11 +46,16 @@ impl<S: Sources> Owners<S> {
         if let Some(owner) = self.known.get(&event.serial) {
             return Some(owner.clone());
         }
-        let made = self.sources.path(event.serial).map(|path| owner_of_path(&path));
-        // A cgroup that was there before the sensors.
-        let owner = made.or_else(|| self.sources.process(event.pid, event.started))?;
+        // The last is for a cgroup that was there before the sensors.
+        let owner = self.named(event.serial).or_else(|| self.sources.process(event.pid, event.started))?;
         self.learn(event.serial, owner.clone());
         Some(owner)
+    }
+
+    /// Whose a cgroup is, as far as it was learned or made under the eyes of the programs.
+    pub(super) fn named(&self, serial: u64) -> Option<Owner> {
+        let made = || self.sources.path(serial).map(|path| owner_of_path(&path));
+        self.known.get(&serial).cloned().or_else(made)
     }
 
     pub(super) fn learn(&mut self, serial: u64, owner: Owner) {
