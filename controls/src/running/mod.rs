@@ -186,12 +186,12 @@ impl Shown {
         }
     }
 
-    /// Processes in the Pod's own control group are the runtime's, as `conmon` is, and live in the host's mounts. One that
+    /// Processes in the Pod's own control group are the runtime's, as `conmon` is, and live in the host's namespaces. One that
     /// does not has left its container, and nobody can say which.
     fn ask_strays(&mut self, seen: &Seen<'_>) {
         for alike in &seen.container.alike {
-            let mounts = alike.standing.namespaces.mnt;
-            if mounts == 0 || mounts != seen.host.mnt {
+            let namespaces = alike.standing.namespaces;
+            if namespaces != *seen.host || namespaces.each().contains(&0) {
                 self.take(seen, &process(alike), Word::Unread("it is in no container of its Pod".into()));
             }
         }

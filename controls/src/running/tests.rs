@@ -375,13 +375,15 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
         "a container may call itself pause"
     );
 
-    let of_the_pod = |mnt| {
-        let standing = Standing { namespaces: Namespaces { mnt, ..HOST }, ..privileged() };
+    let of_the_pod = |namespaces| {
+        let standing = Standing { namespaces, ..privileged() };
         RunningContainer { id: String::new(), name: None, alike: vec![alike(standing)], ..container(confined()) }
     };
-    assert_eq!(shown("workload.privileged", PLAIN, &of_the_pod(HOST.mnt)), Shown::default(), "as conmon is");
-    assert_eq!(shown("workload.privileged", PLAIN, &of_the_pod(77)).unread.len(), 1, "it left its container");
-    assert_eq!(shown("workload.privileged", PLAIN, &of_the_pod(0)).unread.len(), 1, "nobody knows where it is");
+    let shown = |namespaces| shown("workload.privileged", PLAIN, &of_the_pod(namespaces));
+    assert_eq!(shown(HOST), Shown::default(), "as conmon is");
+    assert_eq!(shown(Namespaces { mnt: 77, ..HOST }).unread.len(), 1, "it left its container");
+    assert_eq!(shown(Namespaces { net: 13, ..HOST }).unread.len(), 1, "and is in the node's mounts now");
+    assert_eq!(shown(Namespaces { mnt: 0, ..HOST }).unread.len(), 1, "nobody knows where it is");
 }
 
 #[test]

@@ -7,24 +7,27 @@ use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer
 
 use super::View;
 use super::record::Task;
+use super::stray::Rooms;
 use crate::{Blind, Owner};
 
 /// Folds one reading. `reader` is the process that read.
 pub(super) fn fold(eye: Eye, tasks: &[Task], reader: u32) -> Result<View, Blind> {
     let host = host(tasks, reader).ok_or(Blind::NotTheNode)?;
-    let mut owners: BTreeMap<&Owner, Standings> = BTreeMap::new();
+    let rooms = Rooms::of(tasks, host);
+    let mut containers: BTreeMap<(&str, &str), Standings> = BTreeMap::new();
     for task in tasks.iter().filter(|task| !task.kernel_thread) {
-        if let Some(owner) = &task.owner {
-            owners.entry(owner).or_default().count(task);
+        if let Some(Owner::Pod { pod, container }) = &task.owner {
+            containers.entry((pod, container)).or_default().count(task);
+        }
+        for pod in rooms.strayed_from(task) {
+            containers.entry((pod, "")).or_default().count(task);
         }
     }
-    let host_processes = owners.remove(&Owner::Host).unwrap_or_default().alike();
     Ok(View {
         eye,
         host,
         seen: number(tasks.iter().map(|task| task.pid).collect::<BTreeSet<_>>().len()),
-        containers: owners.into_iter().filter_map(|(owner, standings)| container(owner, standings)).collect(),
-        host_processes,
+        containers: containers.into_iter().map(container).collect(),
         unattributed: number(tasks.iter().filter(|task| task.owner.is_none()).count()),
     })
 }
@@ -88,14 +91,8 @@ fn alike(task: &Task) -> Alike {
     }
 }
 
-fn container(owner: &Owner, standings: Standings) -> Option<RunningContainer> {
-    let Owner::Pod { pod, container } = owner else { return None };
-    Some(RunningContainer {
-        pod: pod.clone(),
-        id: container.clone(),
-        alike: standings.alike(),
-        ..RunningContainer::default()
-    })
+fn container(((pod, id), standings): ((&str, &str), Standings)) -> RunningContainer {
+    RunningContainer { pod: pod.to_owned(), id: id.to_owned(), alike: standings.alike(), ..RunningContainer::default() }
 }
 
 fn number(count: usize) -> u32 {
@@ -148,7 +145,7 @@ pub(crate) mod tests {
             task(11, None, 0),
         ];
         let view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
-        assert_eq!((view.seen, view.unattributed, view.host_processes.len()), (4, 1, 1));
+        assert_eq!((view.seen, view.unattributed, view.containers.len()), (4, 1, 1));
         let container = &view.containers[0];
         let counts: Vec<_> = container.alike.iter().map(|a| (a.standing.uid, a.pid, a.processes)).collect();
         assert_eq!(counts, [(0, 7, 2), (1000, 8, 1)]);

@@ -11,6 +11,7 @@ mod label;
 pub mod mounts;
 mod proc;
 mod record;
+mod stray;
 
 use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
 
@@ -25,10 +26,8 @@ pub struct View {
     pub host: Namespaces,
     /// How many processes there are, the kernel's own included.
     pub seen: u32,
-    /// Every container with a process, by Pod uid and container id.
+    /// Every container with a process, by Pod uid and container id; under an empty id what is in none of its Pod's.
     pub containers: Vec<RunningContainer>,
-    /// The node's own processes by standing; the kernel's own are left out.
-    pub host_processes: Vec<Alike>,
     /// Processes in cgroups nested deeper than anybody needs: whose they are was not told.
     pub unattributed: u32,
 }

@@ -90,7 +90,7 @@ fn a_standing_is_read_as_it_was_given() -> Result<()> {
 }
 
 #[test]
-fn equal_workers_are_counted_and_the_hosts_processes_are_kept_apart() -> Result<()> {
+fn equal_workers_are_counted_and_nobody_elses_are_among_them() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let mut cell = Cell::new()?;
     let first = cell.stay(&["sh", "-c", STAY])?;
@@ -101,7 +101,6 @@ fn equal_workers_are_counted_and_the_hosts_processes_are_kept_apart() -> Result<
     let container = only(&read, &cell)?;
     let alike = &container.alike[0];
     assert_eq!((container.alike.len(), alike.processes, alike.pid, alike.name.as_str()), (1, 5, first, "sh"));
-    assert!(read.host_processes.iter().all(|alike| alike.pid != first));
     assert!(read.seen > 5 && read.unattributed == 0);
     Ok(())
 }
@@ -139,6 +138,22 @@ fn a_folder_of_the_node_in_a_containers_mount_namespace_is_named_with_its_source
     let log = mounts.iter().find(|mount| mount.target == "/mnt/log").context("the mount")?;
     assert_eq!((log.source.as_str(), log.writable), ("/var/log", false));
     assert!(!mounts.iter().any(|mount| mount.target == "/mnt"), "a tmpfs of its own is not the node's");
+    Ok(())
+}
+
+#[test]
+fn a_process_that_moved_itself_among_the_nodes_own_is_still_of_its_pod() -> Result<()> {
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    let leave = format!("echo $$ > {}/cgroup.procs && {STAY}", cell::unified()?.display());
+    cell.stay(&["unshare", "-n", "sh", "-c", STAY])?;
+    let inside = cell.stay(&["unshare", "-m", "--propagation", "unchanged", "sh", "-c", STAY])?;
+    let of = format!("--mount=/proc/{inside}/ns/mnt");
+    let left = cell.stay(&["nsenter", &of, "sh", "-c", &leave])?;
+    let read = view.read()?;
+    let stray = read.pod(&cell.pod).find(|container| container.id.is_empty()).context("what is in no container")?;
+    let pids: Vec<u32> = stray.alike.iter().map(|alike| alike.pid).collect();
+    assert_eq!((pids, stray.processes()), (vec![left], 1));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ words!(
 words!(
     /// How the processes of a node were read.
     Eye, "eye" {
-        /// The BPF task iterator: complete, and nothing can hide from it.
+        /// The BPF task iterator: every process of the node is in it, wherever it moved.
         TaskIterator = "task-iterator",
         /// /proc, where the kernel has no task iterator.
         Proc = "proc",
@@ -53,6 +53,13 @@ pub struct Namespaces {
     pub uts: u32,
     /// Control groups.
     pub cgroup: u32,
+}
+
+impl Namespaces {
+    /// All of them, in the order of the fields.
+    pub fn each(&self) -> [u32; 7] {
+        [self.user, self.pid, self.net, self.mnt, self.ipc, self.uts, self.cgroup]
+    }
 }
 
 /// What a process may do: everything that a control can judge, and nothing that differs between equal workers.
@@ -100,7 +107,8 @@ pub struct Alike {
 pub struct RunningContainer {
     /// uid of its Pod, from the cgroup's path.
     pub pod: String,
-    /// The runtime's id of the container, from the cgroup's path; empty for processes in the Pod's own cgroup.
+    /// The runtime's id of the container, from the cgroup's path; empty for processes in the Pod's own cgroup, and for those
+    /// among the node's own that still live in a namespace of the Pod's.
     pub id: String,
     /// The container's name in its Pod, where the relay told it; none for the sandbox and for Pods that the API server
     /// does not know.

@@ -31,8 +31,7 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Blind> {
 
 fn prepare(ebpf: &mut Ebpf, host: &Namespaces, mounts: &[Mount]) -> Result<(), MapError> {
     let mut spaces: Array<_, u32> = Array::try_from(map(ebpf, "host_spaces")?)?;
-    let own = [host.user, host.pid, host.net, host.mnt, host.ipc, host.uts, host.cgroup];
-    for (at, inode) in (0..).zip(own) {
+    for (at, inode) in (0..).zip(host.each()) {
         spaces.set(at, inode, 0)?;
     }
     let mut agent: Array<_, u32> = Array::try_from(map(ebpf, "canary_of")?)?;
