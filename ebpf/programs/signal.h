@@ -270,6 +270,13 @@ INLINE struct super_block *home_of(struct mount *mount)
 	return home;
 }
 
+/* The file system that a task's mount namespace has at its root; most tasks stand right on it. */
+INLINE struct super_block *root_home(struct task_struct *task)
+{
+	struct vfsmount *root = task->fs->root.mnt;
+	return is_top(task, mount_of(root)) ? root->mnt_sb : home_of(root_of(task));
+}
+
 /* Writes the names from a file up to its root: the kernel's own, which nobody changes under the reader. `bytes` stands in the
  * record itself: a value that comes back from memory is the same unknown in every round, so that the verifier walks this
  * once and not once for each length. */

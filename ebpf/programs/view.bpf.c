@@ -9,6 +9,7 @@ enum {
 	ROOT_READ_ONLY = 4,
 	KERNEL_THREAD = 8,
 	PATH_WHOLE = 16,
+	PATH_TOLD = 32,
 };
 
 /* Values of the kernel's own that never change: sched.h, mount.h, fs.h. */
@@ -39,7 +40,15 @@ struct {
 	TYPE(value, struct scratch);
 } scratch SEC(".maps");
 
-struct bpf_iter_meta { void *seq; } MOVED;
+/* Cgroups whose path a reading has told, by serial number: the names cost more than all the rest of a record. */
+struct {
+	NUMBER(type, LRU_HASH);
+	NUMBER(max_entries, 8192);
+	TYPE(key, u64);
+	TYPE(value, u64);
+} told SEC(".maps");
+
+struct bpf_iter_meta { void *seq; u64 session_id; } MOVED;
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; } MOVED;
 
 /* The number of a process as whoever reads the iterator numbers it: that is where /proc has it too. */
@@ -126,16 +135,26 @@ int view(struct bpf_iter__task *context)
 	READ(record->comm, &task->comm);
 
 	struct cgroup *cgroup = cgroup_of(task);
+	u64 reading = context->meta->session_id;
+	u32 bytes = 0;
 	record->cgroup = serial_of(cgroup);
-	name_path(cgroup, &scratch_->path);
-	u32 bytes = scratch_->path.bytes;
-	if (bytes > sizeof(record->path))
-		bytes = sizeof(record->path);
-	bpf_probe_read_kernel(record->path, bytes, scratch_->path.names);
-	record->path_bytes = bytes;
 	record->flags = (task->atomic_flags & PFA_NO_NEW_PRIVS_BIT ? NO_NEW_PRIVS : 0) | root_flags(task) |
-			(task->flags & PF_KTHREAD ? KERNEL_THREAD : 0) | (scratch_->path.whole ? PATH_WHOLE : 0);
-	bpf_seq_write(context->meta->seq, record, FIXED_BYTES + bytes);
+			(task->flags & PF_KTHREAD ? KERNEL_THREAD : 0);
+	u64 *told_by = bpf_map_lookup_elem(&told, &record->cgroup);
+	if (told_by && *told_by == reading) {
+		record->flags |= PATH_TOLD;
+	} else {
+		name_path(cgroup, &scratch_->path);
+		bytes = scratch_->path.bytes;
+		if (bytes > sizeof(record->path))
+			bytes = sizeof(record->path);
+		bpf_probe_read_kernel(record->path, bytes, scratch_->path.names);
+		record->flags |= scratch_->path.whole ? PATH_WHOLE : 0;
+	}
+	record->path_bytes = bytes;
+	/* A record that did not fit is written again, and then with its path. */
+	if (bpf_seq_write(context->meta->seq, record, FIXED_BYTES + bytes) == 0 && !(record->flags & PATH_TOLD))
+		bpf_map_update_elem(&told, &record->cgroup, &reading, ANY);
 	return 0;
 }
 

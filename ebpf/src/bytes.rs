@@ -31,5 +31,6 @@ impl<'a> Bytes<'a> {
 
 /// The bytes before the first zero.
 pub(crate) fn until_zero(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    &bytes[..end]
 }

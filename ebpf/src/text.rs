@@ -6,6 +6,10 @@ pub const LONGEST: usize = 256;
 
 /// Escapes what doesn't print and cuts what is too long. Bytes that are no UTF-8 become `\xNN`.
 pub fn shown(bytes: &[u8]) -> String {
+    // Nearly every name is this.
+    if bytes.len() <= LONGEST && bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         chunk.valid().chars().for_each(|character| push(&mut text, character));

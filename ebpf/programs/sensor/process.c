@@ -14,7 +14,7 @@ INLINE int foreign(struct task_struct *task, struct inode *inode)
 	unsigned long sort = 0;
 	if (!inode->i_nlink)
 		return 1;
-	struct super_block *root = home_of(root_of(task));
+	struct super_block *root = root_home(task);
 	if (!root)
 		return 1;
 	READ(sort, &root->s_magic);

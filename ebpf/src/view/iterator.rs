@@ -6,7 +6,7 @@ use std::io::Read;
 use aya::programs::{Iter, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::record::Task;
+use super::record::{Cgroups, FIXED_BYTES, Task};
 use crate::Blind;
 use crate::blind::chain;
 
@@ -38,9 +38,10 @@ impl Iterator {
         let mut bytes = Vec::new();
         self.start()?.take(MOST_BYTES).read_to_end(&mut bytes)?;
         let mut rest = bytes.as_slice();
-        let mut tasks = Vec::with_capacity(rest.len() / 200);
+        let mut tasks = Vec::with_capacity(rest.len() / FIXED_BYTES);
+        let mut cgroups = Cgroups::default();
         while !rest.is_empty() {
-            tasks.push(Task::take(&mut rest).ok_or(Blind::Garbled("a record of the task iterator"))?);
+            tasks.push(Task::take(&mut rest, &mut cgroups).ok_or(Blind::Garbled("a record of the task iterator"))?);
         }
         Ok(tasks)
     }

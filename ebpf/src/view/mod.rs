@@ -37,6 +37,13 @@ impl View {
     pub fn pod<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a RunningContainer> {
         self.containers.iter().filter(move |container| container.pod == uid)
     }
+
+    /// Adds what the containers mount from the node: one file of /proc a mount namespace, that of a process in it.
+    pub fn read_mounts(&mut self) {
+        let Some(host) = mounts::table(1).filter(|_| !self.containers.is_empty()) else { return };
+        let containers = self.containers.clone();
+        fold::add_mounts(self, |alike, container| mounted(alike, container, &containers, &host));
+    }
 }
 
 /// An open eye on the node's processes.
@@ -55,29 +62,32 @@ impl KernelView {
     /// Opens the task iterator and looks through it once.
     pub fn open() -> Result<Self, Blind> {
         let mut view = Self { source: Source::Iterator(Box::new(iterator::Iterator::load()?)) };
-        view.read()?;
+        view.processes()?;
         Ok(view)
     }
 
     /// Reads /proc instead. This needs CAP_SYS_PTRACE for the namespaces of others' processes, so nobody does it unasked.
     pub fn open_proc() -> Result<Self, Blind> {
         let mut view = Self { source: Source::Proc };
-        view.read()?;
+        view.processes()?;
         Ok(view)
     }
 
-    /// Every process that runs now.
+    /// Every process that runs now, and what its containers mount from the node.
     pub fn read(&mut self) -> Result<View, Blind> {
+        let mut view = self.processes()?;
+        view.read_mounts();
+        Ok(view)
+    }
+
+    /// Every process that runs now; mounts are not looked at, and stand as unknown.
+    pub fn processes(&mut self) -> Result<View, Blind> {
         let (eye, mut tasks) = match &mut self.source {
             Source::Iterator(iterator) => (Eye::TaskIterator, iterator.tasks()?),
             Source::Proc => (Eye::Proc, proc::tasks()?),
         };
         label::add(&mut tasks);
-        let mut view = fold::fold(eye, &tasks, std::process::id())?;
-        let host = mounts::table(1).filter(|_| !view.containers.is_empty());
-        let containers = view.containers.clone();
-        fold::add_mounts(&mut view, |alike, container| mounted(alike, container, &containers, host.as_deref()?));
-        Ok(view)
+        fold::fold(eye, &tasks, std::process::id())
     }
 }
 

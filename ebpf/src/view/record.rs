@@ -1,5 +1,7 @@
 //! What the iterator writes about one task (`struct record` of `programs/view.bpf.c`), as a value.
 
+use std::collections::HashMap;
+
 use holdfast_model::kernel::{Namespaces, Seccomp, Standing};
 
 use crate::Owner;
@@ -7,12 +9,14 @@ use crate::attribution::owner;
 use crate::bytes::{Bytes, until_zero};
 use crate::text::shown;
 
-const FIXED_BYTES: usize = 112;
+/// A record without its path.
+pub(crate) const FIXED_BYTES: usize = 112;
 const NO_NEW_PRIVS: u32 = 1;
 const ROOT_KNOWN: u32 = 2;
 const ROOT_READ_ONLY: u32 = 4;
 const KERNEL_THREAD: u32 = 8;
 const PATH_WHOLE: u32 = 16;
+const PATH_TOLD: u32 = 32;
 
 /// A process, or a thread that stands otherwise than its process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,26 +33,43 @@ pub(crate) struct Task {
     pub kernel_thread: bool,
 }
 
+/// Whose the cgroups of one reading are: the path of each comes with its first task only.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups(HashMap<u64, Option<Owner>>);
+
 impl Task {
     /// Takes the first record off the bytes; none if they end within it or make no sense.
-    pub(crate) fn take(bytes: &mut &[u8]) -> Option<Self> {
+    pub(crate) fn take(bytes: &mut &[u8], cgroups: &mut Cgroups) -> Option<Self> {
         let record = Bytes(bytes);
         let path_bytes = usize::try_from(record.u32(92)?).ok()?;
         let end = FIXED_BYTES.checked_add(path_bytes)?;
         let path = record.slice(FIXED_BYTES..end)?;
         let flags = record.u32(88)?;
+        let cgroup = record.u64(32)?;
         let task = Self {
             started: record.u64(0)?,
-            cgroup: record.u64(32)?,
+            cgroup,
             pid: record.u32(40)?,
             tid: record.u32(44)?,
             name: shown(until_zero(&record.array::<16>(96)?)),
             standing: standing(record, flags)?,
-            owner: (flags & PATH_WHOLE != 0).then(|| owner_of(path)),
+            owner: cgroups.owner(cgroup, flags, path)?,
             kernel_thread: flags & KERNEL_THREAD != 0,
         };
         *bytes = bytes.get(end..)?;
         Some(task)
+    }
+}
+
+impl Cgroups {
+    /// Whose a task's cgroup is; nothing if its path should have been told and was not.
+    fn owner(&mut self, cgroup: u64, flags: u32, path: &[u8]) -> Option<Option<Owner>> {
+        if flags & PATH_TOLD != 0 {
+            return self.0.get(&cgroup).cloned();
+        }
+        let owner = (flags & PATH_WHOLE != 0).then(|| owner_of(path));
+        self.0.insert(cgroup, owner.clone());
+        Some(owner)
     }
 }
 
@@ -115,25 +136,45 @@ mod tests {
         let path = format!("kubepods\0pod{}\0{id}\0", "0".repeat(32));
         let bytes = [record(path.as_bytes()), record(b"")].concat();
         let mut rest = bytes.as_slice();
-        let first = Task::take(&mut rest).unwrap();
+        let mut cgroups = Cgroups::default();
+        let first = Task::take(&mut rest, &mut cgroups).unwrap();
         assert_eq!((first.pid, first.name.as_str()), (7, "sh"));
         assert_eq!(first.owner, Some(Owner::Pod { pod: "0".repeat(32), container: id }));
         assert!(first.standing.no_new_privs && first.standing.root_read_only.is_none());
-        assert_eq!(Task::take(&mut rest).unwrap().owner, Some(Owner::Host));
+        assert_eq!(Task::take(&mut rest, &mut cgroups).unwrap().owner, Some(Owner::Host));
         assert!(rest.is_empty());
+    }
+
+    #[test]
+    fn a_path_that_was_told_is_the_cgroups_of_every_later_task() {
+        let of_cgroup = |cgroup: u64, flags: u32, path: &[u8]| {
+            let mut bytes = record(path);
+            bytes[32..40].copy_from_slice(&cgroup.to_ne_bytes());
+            bytes[88..92].copy_from_slice(&flags.to_ne_bytes());
+            bytes
+        };
+        let path = format!("kubepods\0pod{}\0", "0".repeat(32));
+        let mut cgroups = Cgroups::default();
+        let mut owner = |bytes: &[u8]| Task::take(&mut &*bytes, &mut cgroups).map(|task| task.owner);
+        let pod = Some(Some(Owner::Pod { pod: "0".repeat(32), container: String::new() }));
+        assert_eq!(owner(&of_cgroup(7, PATH_WHOLE, path.as_bytes())), pod);
+        assert_eq!(owner(&of_cgroup(8, 0, b"kubepods\0")), Some(None));
+        assert_eq!(owner(&of_cgroup(7, PATH_TOLD, b"")), pod);
+        assert_eq!(owner(&of_cgroup(8, PATH_TOLD, b"")), Some(None));
+        assert_eq!(owner(&of_cgroup(9, PATH_TOLD, b"")), None, "never told");
     }
 
     #[test]
     fn no_byte_that_the_kernel_could_send_panics() {
         let whole = record(b"kubepods\0");
         for end in 0..whole.len() {
-            assert_eq!(Task::take(&mut &whole[..end]), None);
+            assert_eq!(Task::take(&mut &whole[..end], &mut Cgroups::default()), None);
         }
         let mut wild = whole.clone();
         wild[92..96].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(Task::take(&mut wild.as_slice()), None);
+        assert_eq!(Task::take(&mut wild.as_slice(), &mut Cgroups::default()), None);
         wild = whole;
         wild[84..88].copy_from_slice(&9_u32.to_ne_bytes());
-        assert_eq!(Task::take(&mut wild.as_slice()), None);
+        assert_eq!(Task::take(&mut wild.as_slice(), &mut Cgroups::default()), None);
     }
 }
