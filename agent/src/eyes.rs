@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use holdfast_model::kernel::SignedNodeStatement;
-use holdfast_model::{Nonce, RetestId};
+use holdfast_model::{Nonce, Resource, RetestId};
+
+use crate::places::Departed;
 
 /// What is asked of the nodes.
 #[derive(Debug, Clone)]
@@ -36,4 +38,7 @@ pub trait Eyes: Send + Sync {
 
     /// The nodes whose kernel can be looked at now.
     fn open(&self) -> Vec<String>;
+
+    /// Pods of this owner that the API server lists no more, and that may run on.
+    fn departed(&self, owner: &Resource) -> Vec<Departed>;
 }

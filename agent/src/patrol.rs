@@ -38,7 +38,8 @@ impl Patrol {
     /// Looks at each node whose eye is open, one after the other.
     async fn round(&self) -> Result<(), Stopped> {
         for node in self.eyes.open() {
-            let pods: Vec<String> = self.places.on_node(&node).borrow().keys().cloned().collect();
+            let mut pods: Vec<String> = self.places.on_node(&node).borrow().keys().cloned().collect();
+            pods.extend(self.places.departed_from(&node));
             if pods.is_empty() {
                 continue;
             }

@@ -4,7 +4,7 @@
 //! shared map behind a watch channel, so that a change wakes its own node's stream and no other. Who is the top owner of a
 //! Pod, the inventory knows; it may be told a moment later than the Pod itself. Its addresses go on to `controls::peers`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,8 +21,13 @@ use crate::text::clip;
 /// The most containers of a Pod that nodes are told of.
 const CONTAINERS: usize = 512;
 
+/// The most Pods that are remembered after they left; beyond it the first ones are forgotten.
+const DEPARTED: usize = 4096;
+
 /// The annotation that names the uid under which the kubelet, and so the cgroups, know a static Pod.
 const STATIC_UID: &str = "kubernetes.io/config.hash";
+/// What marks the API server's copy of a static Pod, with the same value. The kubelet deletes every other Pod that bears it.
+const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A Pod on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +63,8 @@ pub struct PlacedContainer {
     pub role: &'static str,
     /// The digest of its image where the runtime told it.
     pub image: String,
+    /// Whether it runs now, as the kubelet says.
+    pub runs: bool,
 }
 
 impl Placed {
@@ -97,6 +104,19 @@ pub struct Places {
 struct Table {
     nodes: HashMap<String, watch::Sender<NodePods>>,
     node_of: HashMap<String, String>,
+    /// In the order in which they left.
+    departed: VecDeque<Departed>,
+}
+
+/// A Pod that is listed no more, and that its node has not yet been seen without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departed {
+    /// The uid under which cgroups know it.
+    pub uid: String,
+    /// The node that ran it.
+    pub node: String,
+    /// What findings about it are about.
+    pub owner: Resource,
 }
 
 impl Places {
@@ -147,6 +167,25 @@ impl Places {
         node.borrow().get(uid).cloned()
     }
 
+    /// Pods of this owner that have left and may run on. A node on which no Pod is listed any more, not even the one that
+    /// looks, is gone with everything that ran there.
+    pub fn departed_of(&self, owner: &Resource) -> Vec<Departed> {
+        let table = self.locked();
+        let there = |gone: &&Departed| gone.owner == *owner && table.is_busy(&gone.node);
+        table.departed.iter().filter(there).cloned().collect()
+    }
+
+    /// uids of Pods that have left this node and may run on.
+    pub fn departed_from(&self, node: &str) -> Vec<String> {
+        let table = self.locked();
+        table.departed.iter().filter(|gone| gone.node == node).map(|gone| gone.uid.clone()).collect()
+    }
+
+    /// Its node was asked, and shows no process of it.
+    pub fn has_ended(&self, node: &str, uid: &str) {
+        self.locked().departed.retain(|gone| gone.node != node || gone.uid != uid);
+    }
+
     fn tell(&self, table: &Table) {
         self.nodes.send_if_modified(|known| {
             let busy = |pods: &watch::Sender<NodePods>| !pods.borrow().is_empty();
@@ -165,9 +204,26 @@ impl Places {
 }
 
 impl Table {
+    fn is_busy(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|pods| !pods.borrow().is_empty())
+    }
+
     fn take_out(&mut self, node: &str, uid: &str) {
         let Some(pods) = self.nodes.get(node) else { return };
-        pods.send_if_modified(|pods| Arc::make_mut(pods).remove(uid).is_some());
+        let mut left = None;
+        pods.send_if_modified(|pods| {
+            left = Arc::make_mut(pods).remove(uid);
+            left.is_some()
+        });
+        let departed = left.and_then(|pod| {
+            let (owner, uid) = (pod.owner.clone()?, pod.static_uid.clone().unwrap_or_else(|| pod.uid.clone()));
+            Some(Departed { uid, node: pod.node.clone(), owner })
+        });
+        self.departed.extend(departed);
+        if self.departed.len() > DEPARTED {
+            self.departed.pop_front();
+        }
+        let Some(pods) = self.nodes.get(node) else { return };
         if pods.borrow().is_empty() && pods.receiver_count() == 0 {
             self.nodes.remove(node);
         }
@@ -189,6 +245,16 @@ struct Metadata {
     namespace: String,
     uid: String,
     annotations: Option<BTreeMap<String, String>>,
+    #[serde(rename = "ownerReferences")]
+    owners: Option<Vec<Owner>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Owner {
+    kind: String,
+    name: String,
+    controller: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -229,6 +295,13 @@ struct ContainerStatus {
     container_id: Option<String>,
     #[serde(rename = "imageID")]
     image_id: Option<String>,
+    state: Option<State>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct State {
+    running: Option<serde::de::IgnoredAny>,
 }
 
 /// Where a Pod is, read from its object; none for every other kind, and for a Pod that has not a Pod's form.
@@ -250,14 +323,15 @@ pub fn read(kind: &'static Kind, bytes: &[u8]) -> Option<Box<Placed>> {
     let containers = lists
         .into_iter()
         .flat_map(|(role, list)| list.unwrap_or_default().into_iter().map(move |status| container(role, &status)));
-    let static_uid = metadata.annotations.unwrap_or_default().remove(STATIC_UID);
+    let node = spec.node_name.unwrap_or_default();
+    let static_uid = static_uid(&metadata, &node).map(clip);
     (!metadata.uid.is_empty()).then(|| {
         Box::new(Placed {
             uid: clip(&metadata.uid),
-            static_uid: static_uid.map(|uid| clip(&uid)),
+            static_uid,
             namespace: clip(&metadata.namespace),
             name: clip(&metadata.name),
-            node: clip(&spec.node_name.unwrap_or_default()),
+            node: clip(&node),
             owner: None,
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             containers: containers.take(CONTAINERS).collect(),
@@ -280,6 +354,14 @@ fn started(text: Option<&str>) -> UnixMillis {
     text.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map_or(0, |at| at.as_millisecond())
 }
 
+/// The annotation alone is anybody's to write, and would put another Pod's processes in the place of one's own.
+fn static_uid<'m>(metadata: &'m Metadata, node: &str) -> Option<&'m str> {
+    let annotations = metadata.annotations.as_ref()?;
+    let uid = annotations.get(STATIC_UID).filter(|uid| annotations.get(MIRROR) == Some(uid))?;
+    let of_its_node = |owner: &Owner| owner.controller && owner.kind == "Node" && owner.name == node;
+    metadata.owners.as_ref()?.iter().any(of_its_node).then_some(uid)
+}
+
 fn container(role: &'static str, status: &ContainerStatus) -> PlacedContainer {
     let id = status.container_id.as_deref().unwrap_or_default();
     let image = status.image_id.as_deref().unwrap_or_default();
@@ -288,6 +370,7 @@ fn container(role: &'static str, status: &ContainerStatus) -> PlacedContainer {
         id: clip(id.split_once("://").map_or(id, |(_, id)| id)),
         role,
         image: clip(image.rsplit_once('@').map_or("", |(_, digest)| digest)),
+        runs: status.state.as_ref().is_some_and(|state| state.running.is_some()),
     }
 }
 
@@ -305,11 +388,14 @@ mod tests {
     #[test]
     fn a_pod_is_read_with_its_containers_and_the_uid_that_its_cgroups_bear() {
         let object = json!({
-            "metadata": {"uid": "u1", "name": "etcd-a", "namespace": "kube-system", "annotations": {STATIC_UID: "abc"}},
+            "metadata": {"uid": "u1", "name": "etcd-a", "namespace": "kube-system",
+                "annotations": {STATIC_UID: "abc", MIRROR: "abc"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "n", "controller": true}]},
             "spec": {"nodeName": "a"},
             "status": {"phase": "Running", "startTime": "2026-11-22T20:00:00Z", "podIP": "10.0.0.7",
                 "podIPs": [{"ip": "10.0.0.7"}, {"ip": "fd10::7"}, {"ip": "seven"}], "hostIP": "192.168.5.1",
-                "containerStatuses": [{"name": "etcd", "containerID": "containerd://0123", "imageID": "reg/etcd@sha256:9f"}],
+                "containerStatuses": [{"name": "etcd", "containerID": "containerd://0123", "imageID": "reg/etcd@sha256:9f",
+                    "state": {"running": {"startedAt": "2026-11-22T10:00:00Z"}}}],
                 "initContainerStatuses": [{"name": "wait"}]},
         });
         let placed = read(&POD, object.to_string().as_bytes()).unwrap();
@@ -319,6 +405,7 @@ mod tests {
             id: id.into(),
             role,
             image: image.into(),
+            runs: !id.is_empty(),
         };
         assert_eq!(placed.containers, [of("etcd", "0123", "container", "sha256:9f"), of("wait", "", "init", "")]);
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
@@ -326,6 +413,53 @@ mod tests {
         assert_eq!((own, node), (vec![ip("10.0.0.7"), ip("fd10::7")], vec![ip("192.168.5.1")]));
         assert_eq!(started, 1_795_377_600_000);
         assert_eq!(read(&POD, b"{\"metadata\": 3}"), None);
+    }
+
+    #[test]
+    fn only_the_kubelets_own_copy_of_a_static_pod_bears_another_uid() {
+        let read_with = |annotations: serde_json::Value, owner: serde_json::Value| {
+            let metadata = json!({"uid": "u1", "annotations": annotations, "ownerReferences": [owner]});
+            let object = json!({"metadata": metadata, "spec": {"nodeName": "a"}});
+            read(&POD, object.to_string().as_bytes()).unwrap().static_uid
+        };
+        let node = |name: &str, controller| json!({"kind": "Node", "name": name, "controller": controller});
+        let both = json!({STATIC_UID: "victim", MIRROR: "victim"});
+        assert_eq!(read_with(both.clone(), node("a", true)).as_deref(), Some("victim"));
+        assert_eq!(read_with(json!({STATIC_UID: "victim"}), node("a", true)), None);
+        assert_eq!(read_with(json!({STATIC_UID: "victim", MIRROR: "other"}), node("a", true)), None);
+        assert_eq!(read_with(both.clone(), node("b", true)), None);
+        assert_eq!(read_with(both.clone(), node("a", false)), None);
+        assert_eq!(read_with(both, json!({"kind": "ReplicaSet", "name": "a", "controller": true})), None);
+    }
+
+    #[test]
+    fn a_pod_that_left_is_remembered_until_its_node_is_seen_without_it_or_is_gone() {
+        let owner = |name: &str| Resource {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: Some("shop".into()),
+            name: name.into(),
+        };
+        let owned = |uid: &str, node: &str| Placed { owner: Some(owner("web")), ..pod(uid, node) };
+        let places = Places::default();
+        for (uid, node) in [("u1", "a"), ("u2", "a"), ("u3", "b"), ("u4", "a")] {
+            places.put(owned(uid, node));
+        }
+        places.remove("u1");
+        places.put(Placed { ended: true, ..owned("u2", "a") });
+        places.remove("u3");
+        let left = |name: &str| places.departed_of(&owner(name)).into_iter().map(|gone| gone.uid).collect::<Vec<_>>();
+        assert_eq!(left("web"), ["u1", "u2"], "nothing is listed on node b any more");
+        assert!(left("other").is_empty());
+        assert_eq!(places.departed_from("a"), ["u1", "u2"]);
+        places.has_ended("b", "u1");
+        places.has_ended("a", "u2");
+        assert_eq!(left("web"), ["u1"]);
+        for n in 0..2 * DEPARTED {
+            places.put(owned(&format!("n{n}"), "a"));
+            places.remove(&format!("n{n}"));
+        }
+        assert_eq!(left("web").len(), DEPARTED);
     }
 
     #[test]

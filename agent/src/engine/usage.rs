@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_controls::Control;
 use holdfast_controls::catalog;
-use holdfast_controls::running::{Allowance, Running, Seen, Used};
+use holdfast_controls::running::{self, Allowance, Running, Seen, Used};
 use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Location, Resource};
 
@@ -46,7 +46,7 @@ impl Engine {
     /// What the containers of a statement use, by workload and control.
     fn answers(&self, statement: &NodeStatement) -> BTreeMap<Resource, Vec<(&'static Control, ByContainer)>> {
         let mut all: BTreeMap<Resource, Vec<(&'static Control, ByContainer)>> = BTreeMap::new();
-        for container in &statement.containers {
+        for container in running::asked(&statement.containers) {
             let Some(placed) = self.places.pod(&container.pod) else { continue };
             let (Some(owner), Some(spec)) = (placed.owner.clone(), self.specification(&placed)) else { continue };
             let known = placed.know(container);

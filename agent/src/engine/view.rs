@@ -37,7 +37,8 @@ pub(super) type Key = (Resource, &'static str);
 impl Engine {
     /// Takes in what a node shows.
     pub fn view(&mut self, statement: &NodeStatement, now: UnixMillis) {
-        for container in &statement.containers {
+        self.forget_the_departed(statement);
+        for container in running::asked(&statement.containers) {
             let Some(placed) = self.places.pod(&container.pod) else { continue };
             let Some(owner) = placed.owner.clone() else { continue };
             for (control, places) in self.evidence(statement, container, &placed) {
@@ -60,6 +61,14 @@ impl Engine {
                     self.detect(&key.0, control, since);
                 }
             }
+        }
+    }
+
+    /// A Pod that is listed no more, and of which a node with an open eye shows nothing, has ended.
+    fn forget_the_departed(&self, statement: &NodeStatement) {
+        let shown = |uid: &str| statement.containers.iter().any(|container| container.pod == uid);
+        for uid in statement.pods.iter().filter(|uid| statement.blind.is_none() && !shown(uid)) {
+            self.places.has_ended(&statement.node, uid);
         }
     }
 

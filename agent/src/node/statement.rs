@@ -29,6 +29,16 @@ impl Told {
         self.pods.get(uid).map(|pod| pod.static_uid.as_str()).filter(|uid| !uid.is_empty()).unwrap_or(uid)
     }
 
+    /// Why nobody can say whose these Pods' control groups are: another Pod bears the same uid there.
+    fn claimed_twice(&self, pods: &[String]) -> Option<String> {
+        let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
+        for uid in self.pods.keys() {
+            *claims.entry(self.cgroup_uid(uid)).or_default() += 1;
+        }
+        let twice = pods.iter().find(|uid| claims.get(self.cgroup_uid(uid)).is_some_and(|&claims| claims > 1))?;
+        Some(format!("two Pods claim the control group of Pod {twice}"))
+    }
+
     fn container_name(&self, uid: &str, id: &str) -> Option<String> {
         let container = self.pods.get(uid)?.containers.iter().find(|container| container.id == id && !id.is_empty())?;
         Some(container.name.clone())
@@ -56,6 +66,7 @@ pub struct Asked {
 pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -> NodeStatement {
     let Asked { retest, nonce, cluster, node, boot, pods } = asked;
     let wanted: BTreeMap<&str, &str> = pods.iter().map(|uid| (told.cgroup_uid(uid), uid.as_str())).collect();
+    let blind = reading.blind.or_else(|| told.claimed_twice(&pods));
     let mut containers: Vec<_> = reading
         .containers
         .into_iter()
@@ -79,7 +90,7 @@ pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -
         containers,
         host: reading.host,
         seen: reading.seen,
-        blind: reading.blind,
+        blind,
         read_at,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -126,6 +137,17 @@ mod tests {
             said.containers.iter().map(|c| (c.pod.as_str(), c.id.as_str(), c.name.as_deref())).collect();
         assert_eq!(stated, [("u1", "", None), ("u1", "c1", Some("web")), ("u2", "c2", Some("etcd"))]);
         assert_eq!(said.pods, ["u1", "u2", "u9"]);
+    }
+
+    #[test]
+    fn a_control_group_that_two_pods_claim_is_nobodys() {
+        let mut told = Told::default();
+        let pods = vec![pod("u1", "", &[]), pod("u2", "u1", &[]), pod("u3", "", &[])];
+        told.take(v1::Pods { begins: true, pods, ..v1::Pods::default() });
+        let asked = |uid: &str| told.claimed_twice(&[uid.to_owned()]);
+        assert!(asked("u1").is_some_and(|why| why.contains("u1")));
+        assert!(asked("u2").is_some());
+        assert_eq!((asked("u3"), asked("u9")), (None, None));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use backon::{ConstantBuilder, Retryable};
 use futures::future::{BoxFuture, FutureExt, join_all};
-use holdfast_model::{ClusterId, NodeName, UnixMillis};
+use holdfast_model::{ClusterId, NodeName, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -28,7 +28,7 @@ use crate::api::Api;
 use crate::credential::{AgentKey, Credential};
 use crate::engine::Handle;
 use crate::eyes::{Eyes, Look, Seen};
-use crate::places::Places;
+use crate::places::{Departed, Places};
 
 mod cover;
 mod door;
@@ -270,6 +270,10 @@ impl Eyes for Nodes {
 
     fn open(&self) -> Vec<String> {
         locked(&self.shared.lines).values().filter(|line| line.is_open()).map(|line| line.node.clone()).collect()
+    }
+
+    fn departed(&self, owner: &Resource) -> Vec<Departed> {
+        self.shared.places.departed_of(owner)
     }
 }
 

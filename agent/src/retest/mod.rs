@@ -169,7 +169,7 @@ impl Retester {
                 _ if !verdict::wants_a_look(order, control, &by_objects) => by_objects,
                 None => verdict::unseen(by_objects),
                 Some(eyes) => {
-                    let question = running::question(order, &gathered.pods);
+                    let question = running::question(order, &gathered.pods, &**eyes);
                     let asked = question.pods.clone();
                     let answers = eyes.look(question).await;
                     let asks = running::Asks { order, control, cluster: self.cluster, windows: self.windows };

@@ -1,19 +1,20 @@
 //! The runtime re-check: what the nodes swear to about a subject's Pods, held against the control. PURE.
 //!
-//! After the live read has passed, each Pod that the subject has now is asked for at the node that runs it. A process that
-//! disagrees is a failure, whatever else could not be looked at. Everything else must have been looked at: a node that is
-//! silent or blind, a process that could not be read, a Pod that runs and shows no process leave the question open.
+//! After the live read has passed, each Pod that the subject has now is asked for at the node that runs it, and each that it
+//! had until its node is seen without it. Where it has none, every node that can look swears so. A process that disagrees is
+//! a failure, whatever else could not be looked at. Everything else must have been looked at: a node that is silent or
+//! blind, a process that could not be read, a container that runs and shows no process leave the question open.
 
 use std::collections::BTreeMap;
 
 use holdfast_controls::Control;
-use holdfast_controls::running::{Seen as SeenContainer, Shown};
-use holdfast_model::kernel::{NodeStatement, SignedNodeStatement};
+use holdfast_controls::running::{self, Seen as SeenContainer, Shown};
+use holdfast_model::kernel::{NodeStatement, RunningContainer, SignedNodeStatement};
 use holdfast_model::watched::Windows;
 use holdfast_model::{ClusterId, Location, RetestOrder};
 
 use super::gather::{Gathered, Member};
-use crate::eyes::{Look, Seen};
+use crate::eyes::{Eyes, Look, Seen};
 
 /// What the nodes' statements come to.
 #[derive(Debug, Default)]
@@ -22,7 +23,7 @@ pub(super) struct Looked {
     pub(super) shown: Shown,
     /// Nodes that said nothing that counts, each with its reason.
     pub(super) missing: Vec<String>,
-    /// What may have changed under the look: Pods that run and show no process.
+    /// What may have changed under the look: containers that run and show no process.
     pub(super) unsettled: Vec<String>,
     /// Containers with a process.
     pub(super) containers: usize,
@@ -32,13 +33,26 @@ pub(super) struct Looked {
     pub(super) windows: Option<Windows>,
 }
 
-/// The question: every Pod that has a node, at that node. A Pod that has ended is asked for too: its processes may not have.
-pub(super) fn question(order: &RetestOrder, pods: &[Member]) -> Look {
+/// The question: every Pod that has a node, at that node. A Pod that has ended, or left, is asked for too: its processes may
+/// not have. Where no Pod has a node, each node that can look is asked.
+pub(super) fn question(order: &RetestOrder, pods: &[Member], eyes: &dyn Eyes) -> Look {
+    let listed = pods.iter().map(|pod| (pod.place.node.clone(), pod.place.uid.clone()));
+    let listed = listed.filter(|(node, _)| !node.is_empty());
+    let departed = eyes.departed(&order.resource).into_iter().map(|gone| (gone.node, gone.uid));
     let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| !pod.place.node.is_empty()) {
-        by_node.entry(pod.place.node.clone()).or_default().push(pod.place.uid.clone());
+    for (node, uid) in listed {
+        by_node.entry(node).or_default().push(uid);
     }
-    by_node.values_mut().for_each(|uids| uids.sort_unstable());
+    if by_node.is_empty() {
+        by_node.extend(eyes.open().into_iter().map(|node| (node, Vec::new())));
+    }
+    for (node, uid) in departed {
+        by_node.entry(node).or_default().push(uid);
+    }
+    for uids in by_node.values_mut() {
+        uids.sort_unstable();
+        uids.dedup();
+    }
     Look { retest: order.retest, nonce: order.nonce, pods: by_node }
 }
 
@@ -61,6 +75,9 @@ pub(super) fn judge(
     let Asks { order, control, cluster, windows } = asks;
     let takes_time = control.running.is_some_and(|running| running.takes_time());
     let mut looked = Looked { windows: takes_time.then_some(windows), ..Looked::default() };
+    if asked.is_empty() {
+        looked.missing.push("no node's kernel can be looked into now".to_owned());
+    }
     for (node, uids) in asked {
         let checked = match answers.remove(node) {
             Some(Seen::Statement(signed)) => check(order, cluster, node, uids, &signed).map(|it| (it, signed)),
@@ -107,7 +124,7 @@ fn check(
 impl Looked {
     fn take(&mut self, asks: Asks<'_>, gathered: &Gathered, statement: &NodeStatement) {
         let pods = &gathered.pods;
-        for container in &statement.containers {
+        for container in running::asked(&statement.containers) {
             let pod = pods.iter().find(|pod| pod.place.uid == container.pod);
             let known = pod.map_or_else(|| container.clone(), |pod| pod.place.know(container));
             self.containers += usize::from(container.processes() > 0);
@@ -122,10 +139,24 @@ impl Looked {
             };
             self.shown.ask(asks.control, &seen);
         }
-        let here = pods.iter().filter(|pod| pod.place.node == statement.node && pod.has_started());
-        for pod in here.filter(|pod| !shows_a_process(statement, &pod.place.uid)) {
-            let (name, node) = (&pod.place.name, &statement.node);
-            self.unsettled.push(format!("Pod {name} runs by the API server, and node {node} sees no process of it"));
+        for pod in pods.iter().filter(|pod| pod.place.node == statement.node && !pod.place.ended) {
+            self.expect(pod, statement);
+        }
+    }
+
+    /// What runs by the API server's word must show itself: a sandbox that sleeps does not speak for its containers.
+    fn expect(&mut self, pod: &Member, statement: &NodeStatement) {
+        let (name, node) = (&pod.place.name, &statement.node);
+        for container in pod.place.containers.iter().filter(|container| container.runs) {
+            if !shows_a_process(statement, &pod.place.uid, &container.id) {
+                let container = &container.name;
+                let sentence = "runs by the API server, and shows no process on node";
+                self.unsettled.push(format!("container {container} of Pod {name} {sentence} {node}"));
+            }
+        }
+        if pod.has_stopped() {
+            self.unsettled
+                .push(format!("Pod {name} on node {node} has been started, and none of its containers runs now"));
         }
     }
 
@@ -149,11 +180,10 @@ impl Looked {
         let named: Vec<_> = asked.keys().take(NAMED).map(String::as_str).collect();
         let more = asked.len() - named.len();
         let nodes = if more == 0 { named.join(", ") } else { format!("{} and {more} more nodes", named.join(", ")) };
-        match (pods.len(), asked.len(), self.containers) {
-            (0, ..) => "nothing of it is running: it has no Pods".to_owned(),
-            (_, 0, _) => "nothing of it is running: none of its Pods has a node".to_owned(),
-            (_, _, 0) => format!("nothing of it is running, by its Pods and by the kernel of {nodes}"),
-            (_, _, containers) => {
+        match (pods.len(), self.containers) {
+            (0, 0) => format!("nothing of it is running: it has no Pods, and the kernel of {nodes} shows none"),
+            (_, 0) => format!("nothing of it is running, by its Pods and by the kernel of {nodes}"),
+            (_, containers) => {
                 format!("{} in {} on {nodes} agree", count(self.shown.processes, "process", "processes"), {
                     count(containers as u64, "container", "containers")
                 })
@@ -172,8 +202,9 @@ pub(super) fn disagreement(places: &[Location]) -> String {
     format!("the objects pass, and what runs does not: {object}{container}, {}: {}{rest}", first.path, first.value)
 }
 
-fn shows_a_process(statement: &NodeStatement, uid: &str) -> bool {
-    statement.containers.iter().any(|container| container.pod == uid && container.processes() > 0)
+fn shows_a_process(statement: &NodeStatement, uid: &str, id: &str) -> bool {
+    let it = |container: &&RunningContainer| container.pod == uid && container.id == id && !id.is_empty();
+    statement.containers.iter().find(it).is_some_and(|container| container.processes() > 0)
 }
 
 fn count(number: u64, one: &str, many: &str) -> String {
@@ -181,8 +212,10 @@ fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 impl Member {
-    /// Whether a container of it was created and not all have ended: then something of it must be running.
-    fn has_started(&self) -> bool {
-        !self.place.ended && self.place.containers.iter().any(|container| !container.id.is_empty())
+    /// Whether containers of it were started and none runs, for now: what runs next is not known.
+    fn has_stopped(&self) -> bool {
+        let containers = &self.place.containers;
+        let started = containers.iter().any(|container| container.role == "container" && !container.id.is_empty());
+        started && !containers.iter().any(|container| container.runs)
     }
 }

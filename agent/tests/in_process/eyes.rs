@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 use holdfast_agent::eyes::{Eyes, Look, Seen};
-use holdfast_model::UnixMillis;
+use holdfast_agent::places::Departed;
 use holdfast_model::canonical;
 use holdfast_model::kernel::{
     Alike, Eye, Namespaces, NodeStatement, RunningContainer, Seccomp, SignedNodeStatement, Standing,
 };
+use holdfast_model::{Resource, UnixMillis};
 
 use crate::aggregator::CLUSTER;
 
@@ -23,11 +24,17 @@ type Script = Box<dyn Fn(&Look, &str, usize) -> Seen + Send + Sync>;
 pub struct Scripted {
     script: Mutex<Script>,
     looks: AtomicUsize,
+    departed: Vec<Departed>,
 }
 
 impl Scripted {
     pub fn new(script: impl Fn(&Look, &str, usize) -> Seen + Send + Sync + 'static) -> Self {
-        Self { script: Mutex::new(Box::new(script)), looks: AtomicUsize::new(0) }
+        Self { script: Mutex::new(Box::new(script)), looks: AtomicUsize::new(0), departed: Vec::new() }
+    }
+
+    /// The same, where these Pods have left.
+    pub fn without(self, departed: Departed) -> Self {
+        Self { departed: vec![departed], ..self }
     }
 
     pub fn looks(&self) -> usize {
@@ -45,6 +52,10 @@ impl Eyes for Scripted {
 
     fn open(&self) -> Vec<String> {
         vec!["node-1".into()]
+    }
+
+    fn departed(&self, _: &Resource) -> Vec<Departed> {
+        self.departed.clone()
     }
 }
 

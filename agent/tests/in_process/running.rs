@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_agent::eyes::{Look, Seen};
+use holdfast_agent::places::Departed;
 use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Method, Reach, Testimony, Verdict};
 use serde_json::{Value, json};
@@ -19,7 +20,8 @@ fn pod(name: &str, node: &str) -> Value {
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "uid-rs",
                 "controller": true}]},
         "spec": {"nodeName": node, "containers": [{"name": "app"}]},
-        "status": {"phase": "Running", "containerStatuses": [{"name": "app", "containerID": "containerd://c1"}]},
+        "status": {"phase": "Running", "containerStatuses": [{"name": "app", "containerID": "containerd://c1",
+            "state": {"running": {"startedAt": "2026-11-22T10:00:00Z"}}}]},
     })
 }
 
@@ -130,13 +132,16 @@ async fn a_capability_that_was_lost_since_the_claim_makes_no_easier_pass() {
 
 #[tokio::test]
 async fn nothing_running_agrees_and_the_answer_says_so() {
-    let testimony = verdict(|_, _, _| panic!("nobody is asked"), &[]).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running));
-    assert!(testimony.reason.ends_with("nothing of it is running: it has no Pods"), "{}", testimony.reason);
+    let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
+    let testimony = verdict(nothing, &[]).await;
+    assert_eq!((testimony.verdict, testimony.reach, testimony.nodes.len()), (Verdict::Fixed, Reach::Running, 1));
+    let said = "nothing of it is running: it has no Pods, and the kernel of node-1 shows none";
+    assert!(testimony.reason.ends_with(said), "{}", testimony.reason);
+    let testimony = verdict(|_, _, _| Seen::Silent("not connected".into()), &[]).await;
+    assert_eq!(testimony.verdict, Verdict::Inconclusive, "a list that is empty is not a kernel's word");
 
     let mut ended = pod("web-a", "node-1");
     ended["status"]["phase"] = json!("Succeeded");
-    let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
     let testimony = verdict(nothing, std::slice::from_ref(&ended)).await;
     assert_eq!((testimony.verdict, testimony.nodes.len()), (Verdict::Fixed, 1), "{}", testimony.reason);
     assert!(testimony.reason.ends_with("by its Pods and by the kernel of node-1"), "{}", testimony.reason);
@@ -147,13 +152,66 @@ async fn nothing_running_agrees_and_the_answer_says_so() {
 }
 
 #[tokio::test]
+async fn a_pod_that_is_listed_no_more_and_runs_on_keeps_it_open() {
+    let departed = Departed { uid: "uid-gone".into(), node: "node-2".into(), owner: web() };
+    let eyes = |script: fn(&Look, &str, usize) -> Seen| Some(Arc::new(Scripted::new(script).without(departed.clone())));
+    let runs_on = |look: &Look, node: &str, _| {
+        let containers = look.pods[node].iter().map(|uid| container(uid, uid == "uid-gone"));
+        signed(&statement(look, node, containers.collect()))
+    };
+    for pods in [vec![], vec![pod("web-a", "node-1")]] {
+        let world = world(eyes(runs_on), &pods).await;
+        let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+        assert_eq!(testimony.verdict, Verdict::StillFailing, "{}", testimony.reason);
+        assert!(testimony.reason.contains("Pod uid-gone on node node-2"), "{}", testimony.reason);
+    }
+    let silent = |look: &Look, node: &str, _| match node {
+        "node-1" => signed(&all_confined(look, node)),
+        _ => Seen::Silent("not connected".into()),
+    };
+    let world = world(eyes(silent), &[pod("web-a", "node-1")]).await;
+    let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!(testimony.verdict, Verdict::Inconclusive, "{}", testimony.reason);
+    assert!(testimony.reason.contains("node node-2: not connected"), "{}", testimony.reason);
+}
+
+#[tokio::test]
+async fn neither_a_sandbox_nor_a_container_that_calls_itself_one_speaks_for_a_container() {
+    let sandbox = |name: &str, id: &str, started| {
+        let mut sandbox = container("uid-web-a", true);
+        sandbox.id = id.into();
+        (sandbox.alike[0].name, sandbox.alike[0].started) = (name.into(), started);
+        sandbox
+    };
+    let alone = move |look: &Look, node: &str, _| signed(&statement(look, node, vec![sandbox("pause", "s", 0)]));
+    let testimony = verdict(alone, &[pod("web-a", "node-1")]).await;
+    assert_eq!(testimony.verdict, Verdict::Inconclusive, "{}", testimony.reason);
+    let said = "container app of Pod web-a runs by the API server, and shows no process on node node-1";
+    assert!(testimony.reason.contains(said), "{}", testimony.reason);
+
+    let mut waits = pod("web-a", "node-1");
+    waits["status"]["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    let testimony = verdict(alone, &[waits]).await;
+    assert_eq!(testimony.verdict, Verdict::Inconclusive, "{}", testimony.reason);
+    assert!(testimony.reason.contains("none of its containers runs now"), "{}", testimony.reason);
+
+    let disguised = move |look: &Look, node: &str, _| {
+        let all = vec![sandbox("pause", "s", 0), container("uid-web-a", false), sandbox("pause", "c2", 9)];
+        signed(&statement(look, node, all))
+    };
+    let testimony = verdict(disguised, &[pod("web-a", "node-1")]).await;
+    assert_eq!(testimony.verdict, Verdict::StillFailing, "{}", testimony.reason);
+    assert!(testimony.reason.contains("c2 (not listed)"), "{}", testimony.reason);
+}
+
+#[tokio::test]
 async fn a_pod_that_runs_and_shows_no_process_is_looked_at_again_and_is_never_agreement() {
     let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
     let eyes = Arc::new(Scripted::new(nothing));
     let world = world(Some(eyes.clone()), &[pod("web-a", "node-1")]).await;
     let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
     assert_eq!((testimony.verdict, eyes.looks()), (Verdict::Inconclusive, 3), "{}", testimony.reason);
-    assert!(testimony.reason.contains("Pod web-a runs by the API server"), "{}", testimony.reason);
+    assert!(testimony.reason.contains("container app of Pod web-a runs by the API server"), "{}", testimony.reason);
 }
 
 #[tokio::test]

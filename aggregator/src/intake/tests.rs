@@ -731,8 +731,9 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     house.edge.pass(60_000);
     house.intake.sessions.wake(cluster(1));
     let order = agent.order().await;
-    let testimony =
-        Testimony { reach: Reach::Running, methods: order.methods.clone(), ..agent.testimony(&order, Verdict::Fixed) };
+    let nodes = vec![crate::receipts::tests::sworn(&house.authority, cluster(1), &order, NOW)];
+    let (reach, methods) = (Reach::Running, order.methods.clone());
+    let testimony = Testimony { reach, methods, nodes, ..agent.testimony(&order, Verdict::Fixed) };
     agent.swear(&testimony).await;
     house.happens(id, "retest-confirmed").await;
     assert!(house.events(Some(id)).await.contains(&"proof-extended".to_owned()));

@@ -2,7 +2,9 @@
 
 use holdfast_model::NodeName;
 use holdfast_model::kernel::{Eye, Namespaces};
-use holdfast_model::{ControlId, FindingId, Method, Nonce, ObjectRead, Reach, Resource, RetestId, Verdict};
+use holdfast_model::{
+    ControlId, FindingId, Method, Nonce, ObjectRead, Reach, Resource, RetestId, RetestOrder, Verdict,
+};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 
 use super::*;
@@ -95,13 +97,28 @@ struct Node {
 
 impl Installation {
     fn node(&self, cluster: ClusterId, name: &str) -> Node {
-        let key = KeyPair::generate().unwrap();
-        let request = CertificateParams::default().serialize_request(&key).unwrap();
-        let request = SigningRequest::parse(request.der()).unwrap();
-        let name = NodeName::parse(name).unwrap();
-        let certificate = self.authority.issue_node(cluster, name, &request, NOW).unwrap().der;
-        Node { key, certificate }
+        node(&self.authority, cluster, name, NOW)
     }
+}
+
+fn node(authority: &Authority, cluster: ClusterId, name: &str, now: UnixMillis) -> Node {
+    let key = KeyPair::generate().unwrap();
+    let request = CertificateParams::default().serialize_request(&key).unwrap();
+    let request = SigningRequest::parse(request.der()).unwrap();
+    let name = NodeName::parse(name).unwrap();
+    let certificate = authority.issue_node(cluster, name, &request, now).unwrap().der;
+    Node { key, certificate }
+}
+
+/// What a new node of this cluster swears to in answer to this order: nothing runs there.
+pub(crate) fn sworn(
+    authority: &Authority,
+    cluster: ClusterId,
+    order: &RetestOrder,
+    now: UnixMillis,
+) -> SignedNodeStatement {
+    let (retest, nonce) = (order.retest, order.nonce);
+    node(authority, cluster, "a", now).swears(&NodeStatement { retest, nonce, cluster, ..statement("a") })
 }
 
 impl Node {
@@ -184,8 +201,10 @@ fn a_statement_that_no_node_of_the_cluster_made_for_this_order_proves_nothing() 
     let twice = to_the_processes(vec![node.swears(&said()), node.swears(&said())]);
     let problem = verify(&here.receipt(&twice, NOW), &root).unwrap_err();
     assert!(problem.to_string().contains("there twice"), "{problem}");
-    let unlooked = Testimony { methods: vec![Method::LiveRead], ..to_the_processes(Vec::new()) };
+    let unlooked = Testimony { methods: vec![Method::LiveRead], ..to_the_processes(vec![node.swears(&said())]) };
     assert_eq!(check_nodes(&unlooked, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
+    let nobody = to_the_processes(Vec::new());
+    assert_eq!(check_nodes(&nobody, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
 }
 
 /// What was signed before nodes could swear is read, and written, as it was.

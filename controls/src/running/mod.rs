@@ -7,6 +7,7 @@
 //! one finding. Nothing here knows how processes were read, nor what follows from the answer; retests do.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Standing};
 use holdfast_model::watched::{Listening, Windows};
@@ -124,9 +125,6 @@ impl Shown {
         let Some(running) = control.running else { return };
         if seen.container.id.is_empty() {
             return self.ask_strays(seen);
-        }
-        if is_sandbox(seen.container) {
-            return;
         }
         let spec = seen.spec();
         self.containers += 1;
@@ -263,8 +261,27 @@ fn process(alike: &Alike) -> String {
     format!("process {} (pid {}){like_it}", short(&alike.name), alike.pid)
 }
 
-/// The container that holds a Pod's namespaces open: no container of the API server, one process that sleeps. Runtimes give
-/// it rights of their own choice; it runs nothing of the workload's.
-fn is_sandbox(container: &RunningContainer) -> bool {
-    container.name.is_none() && matches!(&container.alike[..], [only] if only.processes == 1 && only.name == "pause")
+/// The containers of a node that are asked: all but the sandboxes.
+pub fn asked(containers: &[RunningContainer]) -> impl Iterator<Item = &RunningContainer> {
+    let sandboxes = sandboxes(containers);
+    containers.iter().filter(move |container| !sandboxes.contains(container.id.as_str()))
+}
+
+/// The containers that hold Pods' namespaces open, by id: no containers of the API server, each one process that sleeps, and
+/// the first of its Pod. Runtimes give them rights of their own choice; they run nothing of the workload's, and are not to be
+/// asked. A container that only calls itself so is asked like any other.
+fn sandboxes(containers: &[RunningContainer]) -> BTreeSet<&str> {
+    let mut first: BTreeMap<&str, (u64, &RunningContainer)> = BTreeMap::new();
+    for container in containers.iter().filter(|container| !container.id.is_empty()) {
+        let Some(started) = container.alike.iter().map(|alike| alike.started).min() else { continue };
+        let earliest = first.entry(container.pod.as_str()).or_insert((started, container));
+        if started < earliest.0 {
+            *earliest = (started, container);
+        }
+    }
+    let sleeps = |container: &RunningContainer| {
+        container.name.is_none()
+            && matches!(&container.alike[..], [only] if only.processes == 1 && only.name == "pause")
+    };
+    first.into_values().filter(|(_, container)| sleeps(container)).map(|(_, container)| container.id.as_str()).collect()
 }

@@ -157,7 +157,7 @@ fn is_of_the_runtime(mount: &Mount<'_>) -> bool {
 /// workload.hardening-not-in-force: every control on processes whose judge the specification passes is met. The first
 /// contradiction speaks.
 pub(crate) fn as_specified(process: &Process<'_>) -> Word {
-    let Some(spec) = process.spec else { return Agrees };
+    let Some(spec) = process.spec else { return Unread("no specification of its container is listed".into()) };
     let mut unread = None;
     for control in catalog::all().filter(|control| asks_for(control, &spec)) {
         let Some(Running::Process(rule)) = control.running else { continue };

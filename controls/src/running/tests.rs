@@ -363,17 +363,25 @@ fn what_comes_from_the_node_is_named_and_what_every_pod_gets_is_not() {
 
 #[test]
 fn the_runtimes_own_processes_are_not_the_workloads() {
-    let pause = Alike { name: "pause".into(), ..alike(privileged()) };
-    let sandbox = RunningContainer { name: None, alike: vec![pause.clone()], ..container(confined()) };
-    assert_eq!(shown("workload.privileged", PLAIN, &sandbox), Shown::default(), "it holds the namespaces open");
-    let crowd = RunningContainer { alike: vec![Alike { processes: 2, ..pause.clone() }], ..sandbox.clone() };
-    assert_eq!(shown("workload.privileged", PLAIN, &crowd).contradictions.len(), 1, "a sandbox has one process");
+    let process = |name: &str, started| Alike { name: name.into(), started, ..alike(privileged()) };
+    let unlisted =
+        |id: &str, alike: Vec<Alike>| RunningContainer { id: id.into(), name: None, alike, ..container(confined()) };
+    let sandbox = unlisted("s", vec![process("pause", 10)]);
+    let of = |containers: &[RunningContainer]| {
+        super::sandboxes(containers).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let web = RunningContainer { id: "w".into(), alike: vec![process("nginx", 20)], ..container(confined()) };
+    assert_eq!(of(&[web.clone(), sandbox.clone()]), ["s"], "it holds the namespaces open");
+    let also = unlisted("x", vec![process("pause", 20)]);
+    assert_eq!(of(&[also.clone(), sandbox.clone()]), ["s"], "a container that calls itself pause came later");
+    let earlier = RunningContainer { alike: vec![process("nginx", 5)], ..web };
+    assert!(of(&[earlier, also]).is_empty(), "whatever is named so, nothing of a Pod starts before its sandbox");
+    let crowd = unlisted("s", vec![Alike { processes: 2, ..process("pause", 10) }]);
+    assert!(of(&[crowd]).is_empty(), "a sandbox has one process");
     let named = RunningContainer { name: Some("web".into()), ..sandbox.clone() };
-    assert_eq!(
-        shown("workload.privileged", PLAIN, &named).contradictions.len(),
-        1,
-        "a container may call itself pause"
-    );
+    assert!(of(&[named]).is_empty(), "a container of the API server's is none");
+    let other = RunningContainer { pod: "uid-2".into(), ..unlisted("t", vec![process("pause", 30)]) };
+    assert_eq!(of(&[sandbox, other]), ["s", "t"], "each Pod has its own");
 
     let of_the_pod = |namespaces| {
         let standing = Standing { namespaces, ..privileged() };
@@ -451,7 +459,12 @@ fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
                 "agrees",
             ),
             ("a specification that asks for little gets little", Some(nothing), privileged(), "agrees"),
-            ("nobody knows what an unlisted container asked for", UNLISTED, privileged(), "agrees"),
+            (
+                "nobody knows what an unlisted container asked for",
+                UNLISTED,
+                privileged(),
+                "unread: no specification of its container is listed",
+            ),
         ],
     );
     let pod = pod(DROPPED.unwrap());
