@@ -32,10 +32,11 @@ pub fn owner(names: &[&str]) -> Owner {
     (0..names.len()).find_map(|at| pod_at(names, at)).unwrap_or_default()
 }
 
-/// The same from the path as one text: `/kubepods/besteffort/pod<uid>/<container>`.
-pub fn owner_of_path(path: &str) -> Owner {
+/// The same from the path as one text: `/kubepods/besteffort/pod<uid>/<container>`. None where it leads above what the reader
+/// sees: in a cgroup namespace of his own, other Pods are `/../../pod<uid>/<container>`, and so is whatever else.
+pub fn owner_of_path(path: &str) -> Option<Owner> {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
-    owner(&names)
+    (!names.contains(&"..")).then(|| owner(&names))
 }
 
 fn pod_at(names: &[&str], at: usize) -> Option<Owner> {
@@ -132,7 +133,7 @@ mod tests {
             "/kubepods.slice/kubepods-podUNDERSCORED.slice/crio-ID.scope/container/deeper",
         ] {
             let expected = Owner::Pod { pod: UID.to_owned(), container: ID.to_owned() };
-            assert_eq!(owner_of_path(&filled(path)), expected, "{path}");
+            assert_eq!(owner_of_path(&filled(path)), Some(expected), "{path}");
         }
     }
 
@@ -143,7 +144,7 @@ mod tests {
             "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podSTATIC.slice/cri-containerd-ID.scope",
         ] {
             let expected = Owner::Pod { pod: STATIC.to_owned(), container: ID.to_owned() };
-            assert_eq!(owner_of_path(&filled(path)), expected, "{path}");
+            assert_eq!(owner_of_path(&filled(path)), Some(expected), "{path}");
         }
     }
 
@@ -151,7 +152,7 @@ mod tests {
     fn a_process_below_a_pod_is_the_pods_however_its_container_is_named() {
         for path in ["/kubepods/podUID", "/kubepods/podUID/vm-17", "/kubepods/podUID/crio-ID-not"] {
             let expected = Owner::Pod { pod: UID.to_owned(), container: String::new() };
-            assert_eq!(owner_of_path(&filled(path)), expected, "{path}");
+            assert_eq!(owner_of_path(&filled(path)), Some(expected), "{path}");
         }
     }
 
@@ -170,7 +171,7 @@ mod tests {
             "/kubepods.slice/kubepods-podUNDERSCORED.slice/crio-conmon-ID.scope",
             "/docker/ID",
         ] {
-            assert_eq!(owner_of_path(&filled(path)), Owner::Host, "{path}");
+            assert_eq!(owner_of_path(&filled(path)), Some(Owner::Host), "{path}");
         }
     }
 
@@ -178,6 +179,21 @@ mod tests {
     fn a_container_that_names_its_own_cgroups_after_another_pod_stays_itself() {
         let other = UID.replace('1', "9");
         let path = filled(&format!("/kubepods/podUID/ID/kubepods/pod{other}/ID"));
-        assert_eq!(owner_of_path(&path), Owner::Pod { pod: UID.to_owned(), container: ID.to_owned() });
+        assert_eq!(owner_of_path(&path), Some(Owner::Pod { pod: UID.to_owned(), container: ID.to_owned() }));
+    }
+
+    #[test]
+    fn what_lies_above_the_readers_own_cgroup_namespace_is_unknown_and_not_the_hosts() {
+        for path in [
+            "/../../podUID/ID",
+            "/../../../burstable/podUID/ID",
+            "/../../kubepods-besteffort-podUNDERSCORED.slice/cri-containerd-ID.scope",
+            "/../../../../system.slice/sshd.service",
+            "/..",
+        ] {
+            assert_eq!(owner_of_path(&filled(path)), None, "{path}");
+        }
+        assert_eq!(owner_of_path("/"), Some(Owner::Host));
+        assert_eq!(owner_of_path("/..slice"), Some(Owner::Host));
     }
 }

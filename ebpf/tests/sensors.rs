@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -460,5 +460,38 @@ fn a_container_that_was_there_before_the_sensors_is_known() -> Result<()> {
     cell.say("go\n")?;
     let seen = until(&mut sensors, &cell, |s| s.binary.ends_with("/ls"))?;
     assert_eq!((seen[0].pod.as_str(), sensors.unattributed()), (cell.pod.as_str(), 0));
+    Ok(())
+}
+
+/// Runs one test of this program as an unprivileged container of containerd's runs: in a cgroup namespace of its own.
+fn again_in_a_cgroup_namespace(test: &str) -> Result<()> {
+    let program = std::env::current_exe()?.display().to_string();
+    let cell = Cell::new()?;
+    let mut again = cell.command(&["unshare", "-C", &program, "--exact", test, "--nocapture"]);
+    let status = again.env("HOLDFAST_CGROUP_NAMESPACE", "own").status()?;
+    ensure!(status.success(), "{test} failed in its own cgroup namespace");
+    Ok(())
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_container_that_was_quiet_before_the_sensors_is_known_from_within_another_one() -> Result<()> {
+    let test = "a_container_that_was_quiet_before_the_sensors_is_known_from_within_another_one";
+    if std::env::var_os("HOLDFAST_CGROUP_NAMESPACE").is_none() {
+        return again_in_a_cgroup_namespace(test);
+    }
+    let empty = Cell::new()?;
+    let Some((mut sensors, _)) = open(test)? else { return Ok(()) };
+    // Born into it (clone3, CLONE_INTO_CGROUP): nobody sees it being made, nor anybody entering it.
+    let script = "open(my $cgroup, '<', $ARGV[0]) or die $!; my $args = pack('Q11', 0x200000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, \
+                  fileno($cgroup)); my $pid = syscall(435, $args, 88); die $! if $pid < 0; \
+                  if (!$pid) { system('ls', '/'); sleep 1000 } print \"$pid\\n\"; exit";
+    let folder = empty.folder().display().to_string();
+    let born = Command::new("perl").args(["-e", script, &folder]).stdout(Stdio::piped()).spawn()?;
+    let seen = until(&mut sensors, &empty, |s| s.binary.ends_with("/ls"));
+    std::fs::write(empty.folder().join("cgroup.kill"), "1")?;
+    let _ = born.wait_with_output()?;
+    let ls = seen?;
+    assert_eq!(ls[0].pod, empty.pod);
     Ok(())
 }

@@ -25,7 +25,7 @@ impl Opened for KernelView {
     fn read(&mut self) -> Result<Reading, Shut> {
         let view = KernelView::read(self).map_err(|blind| shut(&blind))?;
         let blind = (view.unattributed > 0)
-            .then(|| format!("{} processes are in cgroups nested too deep to tell whose they are", view.unattributed));
+            .then(|| format!("of {} processes nobody can tell whose they are", view.unattributed));
         Ok(Reading { eye: view.eye, host: view.host, seen: view.seen, containers: view.containers, blind })
     }
 }

@@ -15,7 +15,7 @@ mod stray;
 
 use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
 
-use crate::{Blind, Owner};
+use crate::Blind;
 
 /// What runs on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub struct View {
     pub seen: u32,
     /// Every container with a process, by Pod uid and container id; under an empty id what is in none of its Pod's.
     pub containers: Vec<RunningContainer>,
-    /// Processes in cgroups nested deeper than anybody needs: whose they are was not told.
+    /// Processes whose owner could not be told: in cgroups nested deeper than anybody needs, or outside of what the reader of
+    /// /proc sees.
     pub unattributed: u32,
 }
 
@@ -89,12 +90,6 @@ impl KernelView {
         label::add(&mut tasks);
         fold::fold(eye, &tasks, std::process::id())
     }
-}
-
-/// Whose a living process is, from /proc; none if its number is another one's by now.
-pub(crate) fn owner_of_process(pid: u32, started: u64) -> Option<Owner> {
-    let owner = proc::owner_of(pid)?;
-    proc::start_of(pid).filter(|start| start.is_of(started)).map(|_| owner)
 }
 
 fn mounted(

@@ -7,9 +7,9 @@ use holdfast_model::kernel::{Namespaces, Standing};
 
 use super::mounts;
 use super::record::{Task, seccomp};
+use crate::Blind;
 use crate::attribution::owner_of_path;
 use crate::text::shown;
-use crate::{Blind, Owner};
 
 const PF_KTHREAD: u64 = 0x0020_0000;
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -28,11 +28,6 @@ impl Start {
 /// When a process started; none if there is no such process.
 pub(super) fn start_of(pid: u32) -> Option<Start> {
     stat(&PathBuf::from(format!("/proc/{pid}"))).map(|stat| Start(stat.ticks))
-}
-
-/// Whose a process is; none if there is no such process.
-pub(super) fn owner_of(pid: u32) -> Option<Owner> {
-    cgroup(Path::new(&format!("/proc/{pid}")))
 }
 
 /// Every process, each followed by those of its threads that stand otherwise.
@@ -77,14 +72,15 @@ fn task(pid: u32, thread: &Path) -> Option<Task> {
         cgroup: 0,
         name: stat.name,
         standing: standing(&Status(&status), thread)?,
-        owner: Some(cgroup(thread)?),
+        owner: owner_of_path(&cgroup(thread)?),
         kernel_thread: stat.flags & PF_KTHREAD != 0,
     })
 }
 
-fn cgroup(thread: &Path) -> Option<Owner> {
+/// The path of its cgroup, seen from the reader's cgroup namespace.
+fn cgroup(thread: &Path) -> Option<String> {
     let text = std::fs::read(thread.join("cgroup")).ok()?;
-    Some(owner_of_path(unified(&String::from_utf8_lossy(&text))?))
+    unified(&String::from_utf8_lossy(&text)).map(str::to_owned)
 }
 
 /// The unified hierarchy's path; where that is the root, the memory controller's of version 1.

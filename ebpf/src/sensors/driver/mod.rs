@@ -6,6 +6,7 @@
 mod attach;
 mod clock;
 mod counters;
+mod living;
 mod load;
 mod owners;
 mod samples;
@@ -27,6 +28,7 @@ use crate::{Blind, Owner};
 use clock::{boot_time, millis};
 use counters::Counts;
 pub use counters::{Book, Books, Counters};
+use living::Living;
 use owners::{Kernel, Owners};
 use samples::Samples;
 
@@ -63,7 +65,7 @@ impl Sensors {
         let host = fold::host(&processes.tasks()?, std::process::id()).ok_or(Blind::NotTheNode)?;
         let btf = Btf::from_sys_fs().map_err(|error| Blind::NoTypes(chain(&error)))?;
         let mounts = mounts::table(1).unwrap_or_default();
-        let mut sensors = Self::over(load::load(&btf, &host, &mounts)?, mounts)?;
+        let mut sensors = Self::over(load::load(&btf, &host, &mounts)?, mounts, Living::new(Iterator::load()?))?;
         // New cgroups first, then those that are there, and only then what is done in them.
         let (first, rest) = SENSORS.split_at(1);
         sensors.attach(&btf, first);
@@ -76,11 +78,12 @@ impl Sensors {
         Ok(sensors)
     }
 
-    fn over(mut ebpf: Ebpf, mounts: Vec<Mount>) -> Result<Self, Blind> {
+    fn over(mut ebpf: Ebpf, mounts: Vec<Mount>, living: Living) -> Result<Self, Blind> {
         let failed = |error: MapError| broken(&error);
         let kernel = Kernel {
             paths: KernelMap::try_from(load::take(&mut ebpf, "paths")?).map_err(failed)?,
             owners: KernelMap::try_from(load::take(&mut ebpf, "owners")?).map_err(failed)?,
+            living,
         };
         Ok(Self {
             ring: RingBuf::try_from(load::take(&mut ebpf, "ring")?).map_err(failed)?,

@@ -7,11 +7,11 @@ use std::collections::HashMap;
 
 use aya::maps::{HashMap as KernelMap, MapData};
 
+use super::living::Living;
 use crate::Owner;
 use crate::attribution::owner_of_path;
 use crate::bytes::until_zero;
 use crate::sensors::Event;
-use crate::view::owner_of_process;
 
 /// `struct path_text`.
 pub(super) const PATH_BYTES: usize = 512;
@@ -22,8 +22,8 @@ const MOST_OWNERS: usize = 8192;
 pub(super) trait Sources {
     /// The path of a cgroup, as it was made.
     fn path(&self, serial: u64) -> Option<String>;
-    /// Whose a process is that still lives.
-    fn process(&self, pid: u32, started: u64) -> Option<Owner>;
+    /// Whose it is, by whatever lives in it.
+    fn living(&mut self, serial: u64) -> Option<Owner>;
     /// Lets the programs know, so that the host's own acts end there.
     fn tell(&mut self, serial: u64, owner: u32);
     /// Whether the programs still know.
@@ -47,14 +47,14 @@ impl<S: Sources> Owners<S> {
             return Some(owner.clone());
         }
         // The last is for a cgroup that was there before the sensors.
-        let owner = self.named(event.serial).or_else(|| self.sources.process(event.pid, event.started))?;
+        let owner = self.named(event.serial).or_else(|| self.sources.living(event.serial))?;
         self.learn(event.serial, owner.clone());
         Some(owner)
     }
 
     /// Whose a cgroup is, as far as it was learned or made under the eyes of the programs.
     pub(super) fn named(&self, serial: u64) -> Option<Owner> {
-        let made = || self.sources.path(serial).map(|path| owner_of_path(&path));
+        let made = || self.sources.path(serial).and_then(|path| owner_of_path(&path));
         self.known.get(&serial).cloned().or_else(made)
     }
 
@@ -73,10 +73,11 @@ impl<S: Sources> Owners<S> {
     }
 }
 
-/// The tables of the programs, and /proc.
+/// The tables of the programs, and everything that lives.
 pub(super) struct Kernel {
     pub(super) paths: KernelMap<MapData, u64, [u8; PATH_BYTES]>,
     pub(super) owners: KernelMap<MapData, u64, u32>,
+    pub(super) living: Living,
 }
 
 impl Sources for Kernel {
@@ -85,8 +86,8 @@ impl Sources for Kernel {
         Some(String::from_utf8_lossy(until_zero(&path)).into_owned())
     }
 
-    fn process(&self, pid: u32, started: u64) -> Option<Owner> {
-        owner_of_process(pid, started)
+    fn living(&mut self, serial: u64) -> Option<Owner> {
+        self.living.owner(serial)
     }
 
     fn tell(&mut self, serial: u64, owner: u32) {
@@ -118,7 +119,7 @@ mod tests {
         room: usize,
         paths: BTreeMap<u64, String>,
         told: BTreeMap<u64, u32>,
-        living: HashMap<(u32, u64), Owner>,
+        living: HashMap<u64, Owner>,
     }
 
     impl Sources for Fake {
@@ -126,8 +127,8 @@ mod tests {
             self.paths.get(&serial).cloned()
         }
 
-        fn process(&self, pid: u32, started: u64) -> Option<Owner> {
-            self.living.get(&(pid, started)).cloned()
+        fn living(&mut self, serial: u64) -> Option<Owner> {
+            self.living.get(&serial).cloned()
         }
 
         fn tell(&mut self, serial: u64, owner: u32) {
@@ -209,14 +210,14 @@ mod tests {
             let fake = &mut self.owners.sources;
             fake.paths.insert(self.serial, path);
             keep(&mut fake.paths, fake.room);
-            fake.living.insert((pid, self.serial), owner.clone());
+            fake.living.insert(self.serial, owner.clone());
             self.living.push(Container { cgroup, serial: self.serial, pid, owner });
         }
 
         fn end(&mut self) {
             if !self.living.is_empty() {
                 let ended = self.living.swap_remove(self.random.random_range(0..self.living.len()));
-                self.owners.sources.living.remove(&(ended.pid, ended.serial));
+                self.owners.sources.living.remove(&ended.serial);
             }
         }
 
