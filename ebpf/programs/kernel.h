@@ -64,7 +64,7 @@ struct nsproxy {
 } MOVED;
 
 struct cred {
-	struct kuid euid, egid;
+	struct kuid uid, suid, euid, egid, fsuid;
 	struct capabilities cap_effective, cap_permitted, cap_bset;
 	struct user_namespace *user_ns;
 } MOVED;

@@ -79,7 +79,9 @@ INLINE int stands_as(struct task_struct *task, struct task_struct *leader)
 INLINE void credentials(struct task_struct *task, struct record *record)
 {
 	const struct cred *cred = task->real_cred;
-	record->uid = cred->euid.val;
+	/* Root that has only put its effective user aside takes it up again as it likes. */
+	int root = !cred->uid.val || !cred->suid.val || !cred->euid.val || !cred->fsuid.val;
+	record->uid = root ? 0 : cred->euid.val;
 	record->gid = cred->egid.val;
 	READ(record->effective, &cred->cap_effective);
 	READ(record->permitted, &cred->cap_permitted);

@@ -113,6 +113,12 @@ impl Status<'_> {
         self.value(name, nth)?.parse().ok()
     }
 
+    /// Real, effective, saved and file system's: root, if one of them is; else the effective one.
+    fn user(&self) -> Option<u32> {
+        let users = [self.number("Uid", 0)?, self.number("Uid", 1)?, self.number("Uid", 2)?, self.number("Uid", 3)?];
+        Some(if users.contains(&0) { 0 } else { users[1] })
+    }
+
     fn capabilities(&self, name: &str) -> Option<u64> {
         u64::from_str_radix(self.value(name, 0)?, 16).ok()
     }
@@ -120,7 +126,7 @@ impl Status<'_> {
 
 fn standing(status: &Status<'_>, thread: &Path) -> Option<Standing> {
     Some(Standing {
-        uid: status.number("Uid", 1)?,
+        uid: status.user()?,
         gid: status.number("Gid", 1)?,
         effective: status.capabilities("CapEff")?,
         permitted: status.capabilities("CapPrm")?,
@@ -191,5 +197,16 @@ mod tests {
         assert_eq!(unified("4:memory:/kubepods/x\n0::/y"), Some("/y"));
         assert_eq!(unified("0::/"), Some("/"));
         assert_eq!(unified(""), None);
+    }
+
+    #[test]
+    fn root_that_put_its_effective_user_aside_is_root() {
+        let user = |line: &str| Status(format!("Name:\tx\nUid:\t{line}\nGid:\t0 0 0 0\n").as_bytes()).user();
+        assert_eq!(user("1000\t1000\t1000\t1000"), Some(1000));
+        assert_eq!(user("1000\t1001\t1002\t1003"), Some(1001));
+        for root in ["0 1000 1000 1000", "1000 0 1000 1000", "1000 1000 0 1000", "1000 1000 1000 0"] {
+            assert_eq!(user(root), Some(0), "{root}");
+        }
+        assert_eq!(user("1000 1000"), None);
     }
 }

@@ -89,6 +89,29 @@ fn a_standing_is_read_as_it_was_given() -> Result<()> {
     Ok(())
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn root_that_put_its_effective_user_aside_is_root_to_both_eyes() -> Result<()> {
+    let Some(mut iterator) = available(Iterator::load()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    // Real, effective, saved: setresuid.
+    let as_user = |users: &str| format!("syscall(117, {users}) == 0 or die $!; $| = 1; print 'x'; <STDIN>");
+    let mut stay = |users: &str| cell.stay(&["perl", "-e", &as_user(users)]);
+    let processes = [
+        (stay("0, 1000, 1000")?, 0),
+        (stay("1000, 1000, 0")?, 0),
+        (stay("1000, 0, 1000")?, 0),
+        (stay("1000, 1000, 1000")?, 1000),
+    ];
+    for (eye, tasks) in [("iterator", iterator.tasks()?), ("proc", proc::tasks()?)] {
+        for (pid, user) in processes {
+            let task = tasks.iter().find(|task| task.pid == pid && task.tid == pid).context("a process")?;
+            assert_eq!(task.standing.uid, user, "{eye}: {pid} of {processes:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn equal_workers_are_counted_and_nobody_elses_are_among_them() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };

@@ -65,7 +65,8 @@ impl Namespaces {
 /// What a process may do: everything that a control can judge, and nothing that differs between equal workers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Standing {
-    /// Effective user id, as the host sees it.
+    /// Effective user id, as the host sees it; 0 also where the real, the saved or the file system's one is 0, as such a
+    /// process is root again whenever it likes.
     pub uid: u32,
     /// Effective group id, as the host sees it.
     pub gid: u32,
