@@ -20,7 +20,7 @@ use crate::patrol::Patrol;
 use crate::relay::{self, Relay};
 use crate::uplink::{Link, Uplink};
 use crate::vault::Vault;
-use crate::{AgentConfig, AgentStatus, clock, collect, enrol, retest};
+use crate::{AgentConfig, AgentStatus, clock, collect, enrol, jitter, retest};
 
 /// What must be known before anything can begin.
 struct Member {
@@ -97,8 +97,9 @@ async fn begin(
     let (nodes, wanted) = mpsc::channel(relay::REQUESTS);
     let (renewed, credentials) = watch::channel(credential.clone());
     let (handle, commands, progress) = Handle::new();
+    let run = format!("{:08x}{:08x}", jitter::number(), jitter::number());
     let (sighted, sightings) = mpsc::channel(relay::REQUESTS);
-    let mut engine = Engine::new(credential.cluster, clock::now());
+    let mut engine = Engine::new(credential.cluster, &run, clock::now());
     engine.set_windows(config.windows);
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
     let mut eyes = config.eyes.clone();
@@ -116,6 +117,9 @@ async fn begin(
         eyes.get_or_insert_with(|| Arc::new(relay.nodes()));
         tracing::info!(address = %relay.address(), "serving nodes");
         parts.spawn(named_part("the relay", async move { relay.serve().await }));
+    } else {
+        // No node is looked at.
+        engine.covered();
     }
     let (server, version) = Server::new(api.clone(), facts.server);
     let retester = retest::Retester {

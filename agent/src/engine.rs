@@ -12,7 +12,7 @@ use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::peers::Peers;
 use holdfast_controls::{Inventory, KINDS, Kind};
 use holdfast_model::watched::Windows;
-use holdfast_model::{ClusterId, Coverage, CoverageState, Resource, UnixMillis};
+use holdfast_model::{ClusterId, Coverage, CoverageState, Parcel, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
 
 use crate::collect::Unreadable;
@@ -22,6 +22,7 @@ use crate::places::{Placed, Places};
 use crate::text::clip;
 
 mod act;
+mod departed;
 mod events;
 mod judge;
 mod task;
@@ -83,23 +84,25 @@ pub struct Engine {
     peers: Peers,
     /// Pods whose top owner is awaited.
     ownerless: BTreeMap<ObjectKey, Box<Placed>>,
-    /// Coverage of what the engine does not look at itself: the nodes' eyes.
+    /// Coverage of what is no kind: the nodes' eyes, objects that cannot be read.
     told: BTreeMap<String, Coverage>,
     /// What the kernel showed and was said, by finding.
     shown: HashMap<view::Key, view::Said>,
-    /// What of it was done again, by when that is to be said.
-    repeated: BTreeMap<UnixMillis, Vec<view::Key>>,
     /// What each container uses of what it is given, as far as it was looked at.
     used: HashMap<view::Key, usage::ByContainer>,
     /// How long containers must have been watched.
     windows: Windows,
-    /// How often sensors have seen each act.
-    acts: HashMap<act::Act, u64>,
+    /// What sensors saw and the aggregator has not committed yet.
+    sighted: act::Batches,
+    /// Pods that have just gone.
+    departed: departed::Departed,
+    /// Everything that can be looked at has been told once.
+    covered: bool,
 }
 
 impl Engine {
-    /// Knows nothing yet of this cluster.
-    pub fn new(cluster: ClusterId, now: UnixMillis) -> Self {
+    /// Knows nothing yet of this cluster. `run` names this start of the agent: what it looks at itself is numbered within it.
+    pub fn new(cluster: ClusterId, run: &str, now: UnixMillis) -> Self {
         let starting = |&kind| {
             let state = KindState { state: CoverageState::Starting, reason: String::new(), since: now, listed: false };
             (kind, state)
@@ -109,7 +112,7 @@ impl Engine {
         Self {
             inventory,
             ledger: Ledger::new(cluster),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(run),
             kinds: KINDS.iter().map(starting).collect(),
             unreadable: BTreeMap::new(),
             deleted: BTreeMap::new(),
@@ -122,10 +125,11 @@ impl Engine {
             ownerless: BTreeMap::new(),
             told: BTreeMap::new(),
             shown: HashMap::new(),
-            repeated: BTreeMap::new(),
             used: HashMap::new(),
             windows: Windows::default(),
-            acts: HashMap::new(),
+            sighted: act::Batches::new(),
+            departed: departed::Departed::default(),
+            covered: false,
         }
     }
 
@@ -147,6 +151,13 @@ impl Engine {
     /// How long containers must have been watched before what they did not do counts.
     pub fn set_windows(&mut self, windows: Windows) {
         self.windows = windows;
+    }
+
+    /// Everything that others look at has been told: a row of the record that was not is of something that is no more.
+    pub fn covered(&mut self) {
+        if !std::mem::replace(&mut self.covered, true) {
+            self.outbox.complete_coverage();
+        }
     }
 
     /// Notes the API server's minor version: Pod Security is measured against it, and versions are compared from 34 on.
@@ -175,7 +186,7 @@ impl Engine {
             }
         }
         self.place_again();
-        self.repeat(now);
+        self.pack(now);
         touched.len()
     }
 
@@ -190,6 +201,9 @@ impl Engine {
         self.told.values().for_each(|coverage| self.outbox.cover(coverage.clone()));
         let ledger = &self.ledger;
         self.outbox.restart(|resource, control| ledger.fails_on(resource, control));
+        if self.covered {
+            self.outbox.complete_coverage();
+        }
         self.synced.then(|| self.ledger.digest().root())
     }
 
@@ -231,7 +245,9 @@ impl Engine {
 
     /// Everything up to this batch has been committed.
     pub fn acknowledged(&mut self, sequence: u64) {
-        self.outbox.acknowledged(sequence);
+        for Parcel { source, run, sequence, .. } in self.outbox.acknowledged(sequence) {
+            self.settled(&source, &run, sequence);
+        }
     }
 
     /// A retest has read these (uid, resourceVersion): older watch events of the same objects are dropped from now on.

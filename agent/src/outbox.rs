@@ -2,19 +2,20 @@
 //!
 //! Failing statements are owed by name only: their locations are judged when they leave, and after a reconnect the digests
 //! decide which of them must be said again. What ends a failure (pass, gone, unknown) and coverage are in no digest: they are
-//! kept until they are acknowledged, and said again if they were not. Memory follows findings, however long a link is down.
+//! kept until they are acknowledged, and said again if they were not. Parcels of runtime evidence stay as they were said until
+//! then, so that the aggregator knows them again. Memory follows findings and nodes, however long a link is down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast_controls::Control;
-use holdfast_model::{Coverage, Detection, Observation, Origin, Read, Report, Resource};
-use holdfast_proto::v1;
+use holdfast_model::{Coverage, Detection, Observation, Origin, Parcel, Read, Report, Resource};
+use holdfast_proto::{convert, limits, v1};
 use prost::Message;
 
 /// Coverage states, and scope proposals, in one batch: each is a kilobyte or two at most.
 const SMALL: usize = 64;
 
-/// Detections in one batch: each is some ten kilobytes at most.
+/// Findings in one parcel of what the agent looked at itself: each is some ten kilobytes at most.
 const DETECTIONS: usize = 16;
 
 /// What is owed about one subject.
@@ -45,7 +46,13 @@ pub struct Outbox {
     complete: Vec<u8>,
     coverage: BTreeMap<String, Coverage>,
     proposals: BTreeMap<(String, String), String>,
+    /// Said, or about to be, as they are.
+    parcels: VecDeque<Parcel>,
+    /// What the agent looked at itself, folded until the last parcel of that has been taken.
     detections: BTreeMap<(Resource, String), Detection>,
+    run: String,
+    looks: u64,
+    coverage_complete: bool,
     flying: BTreeMap<u64, Flight>,
     sequence: u64,
 }
@@ -56,7 +63,7 @@ pub struct Flight {
     ended: Vec<(Resource, Owed)>,
     coverage: Vec<Coverage>,
     proposals: Vec<((String, String), String)>,
-    detections: Vec<Detection>,
+    parcels: Vec<Parcel>,
 }
 
 /// What one batch will hold.
@@ -71,12 +78,19 @@ pub struct Draft {
     /// What namespaces' labels ask for.
     pub proposals: Vec<v1::ScopeProposal>,
     /// What the kernel showed.
-    pub detections: Vec<v1::Detection>,
+    pub parcels: Vec<v1::Parcel>,
+    /// Every subject of coverage has been said in this session.
+    pub coverage_complete: bool,
     /// Buckets of which everything has been said with this batch.
     pub complete_buckets: Vec<u8>,
 }
 
 impl Outbox {
+    /// Owes nothing. What the agent looks at itself is numbered within this run.
+    pub fn new(run: &str) -> Self {
+        Self { run: run.to_owned(), ..Self::default() }
+    }
+
     /// Owes what this report says. A later statement takes the place of an earlier one about the same control.
     pub fn owe(&mut self, report: Report) {
         let owed = self.owed.entry(report.resource).or_default();
@@ -110,10 +124,22 @@ impl Outbox {
         }
     }
 
+    /// Owes what a node's sensors saw.
+    pub fn pack(&mut self, parcel: Parcel) {
+        self.parcels.push_back(parcel);
+    }
+
+    /// Owes the word that all coverage has been said, after the coverage that waits.
+    pub fn complete_coverage(&mut self) {
+        self.coverage_complete = true;
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
-            && self.detections.is_empty()
+            && self.parcels.is_empty()
+            && (self.detections.is_empty() || self.is_looked_at())
+            && !self.coverage_complete
             && self.resync.is_empty()
             && self.complete.is_empty()
             && self.coverage.is_empty()
@@ -157,15 +183,44 @@ impl Outbox {
     pub fn begin(&mut self) -> (Draft, Flight) {
         let coverage: Vec<_> = std::iter::from_fn(|| self.coverage.pop_first()).take(SMALL).map(|(_, c)| c).collect();
         let proposals: Vec<_> = std::iter::from_fn(|| self.proposals.pop_first()).take(SMALL).collect();
-        let taken = std::iter::from_fn(|| self.detections.pop_first()).take(DETECTIONS);
-        let detections: Vec<_> = taken.map(|(_, detection)| detection).collect();
+        let (parcels, packed) = self.take_parcels().into_iter().unzip();
+        let is_all = self.coverage.is_empty();
         let draft = Draft {
-            detections: detections.iter().map(holdfast_proto::convert::detection_to_wire).collect(),
-            coverage: coverage.iter().map(holdfast_proto::convert::coverage_to_wire).collect(),
+            parcels: packed,
+            coverage_complete: is_all && std::mem::take(&mut self.coverage_complete),
+            coverage: coverage.iter().map(convert::coverage_to_wire).collect(),
             proposals: proposals.iter().map(proposal_to_wire).collect(),
             ..Draft::default()
         };
-        (draft, Flight { coverage, proposals, detections, ..Flight::default() })
+        (draft, Flight { coverage, proposals, parcels, ..Flight::default() })
+    }
+
+    /// The parcels that come first, as many as half a message holds, and one at least.
+    fn take_parcels(&mut self) -> Vec<(Parcel, v1::Parcel)> {
+        if !self.detections.is_empty() && !self.is_looked_at() {
+            let taken = std::iter::from_fn(|| self.detections.pop_first()).take(DETECTIONS);
+            let detections = taken.map(|(_, detection)| detection).collect();
+            self.looks += 1;
+            let (source, run, sequence) = (String::new(), self.run.clone(), self.looks);
+            self.parcels.push_back(Parcel { source, run, sequence, detections });
+        }
+        let (mut bytes, mut taken) = (0, Vec::new());
+        while let Some(parcel) = self.parcels.pop_front() {
+            let packed = convert::parcel_to_wire(&parcel);
+            bytes += packed.encoded_len() + 8;
+            if bytes > limits::BATCH_BYTES && !taken.is_empty() {
+                self.parcels.push_front(parcel);
+                break;
+            }
+            taken.push((parcel, packed));
+        }
+        taken
+    }
+
+    /// Whether a parcel of the agent's own looks has not been taken yet.
+    fn is_looked_at(&self) -> bool {
+        let flying = self.flying.values().flat_map(|flight| &flight.parcels);
+        self.parcels.iter().chain(flying).any(|parcel| parcel.source.is_empty())
     }
 
     /// Numbers a batch and notes what it carries; `None` when nothing came of it. `complete_buckets` goes with the batch
@@ -183,9 +238,11 @@ impl Outbox {
         Some(draft)
     }
 
-    /// Everything up to this batch has been committed.
-    pub fn acknowledged(&mut self, sequence: u64) {
-        self.flying = self.flying.split_off(&sequence.saturating_add(1));
+    /// Everything up to this batch has been committed: these parcels with it.
+    pub fn acknowledged(&mut self, sequence: u64) -> Vec<Parcel> {
+        let flying = self.flying.split_off(&sequence.saturating_add(1));
+        let landed = std::mem::replace(&mut self.flying, flying);
+        landed.into_values().flat_map(|flight| flight.parcels).collect()
     }
 
     /// A new session: numbers start anew. What was not acknowledged is owed again, except failures, which the digests cover,
@@ -194,6 +251,7 @@ impl Outbox {
         self.sequence = 0;
         self.resync.clear();
         self.complete.clear();
+        self.coverage_complete = false;
         for flight in std::mem::take(&mut self.flying).into_values().rev() {
             for (resource, flown) in flight.ended {
                 let owed = self.owed.entry(resource).or_insert_with(|| Owed { due: BTreeMap::new(), ..flown.clone() });
@@ -204,7 +262,7 @@ impl Outbox {
             for coverage in flight.coverage {
                 self.coverage.entry(coverage.subject.clone()).or_insert(coverage);
             }
-            flight.detections.into_iter().for_each(|detection| self.detect(detection));
+            flight.parcels.into_iter().rev().for_each(|parcel| self.parcels.push_front(parcel));
             for (key, value) in flight.proposals {
                 self.proposals.entry(key).or_insert(value);
             }
@@ -230,14 +288,15 @@ impl Draft {
     pub fn encoded_len(&self) -> usize {
         let coverage = self.coverage.iter().map(|coverage| coverage.encoded_len() + 8);
         let proposals = self.proposals.iter().map(|proposal| proposal.encoded_len() + 8);
-        coverage.chain(proposals).chain(self.detections.iter().map(|detection| detection.encoded_len() + 8)).sum()
+        coverage.chain(proposals).chain(self.parcels.iter().map(|parcel| parcel.encoded_len() + 8)).sum()
     }
 
     fn is_empty(&self) -> bool {
         self.reports.is_empty()
             && self.coverage.is_empty()
             && self.proposals.is_empty()
-            && self.detections.is_empty()
+            && self.parcels.is_empty()
+            && !self.coverage_complete
             && self.complete_buckets.is_empty()
     }
 }

@@ -300,7 +300,8 @@ impl Uplink {
             reports: draft.reports,
             coverage: draft.coverage,
             scope_proposals: draft.proposals,
-            detections: draft.detections,
+            parcels: draft.parcels,
+            coverage_complete: draft.coverage_complete,
             complete_buckets: draft.complete_buckets,
         };
         send(&session.up, Up::Batch(batch)).await

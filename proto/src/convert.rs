@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use holdfast_model::statement::{Location, Observation, Read, Report, Statement};
 use holdfast_model::{
-    ControlId, Coverage, CoverageState, Detection, Method, Nonce, Origin, Resource, RetestId, RetestOrder,
+    ControlId, Coverage, CoverageState, Detection, Method, Nonce, Origin, Parcel, Resource, RetestId, RetestOrder,
     RuntimeEvidence, Severity,
 };
 
@@ -127,6 +127,26 @@ pub fn detection_to_wire(detection: &Detection) -> v1::Detection {
         count: seen.count,
         first_seen_at: seen.first_seen_at,
         last_seen_at: seen.last_seen_at,
+    }
+}
+
+/// A parcel from the wire.
+pub fn parcel(wire: v1::Parcel) -> Result<Parcel, Malformed> {
+    let v1::Parcel { source, run, sequence, detections } = wire;
+    if source.len() > limits::NAME_BYTES || run.len() > limits::NAME_BYTES {
+        return malformed("parcel", format!("its source or its run is over {} bytes", limits::NAME_BYTES));
+    }
+    let detections = detections.into_iter().map(detection).collect::<Result<_, _>>()?;
+    Ok(Parcel { source, run: name("parcel.run", run)?, sequence, detections })
+}
+
+/// A parcel to the wire.
+pub fn parcel_to_wire(parcel: &Parcel) -> v1::Parcel {
+    v1::Parcel {
+        source: parcel.source.clone(),
+        run: parcel.run.clone(),
+        sequence: parcel.sequence,
+        detections: parcel.detections.iter().map(detection_to_wire).collect(),
     }
 }
 

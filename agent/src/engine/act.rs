@@ -1,59 +1,159 @@
-//! What sensors saw, as evidence under the top owner of the Pod that did it. Sensors fold and count from their own start; what
-//! is told on is how often it was seen since.
+//! What sensors saw, as evidence under the top owner of the Pod that did it: a node's batch becomes one parcel.
+//!
+//! It is acknowledged when the aggregator has committed the parcel, which is counted once however often it is said; so a
+//! leader that dies loses nothing of it and its successor counts nothing twice. What came of Pods that the watch has not
+//! shown yet waits a little for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use holdfast_controls::running::act;
+use holdfast_controls::{Control, facts::pod::PodSpec};
 use holdfast_model::sighting::Sighting;
-use holdfast_model::{RuntimeEvidence, UnixMillis};
+use holdfast_model::{Detection, Origin, Parcel, Resource, RuntimeEvidence, UnixMillis};
+use holdfast_proto::{convert, limits};
+use prost::Message;
 
 use super::Engine;
-use super::view::REPEATS;
+use crate::places::Placed;
+use crate::relay::NodeSightings;
 
-/// The most acts whose counts are remembered; beyond it, a count may begin anew.
-const REMEMBERED: usize = 65_536;
 /// The largest record that is looked at.
 const RECORD_BYTES: usize = 64 * 1024;
+/// How long a batch waits for Pods that are not known. The watch may be a moment behind the kernel.
+const PATIENCE_MILLIS: UnixMillis = 10_000;
+/// Batches of one node, each of another run, that may wait: one, unless its agent starts again and again.
+const RUNS: usize = 4;
 
-/// One act as the sensor folds it: the same node, container, kind and particulars.
-pub(super) type Act = (String, u64, &'static str, String, String, String);
+/// A batch that waits for its Pods, or for its commit.
+#[derive(Debug)]
+pub(super) struct Batch {
+    from: NodeSightings,
+    sightings: Vec<Sighting>,
+    since: UnixMillis,
+    /// It has become a parcel.
+    packed: bool,
+}
+
+/// Batches by node and run: of a run one at a time.
+pub(super) type Batches = BTreeMap<(String, String), Batch>;
 
 impl Engine {
-    /// Takes in records of one node: sightings in canonical bytes, hostile until they are parsed.
-    pub fn sight(&mut self, node: &str, records: &[Vec<u8>], now: UnixMillis) {
-        for record in records.iter().filter(|record| record.len() <= RECORD_BYTES) {
-            match serde_json::from_slice::<Sighting>(record) {
-                Ok(sighting) => self.sight_one(node, &sighting, now),
-                Err(error) => tracing::debug!(node, %error, "a record of a sensor is no sighting"),
+    /// Takes in what the sensors of a node saw. The same batch again only has another one waiting for its answer.
+    pub fn sight(&mut self, from: NodeSightings, now: UnixMillis) {
+        let key = (from.node.clone(), from.run.clone());
+        if let Some(known) = self.sighted.get_mut(&key) {
+            if known.from.sequence == from.sequence {
+                known.from.kept = from.kept;
+            } else {
+                tracing::warn!(node = from.node, "a batch of sightings came before the last one was answered");
+            }
+            return;
+        }
+        if self.sighted.keys().filter(|(node, _)| *node == from.node).count() >= RUNS {
+            tracing::warn!(node = from.node, "too many runs of this node's agent wait for the aggregator");
+            return;
+        }
+        let sightings = from.records.iter().filter_map(|record| read(&from.node, record)).collect();
+        self.sighted.insert(key, Batch { from, sightings, since: now, packed: false });
+    }
+
+    /// Makes parcels of the batches whose Pods are known by now, or have been waited for long enough.
+    pub(super) fn pack(&mut self, now: UnixMillis) {
+        if !self.synced {
+            return;
+        }
+        let is_ready = |batch: &Batch| {
+            let awaited = |sighting: &Sighting| self.did(&batch.from.node, &sighting.pod).is_none();
+            now - batch.since >= PATIENCE_MILLIS || !batch.sightings.iter().any(awaited)
+        };
+        let waiting = self.sighted.iter().filter(|(_, batch)| !batch.packed && is_ready(batch));
+        let ready: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
+        for key in ready {
+            let Some(batch) = self.sighted.get_mut(&key) else { continue };
+            batch.packed = true;
+            let (source, run, sequence) = (key.0.clone(), key.1.clone(), batch.from.sequence);
+            let sightings = std::mem::take(&mut batch.sightings);
+            let detections = self.detections(&source, &sightings, now);
+            if detections.is_empty() {
+                self.settled(&source, &run, sequence);
+            } else {
+                self.outbox.pack(Parcel { source, run, sequence, detections });
             }
         }
     }
 
-    fn sight_one(&mut self, node: &str, sighting: &Sighting, now: UnixMillis) {
-        let Some(placed) = self.places.pod(&sighting.pod).filter(|placed| placed.node == node) else { return };
-        let (Some(owner), Some(spec)) = (placed.owner.clone(), self.specification(&placed)) else { return };
-        let Some((control, fact)) = act::evidence(sighting, spec) else { return };
-        let count = self.since(node, sighting);
-        if count == 0 {
-            return;
+    /// The aggregator has committed this parcel: a node may forget what it was made of.
+    pub(super) fn settled(&mut self, source: &str, run: &str, sequence: u64) {
+        let key = (source.to_owned(), run.to_owned());
+        if self.sighted.get(&key).is_some_and(|batch| batch.from.sequence == sequence)
+            && let Some(batch) = self.sighted.remove(&key)
+        {
+            // A node that is gone says it again, and hears that it was taken.
+            let _gone = batch.from.kept.send(());
         }
+    }
+
+    /// What one batch shows, folded by finding.
+    fn detections(&self, node: &str, sightings: &[Sighting], now: UnixMillis) -> Vec<Detection> {
+        let mut folded: BTreeMap<(Resource, &'static str), (&'static Control, RuntimeEvidence)> = BTreeMap::new();
+        for sighting in sightings {
+            let Some((owner, control, seen)) = self.evidence_of(node, sighting, now) else { continue };
+            match folded.get_mut(&(owner.clone(), control.id)) {
+                Some((_, known)) => _ = known.fold(&seen),
+                None => _ = folded.insert((owner, control.id), (control, seen)),
+            }
+        }
+        let folded = folded.into_iter().map(|((owner, _), (control, seen))| self.detection(owner, control, seen));
+        fit(folded.collect())
+    }
+
+    fn evidence_of(
+        &self,
+        node: &str,
+        sighting: &Sighting,
+        now: UnixMillis,
+    ) -> Option<(Resource, &'static Control, RuntimeEvidence)> {
+        let (placed, spec) = self.did(node, &sighting.pod)?;
+        let (control, fact) = act::evidence(sighting, spec)?;
         let container = placed.containers.iter().find(|known| known.id == sighting.container && !known.id.is_empty());
         let name = container.map(|known| known.name.as_str());
         let seen = RuntimeEvidence {
-            count,
+            count: sighting.count,
             first_seen_at: sighting.first.min(now),
             last_seen_at: sighting.last.min(now),
             ..RuntimeEvidence::once(vec![act::place(sighting, fact, node, &placed.name, name)], now)
         };
-        self.show(&owner, control, seen, REPEATS, now);
+        Some((placed.owner.clone()?, control, seen))
     }
 
-    /// How often it was done since it was last told; all of it where the sensor has begun anew.
-    fn since(&mut self, node: &str, sighting: &Sighting) -> u64 {
-        let Sighting { cgroup, kind, binary, path, object, count, .. } = sighting;
-        if self.acts.len() >= REMEMBERED {
-            self.acts.clear();
-        }
-        let act = (node.to_owned(), *cgroup, kind.word(), binary.clone(), path.clone(), object.clone());
-        let before = self.acts.insert(act, *count).unwrap_or_default();
-        if *count >= before { count - before } else { *count }
+    /// The Pod of this node, alive or gone since a short while, with what it was asked to be.
+    fn did(&self, node: &str, uid: &str) -> Option<(Arc<Placed>, &PodSpec)> {
+        let placed = self.places.pod(uid).filter(|placed| placed.owner.is_some());
+        let alive = placed.and_then(|placed| self.specification(&placed).map(|spec| (placed.clone(), spec)));
+        let known = alive.or_else(|| self.departed.get(uid).map(|(placed, spec)| (placed.clone(), spec)));
+        known.filter(|(placed, _)| placed.node == node)
     }
 }
+
+fn read(node: &str, record: &[u8]) -> Option<Sighting> {
+    if record.len() > RECORD_BYTES {
+        return None;
+    }
+    let read = serde_json::from_slice::<Sighting>(record);
+    read.inspect_err(|error| tracing::debug!(node, %error, "a record of a sensor is no sighting")).ok()
+}
+
+/// A parcel leaves whole: one that would fill a message leaves without the origins, which the posture tells as well.
+fn fit(mut detections: Vec<Detection>) -> Vec<Detection> {
+    let bytes = |detections: &[Detection]| -> usize {
+        detections.iter().map(|detection| convert::detection_to_wire(detection).encoded_len() + 8).sum()
+    };
+    if bytes(&detections) > limits::BATCH_BYTES {
+        detections.iter_mut().for_each(|detection| detection.origin = Origin::default());
+    }
+    detections
+}
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ impl Engine {
             Event::Seen(object, placed) => {
                 let key = ObjectKey::of(&object);
                 self.seen(object);
-                placed.into_iter().for_each(|placed| self.place(&key, placed));
+                placed.into_iter().for_each(|placed| self.place(&key, placed, now));
             }
             Event::Deleted { key, uid } => self.deleted(&key, uid, now),
             Event::Unreadable(unreadable) => self.unreadable(unreadable, now),
@@ -80,7 +80,10 @@ impl Engine {
     }
 
     /// Notes where a Pod is. Its owner may arrive after it: then it is told again.
-    fn place(&mut self, key: &ObjectKey, mut placed: Box<Placed>) {
+    fn place(&mut self, key: &ObjectKey, mut placed: Box<Placed>, now: UnixMillis) {
+        if placed.ended {
+            self.depart(&placed.uid, now);
+        }
         placed.owner = self.inventory.subject_of(key).cloned();
         match placed.owner {
             Some(_) => self.ownerless.remove(key),
@@ -98,6 +101,14 @@ impl Engine {
         self.places.put(placed);
     }
 
+    /// Keeps for a while what a Pod was that is about to go.
+    fn depart(&mut self, uid: &str, now: UnixMillis) {
+        let Some(placed) = self.places.pod(uid) else { return };
+        if let Some(spec) = self.specification(&placed).cloned() {
+            self.departed.put(placed, spec, now);
+        }
+    }
+
     /// Tells again where those Pods are whose owner has arrived.
     pub(super) fn place_again(&mut self) {
         let inventory = &self.inventory;
@@ -111,6 +122,7 @@ impl Engine {
     fn deleted(&mut self, key: &ObjectKey, uid: String, now: UnixMillis) {
         self.retested.remove(&uid);
         self.ownerless.remove(key);
+        self.depart(&uid, now);
         self.places.remove(&uid);
         self.peers.remove_pod(&uid);
         if self.unreadable.get(key).is_some_and(|unreadable| unreadable.uid == uid) {
@@ -140,10 +152,10 @@ impl Engine {
     }
 
     fn cover_unreadable(&mut self, key: &ObjectKey, state: CoverageState, reason: String, now: UnixMillis) {
-        if self.unreadable.len() < NAMED_UNREADABLE {
-            let place = key.namespace.iter().chain([&key.name]).cloned().collect::<Vec<_>>().join("/");
-            let subject = line(&format!("{} {place}", key.kind.subject()));
-            self.outbox.cover(Coverage { subject, state, reason: line(&reason), since: now });
+        let place = key.namespace.iter().chain([&key.name]).cloned().collect::<Vec<_>>().join("/");
+        let subject = line(&format!("{} {place}", key.kind.subject()));
+        if self.unreadable.len() < NAMED_UNREADABLE || self.told.contains_key(&subject) {
+            self.tell(Coverage { subject, state, reason: line(&reason), since: now });
         }
     }
 

@@ -38,9 +38,11 @@ pub enum Command {
     Acknowledged(u64),
     /// How something can be seen that others look at.
     Cover(holdfast_model::Coverage),
+    /// All of that has been said once.
+    Covered,
     /// What the kernel of a node shows.
     Viewed(Box<holdfast_model::kernel::NodeStatement>),
-    /// What the sensors of a node saw; told on once it is taken in.
+    /// What the sensors of a node saw; answered when the aggregator has committed it.
     Sighted(crate::relay::NodeSightings),
     /// A retest has read these uids at these versions.
     Retested(Vec<(String, String)>),
@@ -176,11 +178,8 @@ fn obey(engine: &mut Engine, command: Command, pull: &mut Option<oneshot::Sender
         Command::Acknowledged(sequence) => engine.acknowledged(sequence),
         Command::Cover(coverage) => engine.tell(coverage),
         Command::Viewed(statement) => engine.view(&statement, clock::now()),
-        Command::Sighted(batch) => {
-            engine.sight(&batch.node, &batch.records, clock::now());
-            // A node that is gone says it again.
-            let _gone = batch.kept.send(());
-        }
+        Command::Covered => engine.covered(),
+        Command::Sighted(batch) => engine.sight(batch, clock::now()),
         Command::Retested(reads) => engine.retested(reads),
     }
 }

@@ -1,7 +1,7 @@
 //! What the kernel of a node shows, as evidence: held against every control that has an eye for it, under the Pod's top owner.
 //!
-//! "Still there" is not said again: a new place is, and from time to time how often it was seen since: once an hour of what
-//! stands, twice a minute of what is done. What could not be read is no evidence here; a retest minds it.
+//! "Still there" is not said again: a new place is, and once an hour how often it was seen since. What could not be read is
+//! no evidence here; a retest minds it.
 
 use holdfast_controls::Control;
 use holdfast_controls::facts::Facts;
@@ -16,10 +16,8 @@ use super::Engine;
 use crate::ledger;
 use crate::places::Placed;
 
-/// How long what stands is not said again.
-const STANDS: UnixMillis = 60 * 60 * 1000;
-/// How long what is done over and over is not said again.
-pub(super) const REPEATS: UnixMillis = 30 * 1000;
+/// How long the same is not said again.
+const QUIET_MILLIS: UnixMillis = 60 * 60 * 1000;
 /// The most findings whose evidence is remembered; beyond it, evidence may be said again.
 const REMEMBERED: usize = 65_536;
 
@@ -42,25 +40,11 @@ impl Engine {
             let Some(placed) = self.places.pod(&container.pod) else { continue };
             let Some(owner) = placed.owner.clone() else { continue };
             for (control, places) in self.evidence(statement, container, &placed) {
-                self.show(&owner, control, RuntimeEvidence::once(places, now), STANDS, now);
+                self.show(&owner, control, RuntimeEvidence::once(places, now), now);
             }
         }
         for (owner, control, places) in self.unused(statement) {
-            self.show(&owner, control, RuntimeEvidence::once(places, now), STANDS, now);
-        }
-    }
-
-    /// Owes what was done again and nobody has come to say yet.
-    pub(super) fn repeat(&mut self, now: UnixMillis) {
-        while let Some(entry) = self.repeated.first_entry().filter(|entry| *entry.key() <= now) {
-            for key in entry.remove() {
-                let Some(said) = self.shown.get_mut(&key) else { continue };
-                let Some(since) = said.since.take() else { continue };
-                said.at = now;
-                if let Some(control) = Control::find(key.1) {
-                    self.detect(&key.0, control, since);
-                }
-            }
+            self.show(&owner, control, RuntimeEvidence::once(places, now), now);
         }
     }
 
@@ -100,15 +84,8 @@ impl Engine {
         }
     }
 
-    /// Owes what is new, or has not been said for this long.
-    pub(super) fn show(
-        &mut self,
-        owner: &Resource,
-        control: &'static Control,
-        seen: RuntimeEvidence,
-        quiet: UnixMillis,
-        now: UnixMillis,
-    ) {
+    /// Owes what is new, or has not been said for long.
+    fn show(&mut self, owner: &Resource, control: &'static Control, seen: RuntimeEvidence, now: UnixMillis) {
         let seen = RuntimeEvidence { locations: ledger::fit(&seen.locations), ..seen };
         let key = (owner.clone(), control.id);
         let due = match self.shown.get_mut(&key) {
@@ -122,15 +99,11 @@ impl Engine {
                         since
                     }
                 };
-                if is_new || now - said.at >= quiet {
+                if is_new || now - said.at >= QUIET_MILLIS {
                     said.at = now;
                     Some(since)
                 } else {
                     said.since = Some(since);
-                    if quiet == REPEATS {
-                        let due = self.repeated.entry(said.at + quiet).or_default();
-                        due.extend((!due.contains(&key)).then(|| key.clone()));
-                    }
                     None
                 }
             }
@@ -138,21 +111,21 @@ impl Engine {
         let Some(seen) = due else { return };
         if self.shown.len() >= REMEMBERED {
             self.shown.clear();
-            self.repeated.clear();
         }
         self.shown.entry(key).or_insert_with(|| Said { all: seen.clone(), since: None, at: now });
-        self.detect(owner, control, seen);
+        let detection = self.detection(owner.clone(), control, seen);
+        self.outbox.detect(detection);
     }
 
-    fn detect(&mut self, owner: &Resource, control: &'static Control, seen: RuntimeEvidence) {
-        let origin = self.inventory.evaluate(owner).map_or_else(Origin::default, |judgement| judgement.origin);
-        self.outbox.detect(Detection {
-            resource: owner.clone(),
-            origin,
+    /// What was seen, under its top owner.
+    pub(super) fn detection(&self, owner: Resource, control: &'static Control, seen: RuntimeEvidence) -> Detection {
+        Detection {
+            origin: self.inventory.evaluate(&owner).map_or_else(Origin::default, |judgement| judgement.origin),
+            resource: owner,
             control: control.control_id(),
             control_version: control.version,
             severity: control.severity,
             seen,
-        });
+        }
     }
 }

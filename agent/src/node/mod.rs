@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use holdfast_model::RootFingerprint;
+use holdfast_model::sighting::Sighting;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::credential::AgentKey;
 use crate::health::Readiness;
 
 mod eye;
+pub(crate) mod fold;
 mod kernel;
 mod link;
 mod outgoing;
@@ -71,8 +73,8 @@ impl NodeConfig {
 pub struct Senses {
     /// Opens the kernel's view.
     pub kernel: Box<dyn Kernel>,
-    /// What sensors see, each as the canonical bytes of the model's sighting; closed where there are none.
-    pub sightings: mpsc::Receiver<Vec<u8>>,
+    /// What sensors see; closed where there are none.
+    pub sightings: mpsc::Receiver<Sighting>,
     /// The sensors' own state.
     pub sensors: watch::Receiver<Sensors>,
 }

@@ -1,114 +1,155 @@
-//! What sensors saw, on its way to the relay: batched, numbered, kept until it is acknowledged, said again after a reconnect.
+//! What sensors saw, on its way to the relay: folded, numbered, kept until it is acknowledged, said again after a reconnect.
 //!
-//! Bounded: where too much waits no more is taken from the sensors, whose channel fills, and who count what they must drop.
+//! One batch is under way at a time: it never changes once it was said, so that whoever hears it again knows it. What is seen
+//! meanwhile is folded behind it. Bounded: where too much waits no more is taken from the sensors, whose channel fills, and
+//! who count what they must drop.
 
-use std::collections::VecDeque;
+use std::time::Duration;
 
-use holdfast_proto::{limits, v1};
+use holdfast_model::canonical;
+use holdfast_model::sighting::Sighting;
+use holdfast_proto::v1;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 
+use super::fold::{Fold, QUIET};
 use crate::jitter;
 
 /// Records that may wait between the sensors and the relay.
 pub const SIGHTINGS: usize = 4096;
-/// Batches that may be unacknowledged.
-const BATCHES: usize = 64;
-/// Records in one batch.
-const RECORDS: usize = 512;
+/// Acts in one batch: what becomes of them must fit one message of the uplink.
+const RECORDS: usize = 128;
+/// A record that is larger leaves without its arguments: every other text of a sensor is at most a few hundred bytes.
+const RECORD_BYTES: usize = 7 * 1024;
+/// A batch that was not full is followed no sooner, so that a burst is one batch.
+const APART: Duration = Duration::from_millis(250);
 
 /// Batches that are owed to the relay.
 pub(super) struct Outgoing {
-    records: mpsc::Receiver<Vec<u8>>,
+    records: mpsc::Receiver<Sighting>,
     open: bool,
-    /// A record that did not fit in the batch before.
-    left_over: Option<Vec<u8>>,
+    fold: Fold,
     /// This start of the agent: what it numbers begins with 1.
     run: String,
     sequence: u64,
-    unacknowledged: VecDeque<v1::Sightings>,
+    unacknowledged: Option<v1::Sightings>,
+    not_before: Instant,
 }
 
 impl Outgoing {
-    pub(super) fn new(boot: &str, records: mpsc::Receiver<Vec<u8>>) -> Self {
-        let run = format!("{boot}.{:08x}", jitter::number());
-        Self { records, open: true, left_over: None, run, sequence: 0, unacknowledged: VecDeque::new() }
+    pub(super) fn new(boot: &str, records: mpsc::Receiver<Sighting>) -> Self {
+        let run = format!("{boot}.{:08x}{:08x}", jitter::number(), jitter::number());
+        let (fold, not_before) = (Fold::new(QUIET), Instant::now());
+        Self { records, open: true, fold, run, sequence: 0, unacknowledged: None, not_before }
     }
 
-    /// Everything that was sent and not acknowledged, in order: a new stream begins with it.
-    pub(super) fn again(&self) -> Vec<v1::Sightings> {
-        self.unacknowledged.iter().cloned().collect()
+    /// What was sent and not acknowledged: a new stream begins with it.
+    pub(super) fn again(&self) -> Option<v1::Sightings> {
+        self.unacknowledged.clone()
     }
 
-    /// The next batch; never, while too many are unacknowledged or nothing is seen. Losing this future loses nothing.
+    /// The next batch; never, while one is unacknowledged or nothing is seen. Losing this future loses nothing.
     pub(super) async fn next(&mut self) -> v1::Sightings {
-        if !self.open || self.unacknowledged.len() >= BATCHES {
-            return std::future::pending().await;
-        }
-        let first = match self.left_over.take() {
-            Some(record) => record,
-            None => match self.records.recv().await {
-                Some(record) => record,
-                None => {
-                    self.open = false;
-                    return std::future::pending().await;
-                }
-            },
-        };
-        let (mut bytes, mut records) = (first.len(), vec![first]);
-        while records.len() < RECORDS
-            && let Ok(record) = self.records.try_recv()
-        {
-            if bytes + record.len() > limits::BATCH_BYTES {
-                self.left_over = Some(record);
-                break;
+        loop {
+            let due = match self.unacknowledged {
+                Some(_) => None,
+                None if self.fold.is_full() => Some(Instant::now()),
+                None => self.fold.due().map(|due| due.max(self.not_before)),
+            };
+            if due.is_some_and(|due| due <= Instant::now())
+                && let Some(batch) = self.batch()
+            {
+                return batch;
             }
-            bytes += record.len() + 8;
-            records.push(record);
+            let may_take = self.open && !self.fold.is_full();
+            tokio::select! {
+                record = self.records.recv(), if may_take => match record {
+                    Some(record) => self.fold.take(record, Instant::now()),
+                    None => self.open = false,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    fn batch(&mut self) -> Option<v1::Sightings> {
+        let now = Instant::now();
+        let leaving = self.fold.leave(RECORDS, now);
+        if leaving.len() < RECORDS {
+            self.not_before = now + APART;
+        }
+        let records: Vec<_> = leaving.into_iter().filter_map(record).collect();
+        if records.is_empty() {
+            return None;
         }
         self.sequence += 1;
         let batch = v1::Sightings { run: self.run.clone(), sequence: self.sequence, records };
-        self.unacknowledged.push_back(batch.clone());
-        batch
+        self.unacknowledged = Some(batch.clone());
+        Some(batch)
     }
 
-    /// Everything up to this batch is kept.
+    /// This batch was taken.
     pub(super) fn acknowledged(&mut self, ack: &v1::SightingsAck) {
-        let sequence = if ack.run == self.run { ack.sequence } else { 0 };
-        while self.unacknowledged.front().is_some_and(|batch| batch.sequence <= sequence) {
-            self.unacknowledged.pop_front();
-        }
+        self.unacknowledged.take_if(|batch| (&batch.run, batch.sequence) == (&ack.run, ack.sequence));
     }
+}
+
+fn record(sighting: Sighting) -> Option<Vec<u8>> {
+    let whole = canonical::bytes(&sighting).ok()?;
+    if whole.len() <= RECORD_BYTES {
+        return Some(whole);
+    }
+    canonical::bytes(&Sighting { arguments: Vec::new(), ..sighting }).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
+    use super::super::fold::tests::sighting;
     use super::*;
 
-    #[tokio::test]
-    async fn what_is_not_acknowledged_is_said_again_in_order() {
-        let (send, records) = mpsc::channel(8);
-        let mut outgoing = Outgoing::new("b", records);
-        for byte in 1..=3u8 {
-            send.send(vec![byte]).await.unwrap();
-        }
-        let first = outgoing.next().await;
-        assert_eq!((first.sequence, first.records.len()), (1, 3));
-        send.send(vec![4]).await.unwrap();
-        let second = outgoing.next().await;
-        assert_eq!(outgoing.again(), [first, second.clone()]);
-        outgoing.acknowledged(&v1::SightingsAck { run: "another".into(), sequence: 2 });
-        outgoing.acknowledged(&v1::SightingsAck { run: second.run.clone(), sequence: 1 });
-        assert_eq!(outgoing.again(), [second]);
+    fn counts(batch: &v1::Sightings) -> Vec<(String, u64)> {
+        let read = |record: &Vec<u8>| serde_json::from_slice::<Sighting>(record).unwrap();
+        batch.records.iter().map(read).map(|sighting| (sighting.path, sighting.count)).collect()
     }
 
     #[tokio::test]
-    async fn a_batch_stays_under_the_limit_and_the_rest_comes_next() {
+    async fn one_batch_is_under_way_and_stays_as_it_was_said() {
         let (send, records) = mpsc::channel(8);
+        let mut outgoing = Outgoing { fold: Fold::new(Duration::ZERO), ..Outgoing::new("b", records) };
+        send.send(sighting("/etc/a", 1, 5)).await.unwrap();
+        let first = outgoing.next().await;
+        assert_eq!((first.sequence, counts(&first)), (1, vec![("/etc/a".into(), 1)]));
+        send.send(sighting("/etc/a", 3, 5)).await.unwrap();
+        send.send(sighting("/etc/b", 1, 5)).await.unwrap();
+        assert_eq!(outgoing.next().now_or_never(), None, "the first is not acknowledged");
+        assert_eq!(outgoing.again(), Some(first.clone()));
+
+        outgoing.acknowledged(&v1::SightingsAck { run: "another".into(), sequence: 1 });
+        outgoing.acknowledged(&v1::SightingsAck { run: first.run.clone(), sequence: 2 });
+        assert_eq!(outgoing.again(), Some(first.clone()));
+        outgoing.acknowledged(&v1::SightingsAck { run: first.run.clone(), sequence: 1 });
+        let second = outgoing.next().await;
+        assert_eq!((second.sequence, counts(&second)), (2, vec![("/etc/a".into(), 2), ("/etc/b".into(), 1)]));
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_a_limit_and_the_rest_comes_next() {
+        let (send, records) = mpsc::channel(RECORDS + 1);
         let mut outgoing = Outgoing::new("b", records);
-        for _ in 0..3 {
-            send.send(vec![0; limits::BATCH_BYTES / 2]).await.unwrap();
+        for number in 0..=RECORDS {
+            send.send(sighting(&format!("/etc/{number}"), 1, 5)).await.unwrap();
         }
-        let sizes = [outgoing.next().await.records.len(), outgoing.next().await.records.len()];
-        assert_eq!(sizes.iter().sum::<usize>(), 3);
+        drop(send);
+        let mut told = 0;
+        while told <= RECORDS {
+            let batch = outgoing.next().await;
+            assert!(batch.records.len() <= RECORDS);
+            told += batch.records.len();
+            outgoing.acknowledged(&v1::SightingsAck { run: batch.run, sequence: batch.sequence });
+        }
+        assert_eq!(told, RECORDS + 1);
     }
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use holdfast_ebpf::{Blind, Sensors as Kernel};
-use holdfast_model::{CoverageState, canonical, sighting::Sighting};
+use holdfast_model::{CoverageState, sighting::Sighting};
 use tokio::sync::{mpsc, watch};
 
 use super::{SIGHTINGS, Sensors};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Starts the thread. It ends when the receiver is dropped.
-pub(super) fn start() -> std::io::Result<(mpsc::Receiver<Vec<u8>>, watch::Receiver<Sensors>)> {
+pub(super) fn start() -> std::io::Result<(mpsc::Receiver<Sighting>, watch::Receiver<Sensors>)> {
     let (seen, sightings) = mpsc::channel(SIGHTINGS);
     let (state, told) = watch::channel(Sensors::default());
     let watcher = Watcher { seen, state, lost: 0 };
@@ -34,7 +34,7 @@ pub(super) fn start() -> std::io::Result<(mpsc::Receiver<Vec<u8>>, watch::Receiv
 }
 
 struct Watcher {
-    seen: mpsc::Sender<Vec<u8>>,
+    seen: mpsc::Sender<Sighting>,
     state: watch::Sender<Sensors>,
     lost: u64,
 }
@@ -118,8 +118,7 @@ impl Watcher {
 
     fn hand_on(&mut self, sightings: Vec<Sighting>) {
         for sighting in sightings {
-            let sent = canonical::bytes(&sighting).ok().is_some_and(|bytes| self.seen.try_send(bytes).is_ok());
-            self.lost += u64::from(!sent);
+            self.lost += u64::from(self.seen.try_send(sighting).is_err());
         }
     }
 }

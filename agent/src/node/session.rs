@@ -100,7 +100,7 @@ async fn talk(
     let mut down = session.open(&mut client, messages, state).await.inspect_err(|_| link.forget())?;
     tracing::info!(node = session.member.node, "connected to the relay");
     ready.send_replace(Readiness::Ready);
-    for batch in outgoing.again() {
+    if let Some(batch) = outgoing.again() {
         session.send(Up::Sightings(batch)).await?;
     }
     let mut heartbeat = tokio::time::interval(config.heartbeat);

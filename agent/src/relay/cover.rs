@@ -25,7 +25,11 @@ pub(super) async fn run(nodes: &Nodes) {
     let mut changed = nodes.shared.changed.subscribe();
     let patience = Instant::now() + GRACE;
     let mut said = Rows::new();
+    let mut progress = nodes.shared.engine.progress.clone();
+    let mut is_covered = false;
     loop {
+        // Before the look as well: from then on no node is missing because its Pods are not listed yet.
+        let is_listed = progress.borrow_and_update().synced;
         let is_young = Instant::now() < patience;
         // Before the look, so that what changes during it wakes the next one.
         changed.mark_unchanged();
@@ -38,9 +42,16 @@ pub(super) async fn run(nodes: &Nodes) {
             }
         }
         said = now;
+        if is_listed && !is_covered {
+            is_covered = true;
+            if nodes.shared.engine.tell(Command::Covered).await.is_err() {
+                return;
+            }
+        }
         let woken = tokio::select! {
             woken = expected.changed() => woken,
             woken = changed.changed() => woken,
+            woken = progress.changed(), if !is_covered => woken,
             () = tokio::time::sleep_until(patience), if is_young => Ok(()),
         };
         if woken.is_err() {

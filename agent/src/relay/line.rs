@@ -191,6 +191,7 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
         line.send(To::Pods(message)).await?;
     }
     let ends = Instant::now() + left(&line.certificate);
+    let mut handed = None;
     loop {
         tokio::select! {
             () = nodes.shared.stop.cancelled() => return Err(Status::unavailable("this relay is ending")),
@@ -199,8 +200,9 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
             message = timeout(SILENCE, inbound.message()) => {
                 let message = message.map_err(|_| Status::deadline_exceeded("the node has said nothing for too long"))??;
                 let Some(message) = message else { return Ok(()) };
-                take(nodes, line, message).await?;
+                take(nodes, line, message, &mut handed).await?;
             }
+            ack = kept(&mut handed) => line.send(To::SightingsAck(ack?)).await?,
             changed = pods.changed() => {
                 changed.map_err(|_| Status::unavailable("this relay is ending"))?;
                 let now = pods.borrow_and_update().clone();
@@ -213,7 +215,7 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
     }
 }
 
-async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode) -> Result<(), Status> {
+async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode, handed: &mut Option<Handed>) -> Result<(), Status> {
     match message.message {
         Some(From::Heartbeat(beat)) => {
             let now = Eye::after(&beat);
@@ -227,31 +229,47 @@ async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode) -> Result<(), S
             line.part(part);
             Ok(())
         }
-        Some(From::Sightings(batch)) => sightings(nodes, line, batch).await,
+        Some(From::Sightings(batch)) => {
+            *handed = sightings(nodes, line, batch).await?;
+            Ok(())
+        }
         Some(From::Hello(_)) => Err(Status::failed_precondition("Hello comes once")),
         // A kind of message that a later version knows.
         None => Ok(()),
     }
 }
 
-/// Hands a batch on, if it was not taken before, and acknowledges it when it is kept.
-async fn sightings(nodes: &Nodes, line: &Line, batch: v1::Sightings) -> Result<(), Status> {
-    let Some(keeper) = &nodes.shared.sightings else { return Ok(()) };
+/// A batch that was handed on: what to answer once it is kept.
+struct Handed {
+    ack: v1::SightingsAck,
+    kept: oneshot::Receiver<()>,
+}
+
+/// Hands a batch on. A node says one at a time; whether it was taken before, the aggregator knows.
+async fn sightings(nodes: &Nodes, line: &Line, batch: v1::Sightings) -> Result<Option<Handed>, Status> {
+    let Some(keeper) = &nodes.shared.sightings else { return Ok(None) };
     let v1::Sightings { run, sequence, records } = batch;
-    if !run.starts_with(&line.boot) || run.len() > RUN_BYTES {
+    if !run.starts_with(&line.boot) || run.is_empty() || run.len() > RUN_BYTES {
         return Err(Status::invalid_argument("sightings.run: of another boot than the Hello's"));
     }
-    let known = locked(&nodes.shared.taken).get(&line.node).cloned();
-    let last = known.filter(|(known, _)| *known == run).map_or(0, |(_, last)| last);
-    if sequence > last {
-        let (kept, told) = oneshot::channel();
-        let handed = NodeSightings { node: line.node.clone(), run: run.clone(), sequence, records, kept };
-        let gone = || Status::unavailable("what sensors saw cannot be kept now");
-        keeper.send(handed).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?;
-        locked(&nodes.shared.taken).insert(line.node.clone(), (run.clone(), sequence));
-    }
-    line.send(To::SightingsAck(v1::SightingsAck { run, sequence })).await
+    let (told, kept) = oneshot::channel();
+    let ack = v1::SightingsAck { run: run.clone(), sequence };
+    let handed = NodeSightings { node: line.node.clone(), run, sequence, records, kept: told };
+    keeper.send(handed).await.map_err(|_| cannot_keep())?;
+    Ok(Some(Handed { ack, kept }))
+}
+
+/// The acknowledgement of the batch that is handed on, once it is kept; never, if there is none.
+async fn kept(handed: &mut Option<Handed>) -> Result<v1::SightingsAck, Status> {
+    let Some(waiting) = handed else { return std::future::pending().await };
+    let kept = (&mut waiting.kept).await;
+    let ack = std::mem::take(&mut waiting.ack);
+    *handed = None;
+    kept.map(|()| ack).map_err(|_| cannot_keep())
+}
+
+fn cannot_keep() -> Status {
+    Status::unavailable("what sensors saw cannot be kept now")
 }
 
 fn left(certificate: &[u8]) -> Duration {

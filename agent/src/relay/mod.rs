@@ -5,7 +5,7 @@
 //! It implements [`Eyes`] for the retests, and tells the engine which nodes can be looked at (`cover`).
 //! `door` is TLS, `service` the calls, `line` one node's stream, `tell` and `statement` the pure parts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -137,7 +137,7 @@ impl Certified {
     }
 }
 
-/// What the sensors of one node saw: each batch once, in order within a run.
+/// What the sensors of one node saw. After a lost acknowledgement, or from another leader's time, the same comes again.
 #[derive(Debug)]
 pub struct NodeSightings {
     /// The node, as its certificate names it.
@@ -148,7 +148,7 @@ pub struct NodeSightings {
     pub sequence: u64,
     /// One sighting each, canonical bytes of the model's type. Hostile until they are parsed.
     pub records: Vec<Vec<u8>>,
-    /// Told when they are kept: only then the node forgets them.
+    /// Told when the aggregator has committed what became of them: only then the node forgets them.
     pub kept: oneshot::Sender<()>,
 }
 
@@ -178,8 +178,6 @@ struct Shared {
     sightings: Option<mpsc::Sender<NodeSightings>>,
     reviews: Semaphore,
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
-    /// The last batch of sightings of each node that was taken, with its run.
-    taken: Mutex<HashMap<String, (String, u64)>>,
     numbers: AtomicU64,
     changed: watch::Sender<()>,
     stop: CancellationToken,
@@ -207,7 +205,6 @@ impl Relay {
             sightings,
             reviews: Semaphore::new(REVIEWS),
             lines: Mutex::default(),
-            taken: Mutex::default(),
             numbers: AtomicU64::new(1),
             changed: watch::channel(()).0,
             stop: CancellationToken::new(),

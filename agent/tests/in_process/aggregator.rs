@@ -40,6 +40,9 @@ pub struct Record {
     pub proposals: Vec<v1::ScopeProposal>,
     pub testimonies: Vec<Testimony>,
     pub detections: Vec<Detection>,
+    /// The last parcel of each run, by source and run; and how many came again.
+    pub taken: BTreeMap<(String, String), u64>,
+    pub repeated: usize,
     pub hellos: Vec<v1::Hello>,
     /// Those that said something of a resource.
     pub batches: usize,
@@ -55,6 +58,8 @@ pub struct Aggregator {
     pub url: String,
     pub token: JoinToken,
     pub acknowledge: Arc<AtomicBool>,
+    /// Applies, and says nothing of it.
+    pub mute: Arc<AtomicBool>,
     pub life: Arc<AtomicU64>,
     orders: Arc<Mutex<Option<Downstream>>>,
     hang_up: Arc<Mutex<CancellationToken>>,
@@ -64,6 +69,7 @@ pub struct Aggregator {
 struct Service {
     record: Arc<Mutex<Record>>,
     acknowledge: Arc<AtomicBool>,
+    mute: Arc<AtomicBool>,
     life: Arc<AtomicU64>,
     orders: Arc<Mutex<Option<Downstream>>>,
     hang_up: Arc<Mutex<CancellationToken>>,
@@ -91,6 +97,7 @@ impl Aggregator {
         let service = Service {
             record: Arc::default(),
             acknowledge: Arc::new(AtomicBool::new(true)),
+            mute: Arc::default(),
             life: Arc::new(AtomicU64::new(LIFE_MILLIS as u64)),
             orders: Arc::default(),
             hang_up: Arc::default(),
@@ -106,8 +113,8 @@ impl Aggregator {
             .add_service(v1::uplink_server::UplinkServer::new(service.clone()))
             .serve_with_incoming(incoming);
         tokio::spawn(serving);
-        let Service { record, acknowledge, life, orders, hang_up, .. } = service;
-        Self { record, url, token, acknowledge, life, orders, hang_up }
+        let Service { record, acknowledge, mute, life, orders, hang_up, .. } = service;
+        Self { record, url, token, acknowledge, mute, life, orders, hang_up }
     }
 
     /// Orders a retest of this control on this resource.
@@ -191,7 +198,15 @@ impl Service {
                 }
             }
         }
-        record.detections.extend(batch.detections.into_iter().map(|detection| convert::detection(detection).unwrap()));
+        for parcel in batch.parcels.into_iter().map(|parcel| convert::parcel(parcel).unwrap()) {
+            let taken = record.taken.entry((parcel.source, parcel.run)).or_default();
+            if parcel.sequence > *taken {
+                *taken = parcel.sequence;
+                record.detections.extend(parcel.detections);
+            } else {
+                record.repeated += 1;
+            }
+        }
         for coverage in batch.coverage {
             let coverage = convert::coverage(coverage).unwrap();
             record.coverage.insert(coverage.subject.clone(), coverage);
@@ -255,7 +270,7 @@ impl Service {
                 Up::Batch(batch) if self.acknowledge.load(Ordering::SeqCst) => {
                     let sequence = batch.sequence;
                     self.apply(batch);
-                    Some(Down::Ack(v1::Ack { epoch, sequence }))
+                    (!self.mute.load(Ordering::SeqCst)).then_some(Down::Ack(v1::Ack { epoch, sequence }))
                 }
                 Up::NodeCsr(asked) => {
                     let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}/node/{}", asked.node);

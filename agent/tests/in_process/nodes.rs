@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use holdfast_agent::api::Api;
 use holdfast_agent::credential::{AgentKey, Credential};
-use holdfast_agent::engine::{Command, Handle};
+use holdfast_agent::engine::{Command, Handle, Progress};
 use holdfast_agent::eyes::{Eyes, Look, Seen};
 use holdfast_agent::health::Readiness;
 use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Shut};
@@ -15,6 +15,7 @@ use holdfast_agent::places::{self, Places};
 use holdfast_agent::relay::{Certified, NodeRequest, NodeSightings, Nodes, Relay, Settings, World};
 use holdfast_controls::facts::workload::POD;
 use holdfast_model::kernel::{self, Namespaces, NodeStatement, RunningContainer};
+use holdfast_model::sighting::{Sighting, SignalKind};
 use holdfast_model::{Coverage, CoverageState, Nonce, RetestId, RootFingerprint};
 use holdfast_proto::v1;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -29,8 +30,8 @@ use crate::api_server::ApiServer;
 const ACCOUNT: &str = "system:serviceaccount:holdfast-node:agent";
 const YEAR: i64 = 365 * 24 * 3_600_000;
 
-/// Batches of sightings that were taken: of which node, their number, their records.
-type Kept = Arc<Mutex<Vec<(String, u64, Vec<Vec<u8>>)>>>;
+/// Batches of sightings that came, by node, run and number, and their records.
+type Kept = Arc<Mutex<BTreeMap<(String, String, u64), Vec<Vec<u8>>>>>;
 
 /// A relay between an API server and an authority that signs what it is asked to.
 struct Scene {
@@ -41,6 +42,8 @@ struct Scene {
     nodes: Nodes,
     coverage: Arc<Mutex<BTreeMap<String, Coverage>>>,
     kept: Kept,
+    /// The engine's: it has not seen everything yet.
+    _progress: watch::Sender<Progress>,
     files: tempfile::TempDir,
     tasks: JoinSet<()>,
     stop: CancellationToken,
@@ -56,7 +59,7 @@ impl Drop for Scene {
 struct Node {
     ready: watch::Receiver<Readiness>,
     stop: CancellationToken,
-    sightings: mpsc::Sender<Vec<u8>>,
+    sightings: mpsc::Sender<Sighting>,
 }
 
 impl Drop for Node {
@@ -67,10 +70,10 @@ impl Drop for Node {
 
 /// A kernel that sees what it is told, or nothing for a reason.
 #[derive(Clone)]
-struct Told(Arc<Mutex<Result<Vec<RunningContainer>, Shut>>>);
+pub struct Told(Arc<Mutex<Result<Vec<RunningContainer>, Shut>>>);
 
 impl Told {
-    fn seeing(containers: &[(&str, &str)]) -> Self {
+    pub fn seeing(containers: &[(&str, &str)]) -> Self {
         let of = |(pod, id): &(&str, &str)| RunningContainer {
             pod: (*pod).into(),
             id: (*id).into(),
@@ -98,6 +101,27 @@ impl Opened for Told {
     }
 }
 
+/// A container writes this file, for the first time.
+pub fn sighting(path: &str) -> Sighting {
+    Sighting {
+        kind: SignalKind::EtcWrite,
+        cgroup: 7,
+        pod: "uid-web-a".into(),
+        container: "c1".into(),
+        pid: 1,
+        started: 1,
+        name: "sh".into(),
+        binary: "/bin/sh".into(),
+        arguments: Vec::new(),
+        path: path.into(),
+        object: String::new(),
+        address: None,
+        count: 1,
+        first: 1,
+        last: 1,
+    }
+}
+
 fn blind() -> Shut {
     Shut { state: CoverageState::Forbidden, reason: "CAP_BPF is missing".into() }
 }
@@ -118,7 +142,7 @@ impl Scene {
         };
         let root = RootFingerprint::of(&own.root);
         let credential = watch::channel(Credential::enrolled(own, 0).unwrap()).1;
-        let (engine, commands, _progress) = Handle::new();
+        let (engine, commands, progress) = Handle::new();
         let (requests, wanted) = mpsc::channel(8);
         let (sightings, seen) = mpsc::channel(8);
         let places = Places::default();
@@ -142,7 +166,7 @@ impl Scene {
         tasks.spawn(cover(Arc::clone(&coverage), commands));
         tasks.spawn(keep(Arc::clone(&kept), seen));
         let (files, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-        Self { api, places, root, address, nodes, coverage, kept, files, tasks, stop }
+        Self { api, places, root, address, nodes, coverage, kept, _progress: progress, files, tasks, stop }
     }
 
     fn put_pod(&self, uid: &str, node: &str, id: &str) {
@@ -227,9 +251,10 @@ async fn cover(rows: Arc<Mutex<BTreeMap<String, Coverage>>>, mut commands: mpsc:
 }
 
 async fn keep(kept: Kept, mut seen: mpsc::Receiver<NodeSightings>) {
-    while let Some(NodeSightings { node, sequence, records, kept: told, .. }) = seen.recv().await {
-        kept.lock().unwrap().push((node, sequence, records));
-        // The stream may have ended meanwhile: then the batch comes again, and is not taken twice.
+    while let Some(NodeSightings { node, run, sequence, records, kept: told }) = seen.recv().await {
+        let before = kept.lock().unwrap().insert((node, run, sequence), records.clone());
+        // The stream may have ended meanwhile: then the batch comes again as it was.
+        assert!(before.is_none_or(|before| before == records));
         let _gone = told.send(());
     }
 }
@@ -317,17 +342,18 @@ async fn a_node_that_is_gone_is_blind_and_what_it_had_not_said_comes_once_when_i
     scene.put_pod("u1", "worker-1", "c1");
     let node = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
     node.until_connected().await;
-    node.sightings.send(b"one".to_vec()).await.unwrap();
+    node.sightings.send(sighting("/etc/one")).await.unwrap();
     scene.until("the first batch", || scene.kept.lock().unwrap().len() == 1).await;
 
     // Another agent of the same node takes the stream over; the first one comes back, and they go on replacing each other.
     let twin = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
     twin.until_connected().await;
     twin.stop.cancel();
-    node.sightings.send(b"two".to_vec()).await.unwrap();
+    node.sightings.send(sighting("/etc/two")).await.unwrap();
     scene.until("the second batch", || scene.kept.lock().unwrap().len() == 2).await;
-    let kept: Vec<_> = scene.kept.lock().unwrap().iter().map(|(_, n, records)| (*n, records[0].clone())).collect();
-    assert_eq!(kept, [(1, b"one".to_vec()), (2, b"two".to_vec())]);
+    let path = |record: &Vec<u8>| serde_json::from_slice::<Sighting>(record).unwrap().path;
+    let kept: Vec<_> = scene.kept.lock().unwrap().iter().map(|((_, _, n), records)| (*n, path(&records[0]))).collect();
+    assert_eq!(kept, [(1, "/etc/one".to_owned()), (2, "/etc/two".to_owned())]);
 
     node.stop.cancel();
     let row = || scene.coverage.lock().unwrap()["node/worker-1/kernel-view"].state;

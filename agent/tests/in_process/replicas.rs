@@ -1,19 +1,26 @@
 //! Two replicas of the cluster part, one Lease, one Secret: who leads, who follows, and that nothing is lost in between.
 
+use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use holdfast_agent::collect::Pace;
 use holdfast_agent::health::Readiness;
 use holdfast_agent::lease::Timing;
+use holdfast_agent::node::{NodeConfig, Senses};
+use holdfast_agent::relay::Settings;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
-use holdfast_model::Observation;
+use holdfast_model::sighting::Sighting;
+use holdfast_model::{Detection, Observation};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aggregator::Aggregator;
 use crate::api_server::ApiServer;
+use crate::nodes::{Told, sighting};
+use crate::running::{pod, replica_set};
 use crate::{deployment, ended, fails, web};
 
 const TIMING: Timing =
@@ -40,6 +47,16 @@ async fn cluster() -> (ApiServer, Aggregator) {
 }
 
 fn replica(api: &ApiServer, aggregator: &Aggregator, name: &str) -> Replica {
+    replica_with(api, aggregator, name, None)
+}
+
+/// One that serves nodes at this port of the loopback.
+fn relaying(api: &ApiServer, aggregator: &Aggregator, name: &str, port: u16) -> Replica {
+    let account = "holdfast-node/agent".parse().unwrap();
+    replica_with(api, aggregator, name, Some(Settings { listen: ([127, 0, 0, 1], port).into(), account }))
+}
+
+fn replica_with(api: &ApiServer, aggregator: &Aggregator, name: &str, relay: Option<Settings>) -> Replica {
     let fast = Duration::from_millis(20);
     let shared = Shared {
         namespace: "holdfast".into(),
@@ -51,6 +68,8 @@ fn replica(api: &ApiServer, aggregator: &Aggregator, name: &str) -> Replica {
         join_token: Some(aggregator.token.clone()),
         name: name.into(),
         shared: Some(shared),
+        relay,
+        patrol: Duration::from_secs(3600),
         pace: Pace { retry: (fast, fast), refused: fast, ..Pace::default() },
         ..AgentConfig::new(KubeSource::Client(api.client.clone()), &aggregator.url, "/nonexistent/nobody-writes-here")
     };
@@ -139,6 +158,77 @@ async fn a_leader_that_cannot_renew_ends_its_duties_before_the_lease_does() {
     assert!(matches!(lost.readiness(), Readiness::NotReady(_)), "{lost:?}");
     api.set_read_only(false);
     only.until_leading().await;
+}
+
+/// What the sensors of one node say, through a relay at this port.
+fn node(api: &ApiServer, aggregator: &Aggregator, port: u16, folder: &Path) -> (mpsc::Sender<Sighting>, DropGuard) {
+    api.know_token("node-1", "system:serviceaccount:holdfast-node:agent", "holdfast-relay", "node-1");
+    let file = folder.join("token");
+    std::fs::write(&file, "node-1").unwrap();
+    let config = NodeConfig::new(format!("https://localhost:{port}"), aggregator.token.root, file);
+    let (sensors, sightings) = mpsc::channel(8);
+    let senses = Senses { sightings, ..Senses::of(Told::seeing(&[])) };
+    let stop = CancellationToken::new();
+    let ready = watch::channel(Readiness::NotReady(String::new())).0;
+    tokio::spawn(holdfast_agent::node::run(config, senses, ready, stop.clone()));
+    (sensors, stop.drop_guard())
+}
+
+/// How often the record has counted that the root of `web` was written to, and how many parcels came again.
+fn counted(aggregator: &Aggregator) -> (u64, usize) {
+    let record = aggregator.record.lock().unwrap();
+    let of_web = |detection: &&Detection| detection.control.as_str() == "workload.read-only-root";
+    assert!(record.detections.iter().all(|detection| detection.resource == web()));
+    (record.detections.iter().filter(of_web).map(|detection| detection.seen.count).sum(), record.repeated)
+}
+
+async fn until_counted(aggregator: &Aggregator, what: &str, condition: impl Fn((u64, usize)) -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition(counted(aggregator)) {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}; {:?}", counted(aggregator));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_sensors_saw_is_counted_once_though_the_leader_dies_and_acknowledgements_are_lost() {
+    let (api, aggregator) = cluster().await;
+    api.put("replicasets", replica_set());
+    api.put("pods", pod("web-a", "node-1"));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let first = relaying(&api, &aggregator, "first", port);
+    first.until_leading().await;
+    let second = relaying(&api, &aggregator, "second", port);
+    second.until("standing by", |status| status.standby.is_some()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (sensors, _stop) = node(&api, &aggregator, port, folder.path());
+
+    sensors.send(sighting("/etc/one")).await.unwrap();
+    until_counted(&aggregator, "the first act", |(count, _)| count == 1).await;
+
+    // Committed, and the leader dies before it hears of it.
+    aggregator.mute.store(true, Ordering::SeqCst);
+    sensors.send(sighting("/etc/two")).await.unwrap();
+    until_counted(&aggregator, "the second act", |(count, _)| count == 2).await;
+    first.task.abort();
+    aggregator.mute.store(false, Ordering::SeqCst);
+    second.until_leading().await;
+    until_counted(&aggregator, "the second act, again", |(_, repeated)| repeated == 1).await;
+
+    // Not committed, and the stream breaks.
+    aggregator.acknowledge.store(false, Ordering::SeqCst);
+    let hellos = aggregator.record.lock().unwrap().hellos.len();
+    sensors.send(Sighting { count: 7, ..sighting("/etc/three") }).await.unwrap();
+    aggregator.hang_up();
+    until_counted(&aggregator, "another stream", |_| aggregator.record.lock().unwrap().hellos.len() > hellos).await;
+    assert_eq!(counted(&aggregator), (2, 1));
+    aggregator.acknowledge.store(true, Ordering::SeqCst);
+    aggregator.hang_up();
+    until_counted(&aggregator, "the rest", |(count, _)| count == 9).await;
+    // A last act shows that everything before it has come.
+    sensors.send(sighting("/etc/last")).await.unwrap();
+    until_counted(&aggregator, "the last act", |(count, _)| count >= 10).await;
+    assert_eq!(counted(&aggregator).0, 10);
 }
 
 #[tokio::test]

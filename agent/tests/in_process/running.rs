@@ -14,7 +14,7 @@ use crate::{PRIVILEGED, World, deployment, web};
 const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
 
 /// A Pod of the Deployment `web`, running on this node.
-fn pod(name: &str, node: &str) -> Value {
+pub fn pod(name: &str, node: &str) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": {"app": "web"},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "uid": "uid-rs",
@@ -25,18 +25,20 @@ fn pod(name: &str, node: &str) -> Value {
     })
 }
 
+/// The ReplicaSet of the Deployment `web`.
+pub fn replica_set() -> Value {
+    json!({
+        "metadata": {"name": "web-1", "namespace": "shop", "uid": "uid-rs", "labels": {"app": "web"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid-web",
+                "controller": true}]},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"spec": {}}},
+    })
+}
+
 /// A fixed Deployment with its ReplicaSet and these Pods, under these eyes.
 async fn world(eyes: Option<Arc<Scripted>>, pods: &[Value]) -> World {
     let world = World::seeing(eyes.map(|eyes| eyes as Arc<_>), &[deployment("web", false)]).await;
-    world.api.put(
-        "replicasets",
-        json!({
-            "metadata": {"name": "web-1", "namespace": "shop", "uid": "uid-rs", "labels": {"app": "web"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "uid-web",
-                    "controller": true}]},
-            "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"spec": {}}},
-        }),
-    );
+    world.api.put("replicasets", replica_set());
     pods.iter().for_each(|pod| world.api.put("pods", pod.clone()));
     world.until_synced().await;
     world

@@ -73,7 +73,7 @@ impl Fleet {
     async fn cover(&self, number: u8, state: CoverageState) {
         let coverage = Coverage { subject: "deployments.apps".into(), state, reason: String::new(), since: 0 };
         let mut tx = self.store.begin().await.unwrap();
-        tx.put_coverage(cluster(number), &[coverage]).await.unwrap();
+        tx.put_coverage(cluster(number), 1, &[coverage]).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -49,7 +49,12 @@ pub(super) fn hello(wire: &v1::Hello, now: i64) -> Result<Connected, Status> {
 
 /// A batch as a job. Identities are derived here, under the certificate's cluster.
 pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Batch, Status> {
-    let mut batch = Batch { epoch: wire.epoch, sequence: wire.sequence, ..Batch::default() };
+    let mut batch = Batch {
+        epoch: wire.epoch,
+        sequence: wire.sequence,
+        coverage_complete: wire.coverage_complete,
+        ..Batch::default()
+    };
     let mut key_bytes = 0;
     for report in wire.reports {
         let report = convert::report(report).map_err(malformed)?;
@@ -64,13 +69,13 @@ pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Bat
         }
         batch.reports.push((report.read, report.origin));
     }
-    for detection in wire.detections {
-        let detection = convert::detection(detection).map_err(malformed)?;
-        key_bytes += key_size(&detection.resource);
+    for parcel in wire.parcels {
+        let parcel = convert::parcel(parcel).map_err(malformed)?;
+        key_bytes += parcel.detections.iter().map(|detection| key_size(&detection.resource)).sum::<usize>();
         if key_bytes > KEY_BYTES {
-            return Err(Status::invalid_argument("batch.detections: too many detections with too long names"));
+            return Err(Status::invalid_argument("batch.parcels: too many detections with too long names"));
         }
-        batch.detections.push(detection);
+        batch.parcels.push(parcel);
     }
     let mut coverage = BTreeMap::new();
     for state in wire.coverage {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use holdfast_model::digest::{LedgerDigest, controls_digest, statement_hash};
 use holdfast_model::{
-    Activity, Actor, ClusterId, ControlId, FindingId, FindingKey, Location, Method, ObjectRead, Observation, Reach,
-    Report, Resource, RetestOrder, Statement, Status as State, Testimony, Verdict, canonical,
+    Activity, Actor, ClusterId, ControlId, FindingId, FindingKey, Location, Method, ObjectRead, Observation, Parcel,
+    Reach, Report, Resource, RetestOrder, Statement, Status as State, Testimony, Verdict, canonical,
 };
 use holdfast_proto::{convert, parts, v1};
 use holdfast_store::{Cluster, EventFilter, Store};
@@ -792,23 +792,64 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
         severity: before.base_severity,
         seen: holdfast_model::RuntimeEvidence::once(vec![place], NOW),
     };
-    for _ in 0..2 {
-        let wire = convert::detection_to_wire(&detection);
-        let batch = v1::Batch { detections: vec![wire], ..agent.batch(&[]) };
+    let parcel = |source: &str, run: &str, sequence| {
+        let detections = vec![detection.clone()];
+        convert::parcel_to_wire(&Parcel { source: source.into(), run: run.into(), sequence, detections })
+    };
+    // The second one comes twice in one stream, and once more through another leader, with what is new and what is old.
+    for parcels in [vec![("a", 1)], vec![("a", 2)], vec![("a", 2)]] {
+        let parcels = parcels.into_iter().map(|(run, sequence)| parcel("node-1", run, sequence)).collect();
+        let batch = v1::Batch { parcels, ..agent.batch(&[]) };
         agent.say(v1::from_agent::Message::Batch(batch)).await;
         agent.acknowledged().await;
     }
+    let mut agent = house.agent(1).await;
+    let parcels =
+        vec![parcel("node-1", "a", 2), parcel("node-1", "b", 1), parcel("node-1", "a", 1), parcel("", "a", 1)];
+    let batch = v1::Batch { parcels, ..agent.batch(&[]) };
+    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.acknowledged().await;
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
     let evidence = finding.runtime.as_ref().unwrap();
-    assert_eq!((finding.status, evidence.seen.count, evidence.raise), (State::Open, 2, 1));
+    assert_eq!((finding.status, evidence.seen.count, evidence.raise), (State::Open, 4, 1));
     assert_eq!((&finding.locations, finding.statement), (&before.locations, before.statement), "the posture's stay");
     assert!(finding.severity() > before.severity() || before.severity() == holdfast_model::Severity::Critical);
     let events = house.events(Some(id)).await;
     assert_eq!(events.iter().filter(|event| *event == "runtime-evidence").count(), 1, "one record, not two alerts");
 
-    let mut wire = convert::detection_to_wire(&detection);
-    wire.locations = std::iter::repeat_n(wire.locations[0].clone(), 17).collect();
-    let batch = v1::Batch { detections: vec![wire], ..agent.batch(&[]) };
+    let mut wire = parcel("node-1", "b", 2);
+    let place = wire.detections[0].locations[0].clone();
+    wire.detections[0].locations = std::iter::repeat_n(place, 17).collect();
+    let batch = v1::Batch { parcels: vec![wire], ..agent.batch(&[]) };
     agent.say(v1::from_agent::Message::Batch(batch)).await;
     assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn rows_of_nodes_that_vanished_while_nobody_led_go_with_the_first_complete_word() {
+    let house = House::new().await;
+    let row = |node: &str, state: &str| v1::Coverage {
+        subject: holdfast_model::kernel::coverage_subject(node),
+        state: state.into(),
+        reason: String::new(),
+        since: NOW,
+    };
+    let rows = async || {
+        let rows = house.intake.store.coverage(Some(cluster(1))).await.unwrap();
+        rows.into_iter().map(|row| row.coverage.subject).collect::<Vec<_>>()
+    };
+    let say = async |agent: &mut Agent, coverage, coverage_complete| {
+        let batch = v1::Batch { coverage, coverage_complete, ..agent.batch(&[]) };
+        agent.say(v1::from_agent::Message::Batch(batch)).await;
+        agent.acknowledged().await;
+    };
+    let mut agent = house.agent(1).await;
+    say(&mut agent, vec![row("a", "seen"), row("b", "seen"), row("c", "seen")], true).await;
+    say(&mut agent, vec![row("c", "absent")], false).await;
+    assert_eq!(rows().await, [row("a", "").subject, row("b", "").subject]);
+    let mut agent = house.agent(1).await;
+    say(&mut agent, vec![row("b", "starting")], false).await;
+    assert_eq!(rows().await.len(), 2, "not everything has been said yet");
+    say(&mut agent, Vec::new(), true).await;
+    assert_eq!(rows().await, [row("b", "").subject]);
 }

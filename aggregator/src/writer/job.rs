@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use holdfast_model::{
-    Activity, Actor, ClusterId, Coverage, Detection, FindingId, FindingKey, Origin, Read, RetestId, RetestOrder,
-    Severity, Statement, Testimony,
+    Activity, Actor, ClusterId, Coverage, FindingId, FindingKey, Origin, Parcel, Read, RetestId, RetestOrder, Severity,
+    Statement, Testimony,
 };
 use holdfast_record::{Command, Finding, RetestCause};
 use holdfast_store::{Connected, ScopeProposal, StoreError};
@@ -37,10 +37,12 @@ pub struct Batch {
     pub reports: Vec<(Read, Origin)>,
     /// The statements.
     pub stated: Vec<Stated>,
-    /// What the kernel showed.
-    pub detections: Vec<Detection>,
+    /// What the kernel showed, each taken once.
+    pub parcels: Vec<Parcel>,
     /// Coverage that changed; each subject once.
     pub coverage: Vec<Coverage>,
+    /// Whether every subject of coverage has been said in this session.
+    pub coverage_complete: bool,
     /// What labels propose.
     pub proposals: Vec<ScopeProposal>,
     /// Buckets that are complete with this batch.

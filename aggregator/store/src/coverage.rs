@@ -46,21 +46,36 @@ impl Tx {
         Ok(sql.optional(self.connection(), |row| row.text("subject")).await?.is_some())
     }
 
-    /// Keeps what changed. A later state of the same subject replaces the one before; each subject at most once a call.
-    pub async fn put_coverage(&mut self, cluster: ClusterId, changed: &[Coverage]) -> Result<()> {
-        for chunk in chunks(changed) {
-            let mut sql =
-                Sql::new("put coverage", "INSERT INTO coverage (cluster, subject, state, reason, since) VALUES ");
+    /// Keeps what was said in a session. A later state of the same subject replaces the one before; each subject at most
+    /// once a call.
+    pub async fn put_coverage(&mut self, cluster: ClusterId, epoch: u64, said: &[Coverage]) -> Result<()> {
+        for chunk in chunks(said) {
+            let text = "INSERT INTO coverage (cluster, subject, state, reason, since, epoch) VALUES ";
+            let mut sql = Sql::new("put coverage", text);
             sql.rows(chunk, |row, coverage| {
                 row.value(cluster).value(coverage.subject.as_str()).value(coverage.state.word());
-                row.value(coverage.reason.as_str()).value(coverage.since);
+                row.value(coverage.reason.as_str()).value(coverage.since).value(epoch);
             });
             sql.push(
                 " ON CONFLICT (cluster, subject) DO UPDATE SET state = excluded.state, reason = excluded.reason, \
-                 since = excluded.since",
+                 since = excluded.since, epoch = excluded.epoch",
             );
             sql.run(self.connection()).await?;
         }
+        Ok(())
+    }
+
+    /// Drops this subject: there is nothing of the kind any more.
+    pub async fn drop_coverage(&mut self, cluster: ClusterId, subject: &str) -> Result<()> {
+        let text = "DELETE FROM coverage WHERE cluster = $1 AND subject = $2";
+        Sql::new("drop coverage", text).bind(cluster).bind(subject).run(self.connection()).await?;
+        Ok(())
+    }
+
+    /// Drops what no session since this one has spoken of.
+    pub async fn drop_coverage_before(&mut self, cluster: ClusterId, epoch: u64) -> Result<()> {
+        let text = "DELETE FROM coverage WHERE cluster = $1 AND epoch < $2";
+        Sql::new("drop old coverage", text).bind(cluster).bind(epoch).run(self.connection()).await?;
         Ok(())
     }
 }

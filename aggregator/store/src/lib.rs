@@ -23,6 +23,7 @@ pub mod finding;
 pub mod finding_list;
 pub mod join_token;
 pub mod log;
+pub mod parcel;
 pub mod pattern;
 pub mod receipt;
 pub mod retest;

@@ -28,6 +28,19 @@ pub struct Detection {
     pub seen: RuntimeEvidence,
 }
 
+/// What one source saw in one go. It is taken once, whole or not at all, however often and by whomever it is said again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parcel {
+    /// The node whose sensors saw it; empty where the cluster's part looked itself.
+    pub source: String,
+    /// The start of the source that the sequence counts in.
+    pub run: String,
+    /// From 1 within a run. A run says nothing new before what it said last has been taken.
+    pub sequence: u64,
+    /// What was seen.
+    pub detections: Vec<Detection>,
+}
+
 /// What the kernel showed, folded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeEvidence {

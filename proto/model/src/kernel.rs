@@ -150,6 +150,11 @@ pub fn coverage_subject(node: &str) -> String {
     format!("node/{node}/kernel-view")
 }
 
+/// Whether a coverage row is of that sort.
+pub fn is_coverage_subject(subject: &str) -> bool {
+    subject.starts_with("node/") && subject.ends_with("/kernel-view")
+}
+
 /// What a node swears to: everything that runs there for the Pods that it was asked about. Its canonical bytes are signed
 /// by the node's own key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ pub mod watched;
 pub use activity::{Activity, Actor, Head};
 pub use control::{Archetype, ControlId, Method, OnDeletion, Reach, Severity};
 pub use coverage::{Coverage, CoverageState};
-pub use detection::{Detection, RuntimeEvidence};
+pub use detection::{Detection, Parcel, RuntimeEvidence};
 pub use finding::{FindingKey, RetiredReason, Status};
 pub use fleet::{Band, Reading};
 pub use id::{ClusterId, FindingId, JoinTokenId, Nonce, PatternId, RetestId};

@@ -42,7 +42,7 @@ async fn what_cannot_be_seen_is_told_with_its_reason() {
     let told =
         [coverage("deployments.apps", CoverageState::Forbidden, refusal), coverage("pods", CoverageState::Seen, "")];
     let mut tx = harness.store.begin().await.unwrap();
-    tx.put_coverage(id.parse().unwrap(), &told).await.unwrap();
+    tx.put_coverage(id.parse().unwrap(), 1, &told).await.unwrap();
     tx.commit().await.unwrap();
 
     let (status, shown) = harness.get(&format!("/api/v1/clusters/{id}/coverage")).await;

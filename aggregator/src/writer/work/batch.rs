@@ -1,7 +1,7 @@
 //! What an agent states: its batches, each applied once and in order, and what it no longer repeats.
 
 use holdfast_controls::Control;
-use holdfast_model::{Actor, ClusterId, Detection, FindingKey};
+use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, Detection, FindingKey, Parcel, kernel};
 use holdfast_record::Command;
 use holdfast_record::lifecycle::{Observed, Sighted};
 
@@ -27,8 +27,8 @@ impl Work {
         for stated in &batch.stated {
             self.observe(&actor, stated, batch)?;
         }
-        for detection in &batch.detections {
-            self.sight(&actor, cluster, detection).await?;
+        for parcel in &batch.parcels {
+            self.take(&actor, cluster, parcel).await?;
         }
         if let Some(complete) = &batch.complete {
             self.miss(&actor, cluster, complete).await?;
@@ -41,20 +41,46 @@ impl Work {
     }
 
     async fn surroundings(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<()> {
-        self.tx.put_coverage(cluster, &batch.coverage).await?;
+        self.cover(cluster, batch).await?;
         for proposal in &batch.proposals {
             self.tx.put_scope_proposal(cluster, proposal).await?;
         }
-        if !batch.coverage.is_empty() || !batch.proposals.is_empty() {
+        if !batch.coverage.is_empty() || batch.coverage_complete || !batch.proposals.is_empty() {
             self.tell(LiveChange::Cluster { cluster });
         }
         Ok(self.tx.set_applied(cluster, batch.epoch, batch.sequence, self.now).await?)
+    }
+
+    /// A node that is no more leaves no row; a kind that the API server does not serve does.
+    async fn cover(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<()> {
+        let gone = |row: &&Coverage| row.state == CoverageState::Absent && kernel::is_coverage_subject(&row.subject);
+        let (gone, said): (Vec<_>, Vec<_>) = batch.coverage.iter().partition(gone);
+        let said: Vec<Coverage> = said.into_iter().cloned().collect();
+        self.tx.put_coverage(cluster, batch.epoch, &said).await?;
+        for row in gone {
+            self.tx.drop_coverage(cluster, &row.subject).await?;
+        }
+        if batch.coverage_complete {
+            self.tx.drop_coverage_before(cluster, batch.epoch).await?;
+        }
+        Ok(())
     }
 
     fn observe(&mut self, actor: &Actor, stated: &Stated, batch: &Batch) -> Outcome<()> {
         let Some((read, origin)) = batch.reports.get(stated.report) else { return Ok(()) };
         let observed = Observed { key: &stated.key, origin, read, statement: &stated.statement };
         self.decide(actor, (stated.key.cluster, stated.id), Command::Observe(observed), None)
+    }
+
+    /// A parcel that comes again, after a lost acknowledgement or through another leader, counts no second time.
+    async fn take(&mut self, actor: &Actor, cluster: ClusterId, parcel: &Parcel) -> Outcome<()> {
+        let Parcel { source, run, sequence, detections } = parcel;
+        if self.tx.take_parcel(cluster, source, run, *sequence, self.now).await? {
+            for detection in detections {
+                self.sight(actor, cluster, detection).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What the kernel showed, as evidence on its finding. A control that this program does not know is nobody's to retest.

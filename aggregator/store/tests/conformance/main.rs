@@ -46,6 +46,8 @@ async fn conform(address: &str) {
     surroundings(&store).await;
     the_longest_unchanged_of_the_verified_come_first(&store).await;
     short_proofs_are_found_once_there_is_an_eye(&store).await;
+    a_parcel_is_taken_once_and_few_runs_are_remembered(&store).await;
+    coverage_that_a_later_session_does_not_repeat_is_dropped(&store).await;
     what_is_not_committed_never_was(&store).await;
     store.close().await;
     let again = Store::open(address).await.unwrap();
@@ -339,8 +341,8 @@ async fn surroundings(store: &Store) {
     let proposal =
         |value: &str| ScopeProposal { namespace: "shop".into(), label: "l".into(), value: value.into(), since: 1 };
     let mut tx = store.begin().await.unwrap();
-    tx.put_coverage(cluster(1), &[seen(CoverageState::Starting)]).await.unwrap();
-    tx.put_coverage(cluster(1), &[seen(CoverageState::Forbidden)]).await.unwrap();
+    tx.put_coverage(cluster(1), 1, &[seen(CoverageState::Starting)]).await.unwrap();
+    tx.put_coverage(cluster(1), 1, &[seen(CoverageState::Forbidden)]).await.unwrap();
     tx.put_scope_proposal(cluster(1), &proposal("out")).await.unwrap();
     tx.set_excluded_namespaces(cluster(1), &["a".into(), "b".into()], 1).await.unwrap();
     tx.set_excluded_namespaces(cluster(1), &["b".into()], 2).await.unwrap();
@@ -413,12 +415,12 @@ async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
     };
     let mut tx = store.begin().await.unwrap();
     assert!(!tx.has_kernel_view(cluster(1)).await.unwrap());
-    tx.put_coverage(cluster(1), &[view("a", CoverageState::Failing)]).await.unwrap();
+    tx.put_coverage(cluster(1), 1, &[view("a", CoverageState::Failing)]).await.unwrap();
     assert!(!tx.has_kernel_view(cluster(1)).await.unwrap(), "an eye that is shut");
     tx.commit().await.unwrap();
     assert_eq!(found().await, []);
     let mut tx = store.begin().await.unwrap();
-    tx.put_coverage(cluster(1), &[view("b", CoverageState::Seen)]).await.unwrap();
+    tx.put_coverage(cluster(1), 1, &[view("b", CoverageState::Seen)]).await.unwrap();
     assert!(tx.has_kernel_view(cluster(1)).await.unwrap() && !tx.has_kernel_view(cluster(2)).await.unwrap());
     tx.commit().await.unwrap();
     assert_eq!(found().await, [(cluster(1), all[0].id)]);
@@ -439,4 +441,49 @@ async fn what_is_not_committed_never_was(store: &Store) {
     drop(tx);
     assert!(store.finding(lost.id).await.unwrap().is_none());
     assert!(store.pattern(lost.pattern).await.unwrap().is_none());
+}
+
+async fn a_parcel_is_taken_once_and_few_runs_are_remembered(store: &Store) {
+    const DAY: i64 = 24 * 3_600_000;
+    let mut tx = store.begin().await.unwrap();
+    let taken = [("a", 1, true), ("a", 1, false), ("a", 3, true), ("a", 2, false), ("b", 1, true), ("a", 3, false)];
+    for (number, (run, sequence, is_new)) in taken.into_iter().enumerate() {
+        let at = number as i64;
+        assert_eq!(tx.take_parcel(cluster(1), "node-1", run, sequence, at).await.unwrap(), is_new, "{number}");
+    }
+    assert!(tx.take_parcel(cluster(2), "node-1", "a", 1, 0).await.unwrap(), "another cluster's");
+    assert!(tx.take_parcel(cluster(1), "node-2", "a", 1, 0).await.unwrap(), "another node's");
+    // Two runs that overlap go on; of many that came and went the oldest are forgotten, and others' are not touched.
+    for number in 0..10 {
+        assert!(tx.take_parcel(cluster(1), "node-1", &format!("c{number}"), 1, 10 + number).await.unwrap());
+    }
+    assert!(!tx.take_parcel(cluster(1), "node-1", "c8", 1, 20).await.unwrap());
+    assert!(tx.take_parcel(cluster(1), "node-1", "a", 1, 21).await.unwrap(), "forgotten");
+    assert!(!tx.take_parcel(cluster(1), "node-2", "a", 1, 22).await.unwrap());
+    tx.take_parcel(cluster(1), "node-3", "new", 1, 60 * DAY).await.unwrap();
+    assert!(tx.take_parcel(cluster(1), "node-2", "a", 1, 60 * DAY).await.unwrap(), "silent for too long");
+    tx.commit().await.unwrap();
+}
+
+async fn coverage_that_a_later_session_does_not_repeat_is_dropped(store: &Store) {
+    let row = |name: &str| Coverage {
+        subject: kernel::coverage_subject(name),
+        state: CoverageState::Failing,
+        reason: String::new(),
+        since: 1,
+    };
+    let subjects = async || {
+        let rows = store.coverage(Some(cluster(3))).await.unwrap();
+        rows.into_iter().map(|row| row.coverage.subject).collect::<Vec<_>>()
+    };
+    let mut tx = store.begin().await.unwrap();
+    tx.put_coverage(cluster(3), 1, &[row("a"), row("b"), row("c")]).await.unwrap();
+    tx.put_coverage(cluster(3), 2, &[row("b"), row("c")]).await.unwrap();
+    tx.drop_coverage(cluster(3), &row("c").subject).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(subjects().await, [row("a").subject, row("b").subject]);
+    let mut tx = store.begin().await.unwrap();
+    tx.drop_coverage_before(cluster(3), 2).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(subjects().await, [row("b").subject]);
 }
