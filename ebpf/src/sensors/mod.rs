@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 
 use holdfast_model::{CoverageState, SignalKind};
 
-pub use driver::{Book, Books, Counters, Sensors};
+pub use driver::{Book, Books, Cost, Counters, Sensors, count_costs};
 use event::Event;
 
 use crate::Owner;

@@ -1,6 +1,7 @@
 //! A figure: samples of ours and of a floor or peer, taken in turn, as one line of JSON and one row of a table.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,12 +13,18 @@ use crate::machine::Machine;
 #[derive(Debug)]
 pub struct Effort {
     quick: bool,
+    churn: Duration,
 }
 
 impl Effort {
     /// Toy sizes, or real ones.
-    pub fn new(quick: bool) -> Self {
-        Self { quick }
+    pub fn new(quick: bool, churn: Duration) -> Self {
+        Self { quick, churn }
+    }
+
+    /// How long something is done again and again to see what it leaves behind.
+    pub fn churn(&self) -> Duration {
+        if self.quick { Duration::from_secs(2) } else { self.churn }
     }
 
     /// Rounds in which ours and the floor take turns.
@@ -176,14 +183,17 @@ pub fn table(figures: &[Figure], machine: &Machine) -> String {
                 format!("{} {} (x {:.2})", peer.name, short(peer.samples.median()), median / peer.samples.median())
             })
             .collect();
+        let growth = match figure.curve.len() {
+            0 | 1 => String::new(),
+            _ => format!("n^{:.2}", figure.exponent()),
+        };
         // Writing into a string cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {range} | {cpu} | {peak} | {} | n^{:.2} | {} |",
+            "| {} | {} | {range} | {cpu} | {peak} | {} | {growth} | {} |",
             figure.name,
             figure.n,
             peers.join(", "),
-            figure.exponent(),
             figure.aim
         );
     }

@@ -5,6 +5,7 @@
 //! sizes: its numbers mean nothing, but it shows that every figure still runs.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -29,6 +30,9 @@ struct Bench {
     /// Toy sizes, to see that everything runs
     #[arg(long)]
     quick: bool,
+    /// How many seconds containers come and go while the kernel's eye is measured
+    #[arg(long, value_name = "SECONDS", default_value_t = 24)]
+    churn: u64,
     /// Be a floor that a figure is measured against: for the benchmarks themselves
     #[arg(long, hide = true, num_args = 2, value_names = ["FLOOR", "FILE"])]
     floor: Option<Vec<String>>,
@@ -50,11 +54,11 @@ fn main() -> Result<ExitCode> {
     let bench = Bench::parse();
     if let Some([floor, file]) = bench.floor.as_deref() {
         return match floor.as_str() {
-            "exec" | "open" => figures::kernel::be_flood(floor, file),
+            floor if figures::kernel::FLOORS.contains(&floor) => figures::kernel::be_floor(floor, file),
             _ => figures::check_files::be_floor(floor, file.as_ref()),
         };
     }
-    let effort = Effort::new(bench.quick);
+    let effort = Effort::new(bench.quick, Duration::from_secs(bench.churn));
     let machine = machine::Machine::read();
     let mut measured = Vec::new();
     for (name, measure) in wanted(&bench.figures)? {

@@ -5,6 +5,7 @@
 
 mod attach;
 mod clock;
+mod cost;
 mod counters;
 mod living;
 mod load;
@@ -26,6 +27,7 @@ use crate::view::iterator::Iterator;
 use crate::view::mounts::{self, Mount};
 use crate::{Blind, Owner};
 use clock::{boot_time, millis};
+pub use cost::{Cost, count_costs};
 use counters::Counts;
 pub use counters::{Book, Books, Counters};
 use living::Living;
@@ -106,11 +108,27 @@ impl Sensors {
     /// What has been done for the first time since the last call. Never waits.
     pub fn poll(&mut self) -> Vec<Sighting> {
         let offset = boot_time();
+        let (mut sightings, mut record) = (Vec::new(), Vec::new());
+        while self.take(&mut record) {
+            self.tell_one(&record, offset, &mut sightings);
+        }
+        sightings
+    }
+
+    /// The first half of [`Sensors::poll`]: takes one record off the ring, as the programs wrote it. Whether there was one.
+    pub fn take(&mut self, record: &mut Vec<u8>) -> bool {
+        let next = self.ring.next();
+        record.clear();
+        record.extend_from_slice(next.as_deref().unwrap_or_default());
+        next.is_some()
+    }
+
+    /// The second half: what records say.
+    pub fn tell<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Vec<Sighting> {
+        let offset = boot_time();
         let mut sightings = Vec::new();
-        while let Some(record) = self.ring.next().map(|record| record.to_vec()) {
-            if let Some(event) = Event::read(&record) {
-                sightings.extend(self.sighted(&event, offset));
-            }
+        for record in records {
+            self.tell_one(record, offset, &mut sightings);
         }
         sightings
     }
@@ -129,6 +147,11 @@ impl Sensors {
     /// The same by container: what was lost of whom.
     pub fn books(&self) -> Result<Books, Blind> {
         Books::read(&self.ebpf, &self.books, |cgroup| self.owners.named(cgroup))
+    }
+
+    /// What each program has cost so far, while [`count_costs`] was asked for.
+    pub fn costs(&self) -> Vec<Cost> {
+        cost::read(&self.ebpf)
     }
 
     /// Delivered acts whose cgroup nobody could name any more.
@@ -173,6 +196,12 @@ impl Sensors {
     fn attach(&mut self, btf: &Btf, sensors: &[Sensor]) {
         let states = sensors.iter().map(|sensor| attach::attach(&mut self.ebpf, btf, sensor));
         self.states.extend(states);
+    }
+
+    fn tell_one(&mut self, record: &[u8], offset: u64, sightings: &mut Vec<Sighting>) {
+        if let Some(event) = Event::read(record) {
+            sightings.extend(self.sighted(&event, offset));
+        }
     }
 
     fn sighted(&mut self, event: &Event<'_>, offset: u64) -> Vec<Sighting> {

@@ -1,0 +1,139 @@
+//! What an open eye costs while nothing happens, and what it keeps while containers come and go: a process of its own that
+//! does what the node part of the agent does with the sensors, as the kernel counts its time and memory.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use holdfast_ebpf::{KernelView, Sensors};
+
+use super::cell::Cell;
+use crate::figure::{Effort, Figure, Samples};
+
+const IDLE: Duration = Duration::from_secs(60);
+/// As the agent does it.
+const WAIT: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_secs(10);
+const CANARY: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Is the eye itself, until nobody holds its input any more.
+pub fn be_eye() -> Result<ExitCode> {
+    let (mut view, mut sensors) = (KernelView::open()?, Sensors::open()?);
+    let (over, end) = mpsc::channel();
+    std::thread::spawn(move || over.send(std::io::stdin().read(&mut [0; 1]).is_ok()));
+    println!("open");
+    let (mut swept, mut looked, mut number) = (Instant::now(), None::<Instant>, 0);
+    while matches!(end.try_recv(), Err(mpsc::TryRecvError::Empty)) {
+        sensors.wait(WAIT)?;
+        sensors.poll();
+        if swept.elapsed() >= SWEEP {
+            swept = Instant::now();
+            sensors.sweep();
+        }
+        if looked.is_none_or(|looked| looked.elapsed() >= CANARY) {
+            looked = Some(Instant::now());
+            number += 1;
+            sensors.canary(number, PATIENCE)?;
+            view.read()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Share of a core over a minute in which the machine does what it does.
+pub fn idle(effort: &Effort) -> Result<Figure> {
+    let eye = Eye::open()?;
+    let (before, start) = (eye.cpu()?, Instant::now());
+    let patience = if effort.rounds() < 7 { IDLE / 60 } else { IDLE };
+    // Nothing is waited for: this is the minute that is measured.
+    std::thread::sleep(patience);
+    let share = (eye.cpu()? - before) / start.elapsed().as_secs_f64() * 100.0;
+    Ok(Figure {
+        name: "idle eye".to_owned(),
+        unit: "% of a core",
+        n: usize::try_from(patience.as_secs())?,
+        samples: [share].into_iter().collect(),
+        cpu: None,
+        peak: Some(eye.memory()?),
+        peers: Vec::new(),
+        curve: Vec::new(),
+        aim: "under 1 %",
+    })
+}
+
+/// Resident memory and the kernel's tables while containers start, do something, and end.
+pub fn churn(effort: &Effort) -> Result<Figure> {
+    let eye = Eye::open()?;
+    let (start, whole) = (Instant::now(), effort.churn());
+    let (mut number, mut curve, mut samples) = (0, Vec::new(), Samples::default());
+    for part in [8, 4, 2, 1] {
+        while start.elapsed() < whole / part {
+            number += 1;
+            let cell = Cell::numbered(1_000_000 + number)?;
+            ensure!(cell.command("/bin/true").status()?.success(), "true has failed");
+        }
+        let memory = eye.memory()?;
+        curve.push((usize::try_from(number)?, memory));
+        samples.push(memory);
+    }
+    let (first, last) = (curve[2], curve[3]);
+    let slope = (last.1 - first.1) / (last.0 - first.0).max(1) as f64 * 1000.0;
+    Ok(Figure {
+        name: format!("eye with its tables over churn of containers ({slope:+.2} MiB a 1,000 of the second half)"),
+        unit: "MiB",
+        n: usize::try_from(number)?,
+        samples,
+        cpu: None,
+        peak: Some(last.1),
+        peers: Vec::new(),
+        curve,
+        aim: "under 64 MiB, flat",
+    })
+}
+
+struct Eye(Child);
+
+impl Eye {
+    fn open() -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--floor", "eye", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut eye = Self(command.spawn()?);
+        let mut line = String::new();
+        BufReader::new(eye.0.stdout.as_mut().context("its output")?).read_line(&mut line)?;
+        ensure!(line.trim() == "open", "the eye said {line:?}");
+        Ok(eye)
+    }
+
+    /// CPU seconds so far.
+    fn cpu(&self) -> Result<f64> {
+        Ok(crate::child::so_far(self.0.id())?.0)
+    }
+
+    /// MiB: what is resident, and what the kernel keeps for its maps and programs.
+    fn memory(&self) -> Result<f64> {
+        let process = format!("/proc/{}", self.0.id());
+        let status = fs::read_to_string(format!("{process}/status"))?;
+        let resident: u64 = field(&status, "VmRSS:").context("no VmRSS")?;
+        let mut locked = 0;
+        for descriptor in fs::read_dir(format!("{process}/fdinfo"))? {
+            let told = fs::read_to_string(descriptor?.path()).unwrap_or_default();
+            locked += field(&told, "memlock:").unwrap_or(0);
+        }
+        Ok(resident as f64 / 1024.0 + locked as f64 / f64::from(1 << 20))
+    }
+}
+
+impl Drop for Eye {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+}

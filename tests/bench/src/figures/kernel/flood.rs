@@ -1,0 +1,174 @@
+//! Storms of starts, opens and connections, in rounds that alternate: bare, under Holdfast's sensors, and beside another tool
+//! where that is installed. And what the programs themselves cost in them, by the kernel's own count.
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail, ensure};
+use holdfast_ebpf::Sensors;
+use holdfast_ebpf::sensors::{Cost, count_costs};
+
+use super::cell::{Cell, Tool};
+use crate::figure::{Effort, Figure, Peer, Samples};
+
+/// A storm, and what is aimed at under it.
+pub struct Flood {
+    name: &'static str,
+    whole: usize,
+    peer: Option<&'static str>,
+    aim: &'static str,
+    /// The programs that run for each of these acts.
+    programs: &'static [&'static str],
+    aim_cost: &'static str,
+}
+
+pub const FLOODS: &[Flood] = &[
+    Flood {
+        name: "exec",
+        whole: 2_000,
+        peer: Some("execsnoop"),
+        aim: "at most 1 % fewer starts",
+        programs: &["process_exec", "process_forks", "namespace_clone", "canary_sings"],
+        aim_cost: "at most 1,000 ns a process",
+    },
+    Flood {
+        name: "open",
+        whole: 400_000,
+        peer: Some("opensnoop"),
+        aim: "at least 85 % of the bare rate",
+        programs: &["file_opened"],
+        aim_cost: "",
+    },
+    Flood {
+        name: "connect",
+        whole: 40_000,
+        peer: None,
+        aim: "at least 85 % of the bare rate",
+        programs: &["socket_state", "file_connect"],
+        aim_cost: "",
+    },
+];
+/// Tools that print every act are slow, and need fewer rounds to show it.
+const PEER_ROUNDS: usize = 3;
+/// Nobody listens here: a connection is begun, and refused. Nothing of it stays.
+const REFUSED: &str = "127.0.0.1:1";
+
+/// Is the flood itself: does a thing so often, and says how many seconds that took.
+pub fn be_flood(name: &str, count: &str) -> Result<ExitCode> {
+    let count: usize = count.parse()?;
+    let start = Instant::now();
+    for _ in 0..count {
+        match name {
+            "exec" => ensure!(Command::new("/bin/true").status()?.success(), "true has failed"),
+            "open" => drop(File::open("/etc/hostname")?),
+            "connect" => ensure!(TcpStream::connect(REFUSED).is_err(), "somebody listens at {REFUSED}"),
+            _ => bail!("there is no flood {name:?}"),
+        }
+    }
+    println!("{}", start.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many a second, with and without.
+pub fn rate(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
+    let (mut bare, mut ours, mut peer) = (Samples::default(), Samples::default(), Samples::default());
+    let mut curve = Vec::new();
+    for size in effort.sizes(flood.whole) {
+        (bare, ours, peer) = (Samples::default(), Samples::default(), Samples::default());
+        let mut seconds = Samples::default();
+        for round in 0..effort.rounds() {
+            bare.push(size as f64 / cell.run(flood.name, size)?);
+            let taken = watched(|_| cell.run(flood.name, size))?;
+            seconds.push(taken);
+            ours.push(size as f64 / taken);
+            let tool = flood.peer.filter(|_| round < PEER_ROUNDS).map(Tool::start).transpose()?.flatten();
+            if tool.is_some() {
+                peer.push(size as f64 / cell.run(flood.name, size)?);
+            }
+        }
+        curve.push((size, seconds.median()));
+    }
+    let mut peers = vec![Peer { name: "without any", samples: bare }];
+    peers.extend(flood.peer.map(|name| Peer { name, samples: peer }));
+    Ok(Figure {
+        name: format!("{} flood under the sensors", flood.name),
+        unit: "a second",
+        n: effort.size(flood.whole),
+        samples: ours,
+        cpu: None,
+        peak: None,
+        peers,
+        curve,
+        aim: flood.aim,
+    })
+}
+
+/// How long the programs run for one of them. The kernel's clock is read twice a run, which is part of what it counts.
+pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
+    let (mut ours, mut curve) = (Samples::default(), Vec::new());
+    for size in effort.sizes(flood.whole) {
+        let each = || {
+            watched(|sensors| {
+                let before = sensors();
+                let counting = count_costs()?;
+                cell.run(flood.name, size)?;
+                drop(counting);
+                Ok(flood.programs.iter().map(|program| a_run(program, &before, &sensors())).sum())
+            })
+        };
+        ours = (0..effort.rounds()).map(|_| each()).collect::<Result<_>>()?;
+        curve.push((size, ours.median() * size as f64));
+    }
+    Ok(Figure {
+        name: format!(
+            "time in the kernel's programs a{} {}",
+            if flood.name == "connect" { "" } else { "n" },
+            flood.name
+        ),
+        unit: "ns",
+        n: effort.size(flood.whole),
+        samples: ours,
+        cpu: None,
+        peak: None,
+        peers: Vec::new(),
+        curve,
+        aim: flood.aim_cost,
+    })
+}
+
+/// Nanoseconds a run.
+fn a_run(program: &str, before: &[Cost], after: &[Cost]) -> f64 {
+    let of = |costs: &[Cost]| {
+        costs
+            .iter()
+            .find(|cost| cost.program == program)
+            .map_or((0.0, 0.0), |cost| (cost.time.as_secs_f64() * 1e9, cost.runs as f64))
+    };
+    let ((before, runs_before), (after, runs_after)) = (of(before), of(after));
+    (after - before) / (runs_after - runs_before).max(1.0)
+}
+
+/// Runs something while the sensors are open and read, and checks that they lost nothing. It may ask what they cost.
+fn watched(what: impl FnOnce(&dyn Fn() -> Vec<Cost>) -> Result<f64>) -> Result<f64> {
+    let sensors = std::sync::Mutex::new(Sensors::open()?);
+    let locked = || sensors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| -> Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                locked().wait(Duration::from_millis(100))?;
+                locked().poll();
+            }
+            let lost: u64 = locked().counters()?.iter().map(|(_, counted)| counted.dropped).sum();
+            ensure!(lost == 0, "{lost} acts were lost");
+            Ok(())
+        });
+        let result = what(&|| locked().costs());
+        over.store(true, Ordering::Relaxed);
+        reader.join().map_err(|_| anyhow!("the reader has failed"))??;
+        result
+    })
+}
