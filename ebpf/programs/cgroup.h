@@ -6,7 +6,7 @@
 
 /* The outermost levels decide whose a cgroup is; a kubelet inside a container of its own uses seven. */
 #define LEVELS 12
-/* Deeper cgroups than this are reported as such: their owner is unknown. */
+/* Kernels before 6.1 keep no table of ancestors: there, deeper cgroups than this are reported as such, their owner unknown. */
 #define DEEPEST 256
 #define NAME_BYTES 128
 #define PATH_BYTES 512
@@ -61,6 +61,15 @@ INLINE u64 serial_of(struct cgroup *cgroup)
 	return serial;
 }
 
+/* The outermost levels, however deep the cgroup itself is nested. */
+INLINE void find(struct cgroup *cgroup, struct cgroup_path *path)
+{
+	int level = level_of(cgroup);
+	for (int slot = 0; slot < LEVELS && slot < level; slot++)
+		READ(path->at[slot], (void **)&cgroup->ancestors[0] + slot + 1);
+	path->whole = 1;
+}
+
 INLINE void climb(struct cgroup *cgroup, struct cgroup_path *path)
 {
 	path->whole = 0;
@@ -81,7 +90,10 @@ INLINE void climb(struct cgroup *cgroup, struct cgroup_path *path)
 INLINE void name_path(struct cgroup *cgroup, struct cgroup_path *path)
 {
 	u32 depth = level_of(cgroup), bytes = 0;
-	climb(cgroup, path);
+	if (has(cgroup->ancestors))
+		find(cgroup, path);
+	else
+		climb(cgroup, path);
 	for (u32 slot = 0; slot < LEVELS; slot++) {
 		struct kernfs_node *node = NULL;
 		const char *name = NULL;

@@ -115,7 +115,7 @@ struct pt_regs { u64 regs[31]; u64 orig_x0; } MOVED;
 
 struct kernfs_node { u64 id; const char *name; } MOVED;
 struct cgroup_subsys_state { struct cgroup_subsys_state *parent; struct cgroup *cgroup; u64 serial_nr; } MOVED;
-struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; int level; } MOVED;
+struct cgroup { struct cgroup_subsys_state self; struct kernfs_node *kn; int level; struct cgroup *ancestors[1]; } MOVED;
 struct css_set { struct cgroup_subsys_state *subsys[1]; struct cgroup *dfl_cgrp; } MOVED;
 enum cgroup_subsys_id { memory_cgrp_id = 4 };
 

@@ -5,6 +5,7 @@
  * act is counted once: generated = delivered + folded + dropped. Ends in `sensors/event.rs`. */
 #pragma once
 #include "cgroup.h"
+#include "root.h"
 
 #define FOLDS 8192
 #define CGROUPS 8192
@@ -201,11 +202,6 @@ INLINE int first(struct fold_key *key, struct tally *tally)
 	return 0;
 }
 
-INLINE struct mount *mount_of(struct vfsmount *mount)
-{
-	return (void *)mount - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0);
-}
-
 struct walk { struct dentry *dentry; struct mount *mount; };
 
 /* One step towards the root, mounts crossed; 0 at the root. */
@@ -227,31 +223,6 @@ INLINE int up(struct walk *walk, int cross)
 		return 0;
 	walk->dentry = parent;
 	return 1;
-}
-
-/* Mounts over mounts that a task's root is looked for through. */
-#define DEEPEST_ROOT 16
-
-/* The mount at the root of a task's mount namespace, wherever chroot has put the task: from its own root upwards, the last one
- * that is not merely stacked on another one's root. NULL where that is not found: a root that hangs in no namespace. */
-INLINE struct mount *root_of(struct task_struct *task)
-{
-	struct mount *last = task->nsproxy->mnt_ns->root, *mount = mount_of(task->fs->root.mnt), *root = mount;
-	for (int step = 0; step < DEEPEST_ROOT; step++) {
-		struct mount *above = NULL;
-		struct dentry *on = NULL, *top = NULL;
-		if (mount == last)
-			return root;
-		READ(above, &mount->mnt_parent);
-		if (!above)
-			break;
-		READ(on, &mount->mnt_mountpoint);
-		READ(top, &above->mnt.mnt_root);
-		if (on != top)
-			root = above;
-		mount = above;
-	}
-	return NULL;
 }
 
 /* Whether a mount stands right on what every mount namespace begins with: nobody's chroot leads there but to the root. */

@@ -2,6 +2,7 @@
 /* The kernel's view of every process: one record a thread group, and one for each thread that stands otherwise than its
  * leader. Credentials are the objective ones (`real_cred`), as /proc shows them. Ends in `view/record.rs`. */
 #include "cgroup.h"
+#include "root.h"
 
 enum {
 	NO_NEW_PRIVS = 1,
@@ -10,6 +11,7 @@ enum {
 	KERNEL_THREAD = 8,
 	PATH_WHOLE = 16,
 	PATH_TOLD = 32,
+	AT_ROOT = 64,
 };
 
 /* Values of the kernel's own that never change: sched.h, mount.h, fs.h. */
@@ -73,7 +75,8 @@ INLINE int stands_as(struct task_struct *task, struct task_struct *leader)
 {
 	return leader->nsproxy && !leader->exit_state && task->real_cred == leader->real_cred &&
 	       task->nsproxy == leader->nsproxy && task->seccomp.mode == leader->seccomp.mode &&
-	       task->atomic_flags == leader->atomic_flags && task->cgroups == leader->cgroups && task->fs == leader->fs;
+	       task->atomic_flags == leader->atomic_flags && task->cgroups == leader->cgroups &&
+	       (task->fs == leader->fs || task->fs->root.mnt == leader->fs->root.mnt);
 }
 
 INLINE void credentials(struct task_struct *task, struct record *record)
@@ -107,7 +110,8 @@ INLINE u32 root_flags(struct task_struct *task)
 		return 0;
 	struct vfsmount *mount = fs->root.mnt;
 	int read_only = (mount->mnt_flags & MNT_READONLY) || (mount->mnt_sb->s_flags & SB_RDONLY);
-	return ROOT_KNOWN | (read_only ? ROOT_READ_ONLY : 0);
+	int at_root = fs->root.dentry == mount->mnt_root && root_of(task) == mount_of(mount);
+	return ROOT_KNOWN | (read_only ? ROOT_READ_ONLY : 0) | (at_root ? AT_ROOT : 0);
 }
 
 SEC("iter/task")

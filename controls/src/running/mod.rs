@@ -123,6 +123,9 @@ impl Shown {
     /// Asks a control about one container and adds what it answers. A control without an eye for processes adds nothing.
     pub fn ask(&mut self, control: &Control, seen: &Seen<'_>) {
         let Some(running) = control.running else { return };
+        if let Some(why) = &seen.container.unread {
+            self.take(seen, "the whole of it", Word::Unread(why.clone().into()));
+        }
         if seen.container.id.is_empty() {
             return self.ask_strays(seen);
         }

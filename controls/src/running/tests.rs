@@ -45,6 +45,7 @@ fn container(standing: Standing) -> RunningContainer {
         host_mounts: Some(Vec::new()),
         listening: Some(Vec::new()),
         watched: Some(idle()),
+        unread: None,
     }
 }
 
@@ -392,6 +393,18 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
     assert_eq!(shown(Namespaces { mnt: 77, ..HOST }).unread.len(), 1, "it left its container");
     assert_eq!(shown(Namespaces { net: 13, ..HOST }).unread.len(), 1, "and is in the node's mounts now");
     assert_eq!(shown(Namespaces { mnt: 0, ..HOST }).unread.len(), 1, "nobody knows where it is");
+}
+
+#[test]
+fn a_container_that_was_not_seen_whole_never_agrees_and_what_was_seen_still_counts() {
+    let crowd = RunningContainer { unread: Some("it has too many".into()), ..container(confined()) };
+    for control in crate::catalog::all().filter(|control| control.running.is_some()) {
+        let shown = shown(control.id, PLAIN, &crowd);
+        let [why, ..] = &shown.unread[..] else { panic!("{}: {shown:?}", control.id) };
+        assert_eq!(why, "Pod web-7d4b9 on node node-1, container web, the whole of it: it has too many");
+    }
+    let crowd = RunningContainer { alike: vec![alike(privileged())], ..crowd };
+    assert_eq!(shown("workload.privileged", PLAIN, &crowd).contradictions.len(), 1);
 }
 
 #[test]

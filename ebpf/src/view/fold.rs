@@ -10,25 +10,49 @@ use super::record::Task;
 use super::stray::Rooms;
 use crate::{Blind, Owner};
 
+/// So many kinds of processes of one container are told: whoever has more, as nobody has but to fill the statement of his node,
+/// is not seen whole.
+const MOST_STANDINGS: usize = 128;
+/// So many mount namespaces of one container are read, and so many mounts from the node are told.
+const MOST_SPACES: usize = 16;
+const MOST_MOUNTS: usize = 512;
+
+/// Whose view of a mount namespace is the whole: by the inode of the namespace.
+pub(super) type Witnesses = BTreeMap<u32, Witness>;
+
+/// A thread that sees every mount of its namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Witness {
+    pub(super) pid: u32,
+    pub(super) tid: u32,
+    pub(super) started: u64,
+}
+
 /// Folds one reading. `reader` is the process that read.
 pub(super) fn fold(eye: Eye, tasks: &[Task], reader: u32) -> Result<View, Blind> {
     let host = host(tasks, reader).ok_or(Blind::NotTheNode)?;
     let rooms = Rooms::of(tasks, host);
     let mut containers: BTreeMap<(&str, &str), Standings> = BTreeMap::new();
+    let mut witnesses = Witnesses::new();
+    let mut unattributed = 0;
     for task in tasks.iter().filter(|task| !task.kernel_thread) {
-        if let Some(Owner::Pod { pod, container }) = &task.owner {
-            containers.entry((pod, container)).or_default().count(task);
+        let places = match &task.owner {
+            Some(Owner::Pod { pod, container }) => vec![(pod.as_str(), container.as_str())],
+            _ => rooms.strayed_from(task).into_iter().map(|pod| (pod, "")).collect(),
+        };
+        unattributed += usize::from(task.owner.is_none() && places.is_empty());
+        if !places.is_empty() && task.at_root {
+            witness(&mut witnesses, task);
         }
-        for pod in rooms.strayed_from(task) {
-            containers.entry((pod, "")).or_default().count(task);
-        }
+        places.into_iter().for_each(|place| containers.entry(place).or_default().count(task));
     }
     Ok(View {
         eye,
         host,
         seen: number(tasks.iter().map(|task| task.pid).collect::<BTreeSet<_>>().len()),
         containers: containers.into_iter().map(container).collect(),
-        unattributed: number(tasks.iter().filter(|task| task.owner.is_none()).count()),
+        unattributed: number(unattributed),
+        witnesses,
     })
 }
 
@@ -41,22 +65,38 @@ pub(crate) fn host(tasks: &[Task], reader: u32) -> Option<Namespaces> {
     Some(of.standing.namespaces)
 }
 
-/// Adds what the containers mount from the node, read once a mount namespace.
-pub(super) fn add_mounts(view: &mut View, mut read: impl FnMut(&Alike, &RunningContainer) -> Option<Vec<HostMount>>) {
+/// Adds what the containers mount from the node, read once a mount namespace. A namespace that nobody sees whole is not known.
+pub(super) fn add_mounts(view: &mut View, mut read: impl FnMut(&Witness, &RunningContainer) -> Option<Vec<HostMount>>) {
     let mut known: BTreeMap<(String, u32), Option<Vec<HostMount>>> = BTreeMap::new();
     for container in &mut view.containers {
-        let mut mounts = Some(BTreeSet::new());
-        for alike in &container.alike {
-            let space = (container.pod.clone(), alike.standing.namespaces.mnt);
-            let found = known.entry(space).or_insert_with(|| read(alike, container));
+        let spaces: BTreeSet<u32> = container.alike.iter().map(|alike| alike.standing.namespaces.mnt).collect();
+        let mut mounts = (spaces.len() <= MOST_SPACES).then(BTreeSet::new);
+        for space in spaces.into_iter().take(MOST_SPACES) {
+            let found = known
+                .entry((container.pod.clone(), space))
+                .or_insert_with(|| view.witnesses.get(&space).and_then(|witness| read(witness, container)));
             mounts = mounts.zip(found.clone()).map(|(all, found)| all.into_iter().chain(found).collect());
         }
-        container.host_mounts = mounts.map(|all| all.into_iter().collect());
+        if mounts.as_ref().is_some_and(|mounts| mounts.len() > MOST_MOUNTS) {
+            container.unread = Some(format!("it mounts more than {MOST_MOUNTS} folders of the node"));
+        }
+        container.host_mounts = mounts.map(|all| all.into_iter().take(MOST_MOUNTS).collect());
     }
 }
 
+/// The first one by number, which is the likeliest to live on.
+fn witness(witnesses: &mut Witnesses, task: &Task) {
+    let new = Witness { pid: task.pid, tid: task.tid, started: task.started };
+    let first = witnesses.entry(task.standing.namespaces.mnt).or_insert(new);
+    *first = (*first).min(new);
+}
+
 #[derive(Default)]
-struct Standings(BTreeMap<Standing, Counted>);
+struct Standings {
+    kinds: BTreeMap<Standing, Counted>,
+    /// Whether there are more than are told.
+    more: bool,
+}
 
 struct Counted {
     alike: Alike,
@@ -65,7 +105,12 @@ struct Counted {
 
 impl Standings {
     fn count(&mut self, task: &Task) {
-        let counted = self.0.entry(task.standing.clone()).or_insert_with(|| Counted { alike: alike(task), last: 0 });
+        if self.kinds.len() >= MOST_STANDINGS && !self.kinds.contains_key(&task.standing) {
+            self.more = true;
+            return;
+        }
+        let counted = self.kinds.entry(task.standing.clone());
+        let counted = counted.or_insert_with(|| Counted { alike: alike(task), last: 0 });
         if counted.last == task.pid {
             return;
         }
@@ -74,10 +119,6 @@ impl Standings {
         if task.pid < counted.alike.pid {
             counted.alike = Alike { processes: counted.alike.processes, ..alike(task) };
         }
-    }
-
-    fn alike(self) -> Vec<Alike> {
-        self.0.into_values().map(|counted| counted.alike).collect()
     }
 }
 
@@ -92,7 +133,9 @@ fn alike(task: &Task) -> Alike {
 }
 
 fn container(((pod, id), standings): ((&str, &str), Standings)) -> RunningContainer {
-    RunningContainer { pod: pod.to_owned(), id: id.to_owned(), alike: standings.alike(), ..RunningContainer::default() }
+    let unread = standings.more.then(|| format!("it has more than {MOST_STANDINGS} kinds of processes"));
+    let alike = standings.kinds.into_values().map(|counted| counted.alike).collect();
+    RunningContainer { pod: pod.to_owned(), id: id.to_owned(), alike, unread, ..RunningContainer::default() }
 }
 
 fn number(count: usize) -> u32 {
@@ -126,6 +169,7 @@ pub(crate) mod tests {
             standing,
             owner,
             kernel_thread: false,
+            at_root: true,
         }
     }
 
@@ -169,5 +213,79 @@ pub(crate) mod tests {
         add_mounts(&mut view, |_, container| (container.pod == "a").then(Vec::new));
         assert_eq!(view.containers[0].host_mounts, Some(Vec::new()));
         assert_eq!(view.containers[1].host_mounts, None);
+    }
+
+    fn in_space(mnt: u32, task: Task) -> Task {
+        let namespaces = Namespaces { mnt, ..task.standing.namespaces };
+        Task { standing: Standing { namespaces, ..task.standing }, ..task }
+    }
+
+    #[test]
+    fn a_container_with_more_kinds_of_processes_than_anybody_needs_is_unread_and_its_neighbour_is_not() {
+        let crowd = (1..=100_000).map(|user| Task { tid: 10 + user, ..task(7, pod("a", "c"), user) });
+        let tasks: Vec<Task> =
+            [task(1, Some(Owner::Host), 0), task(6, pod("b", "d"), 0)].into_iter().chain(crowd).collect();
+        let view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let [crowded, neighbour] = &view.containers[..] else { panic!("{view:?}") };
+        assert_eq!(crowded.alike.len(), MOST_STANDINGS);
+        assert_eq!(crowded.unread.as_deref(), Some("it has more than 128 kinds of processes"));
+        assert_eq!((neighbour.unread.as_deref(), neighbour.alike.len(), view.unattributed), (None, 1, 0));
+    }
+
+    #[test]
+    fn mounts_of_many_namespaces_are_not_read_and_those_of_the_neighbour_are() {
+        let many = (1..=50).map(|mnt| in_space(100 + mnt, task(10 + mnt, pod("a", "c"), 0)));
+        let tasks: Vec<Task> =
+            [task(1, Some(Owner::Host), 0), task(6, pod("b", "d"), 0)].into_iter().chain(many).collect();
+        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mut reads = 0;
+        add_mounts(&mut view, |_, _| {
+            reads += 1;
+            Some(Vec::new())
+        });
+        let mounts: Vec<_> = view.containers.iter().map(|container| container.host_mounts.is_some()).collect();
+        assert_eq!((mounts, reads), (vec![false, true], MOST_SPACES + 1));
+    }
+
+    #[test]
+    fn more_mounts_than_a_statement_holds_are_cut_and_that_is_told() {
+        let tasks = [task(1, Some(Owner::Host), 0), task(7, pod("a", "c"), 0)];
+        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mount = |at: usize| HostMount { target: format!("/{at}"), source: "/".into(), writable: true };
+        add_mounts(&mut view, |_, _| Some((0..50_000).map(mount).collect()));
+        let container = &view.containers[0];
+        assert_eq!(container.host_mounts.as_ref().map(Vec::len), Some(MOST_MOUNTS));
+        assert_eq!(container.unread.as_deref(), Some("it mounts more than 512 folders of the node"));
+    }
+
+    #[test]
+    fn mounts_are_read_from_a_thread_that_sees_them_all() {
+        let jailed = |task: Task| Task { at_root: false, ..task };
+        let thread = |tid: u32, started: u64, task: Task| Task { tid, started, ..task };
+        let tasks = [
+            task(1, Some(Owner::Host), 0),
+            jailed(in_space(70, task(7, pod("a", "c"), 0))),
+            in_space(70, task(8, pod("a", "c"), 1000)),
+            thread(9, 90, in_space(71, task(8, pod("a", "c"), 1000))),
+            jailed(in_space(72, task(6, pod("b", "d"), 0))),
+        ];
+        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mut read = Vec::new();
+        add_mounts(&mut view, |witness, _| {
+            read.push((witness.pid, witness.tid, witness.started));
+            Some(Vec::new())
+        });
+        assert_eq!(read, [(8, 8, 8), (8, 9, 90)]);
+        assert!(view.containers[0].host_mounts.is_some());
+        assert_eq!(view.containers[1].host_mounts, None, "all that it has is jailed");
+    }
+
+    #[test]
+    fn whose_cgroup_cannot_be_told_is_a_pods_by_its_namespaces_and_blinds_nobody_else() {
+        let lost = |mnt| in_space(mnt, task(8, None, 0));
+        let tasks = [in_space(4, task(1, Some(Owner::Host), 0)), task(7, pod("a", "c"), 0), lost(5), lost(99)];
+        let view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let stray = view.pod("a").find(|container| container.id.is_empty()).unwrap();
+        assert_eq!((stray.processes(), view.unattributed), (1, 1));
     }
 }

@@ -11,14 +11,15 @@ pub(super) fn add(tasks: &mut [Task]) {
         return;
     }
     for task in tasks.iter_mut().filter(|task| !matches!(task.owner, Some(crate::Owner::Host))) {
-        let label = of(&task.pid.to_string());
-        // The number may have been given to another process since.
-        task.standing.lsm_label = label.filter(|_| start_of(task.pid).is_some_and(|start| start.is_of(task.started)));
+        let label = of(&format!("{}/task/{}", task.pid, task.tid));
+        // The number may have been given to another one since.
+        let same = || start_of(task.pid, task.tid).is_some_and(|start| start.is_of(task.started));
+        task.standing.lsm_label = label.filter(|_| same());
     }
 }
 
-fn of(pid: &str) -> Option<String> {
-    let label = std::fs::read(format!("/proc/{pid}/attr/current")).ok()?;
+fn of(thread: &str) -> Option<String> {
+    let label = std::fs::read(format!("/proc/{thread}/attr/current")).ok()?;
     let label = label.trim_ascii_end();
     let label = label.strip_suffix(b"\0").unwrap_or(label);
     (!label.is_empty()).then(|| shown(label))

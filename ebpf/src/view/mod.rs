@@ -13,7 +13,8 @@ mod proc;
 mod record;
 mod stray;
 
-use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
+use fold::{Witness, Witnesses};
+use holdfast_model::kernel::{Eye, HostMount, Namespaces, RunningContainer};
 
 use crate::Blind;
 
@@ -31,6 +32,7 @@ pub struct View {
     /// Processes whose owner could not be told: in cgroups nested deeper than anybody needs, or outside of what the reader of
     /// /proc sees.
     pub unattributed: u32,
+    witnesses: Witnesses,
 }
 
 impl View {
@@ -39,11 +41,12 @@ impl View {
         self.containers.iter().filter(move |container| container.pod == uid)
     }
 
-    /// Adds what the containers mount from the node: one file of /proc a mount namespace, that of a process in it.
+    /// Adds what the containers mount from the node: one file of /proc a mount namespace, that of a thread in it
+    /// that sees all of it.
     pub fn read_mounts(&mut self) {
-        let Some(host) = mounts::table(1).filter(|_| !self.containers.is_empty()) else { return };
+        let Some(host) = mounts::table(1, 1).filter(|_| !self.containers.is_empty()) else { return };
         let containers = self.containers.clone();
-        fold::add_mounts(self, |alike, container| mounted(alike, container, &containers, &host));
+        fold::add_mounts(self, |witness, container| mounted(witness, container, &containers, &host));
     }
 }
 
@@ -93,14 +96,14 @@ impl KernelView {
 }
 
 fn mounted(
-    alike: &Alike,
+    witness: &Witness,
     container: &RunningContainer,
     all: &[RunningContainer],
     host: &[mounts::Mount],
 ) -> Option<Vec<HostMount>> {
-    let table = mounts::table(alike.pid)?;
-    // The number may have been given to another process since.
-    proc::start_of(alike.pid).filter(|start| start.is_of(alike.started))?;
+    let table = mounts::table(witness.pid, witness.tid)?;
+    // The number may have been given to another one since.
+    proc::start_of(witness.pid, witness.tid).filter(|start| start.is_of(witness.started))?;
     let siblings = all.iter().filter(|other| other.pod == container.pod).map(|other| other.id.as_str());
     let own = mounts::Own { pod: &container.pod, containers: siblings.collect() };
     Some(mounts::host_mounts(host, &table, &own))

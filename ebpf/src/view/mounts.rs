@@ -5,6 +5,7 @@
 //! systems at their usual places, and what kubelet and runtime keep for this very Pod (its volumes, its hosts file, its
 //! shared memory). A hostPath is none of these, also below a `subPath`.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 
@@ -48,10 +49,10 @@ const USUAL: &[(&str, &str)] = &[
     ("/dev/pts", "devpts"),
 ];
 
-/// Reads the mount table of a process; none if it is gone, or too long.
-pub(crate) fn table(pid: u32) -> Option<Vec<Mount>> {
+/// Reads the mount table of a thread; none if it is gone, or too long.
+pub(crate) fn table(pid: u32, tid: u32) -> Option<Vec<Mount>> {
     let mut text = Vec::new();
-    File::open(format!("/proc/{pid}/mountinfo")).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
+    File::open(format!("/proc/{pid}/task/{tid}/mountinfo")).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
     let whole = u64::try_from(text.len()).is_ok_and(|bytes| bytes < MOST_BYTES) && !text.is_empty();
     whole.then(|| parse(&text))
 }
@@ -63,13 +64,16 @@ pub fn parse(table: &[u8]) -> Vec<Mount> {
 
 /// What the container mounts from the node, by target.
 pub fn host_mounts(host: &[Mount], container: &[Mount], own: &Own<'_>) -> Vec<HostMount> {
-    let mut mounts: Vec<_> = container.iter().filter_map(|mount| host_mount(host, mount, own)).collect();
+    let mut by_device: HashMap<&str, Vec<&Mount>> = HashMap::new();
+    host.iter().for_each(|mount| by_device.entry(&mount.device).or_default().push(mount));
+    let of_node = |mount: &Mount| host_mount(by_device.get(mount.device.as_str())?, mount, own);
+    let mut mounts: Vec<_> = container.iter().filter_map(of_node).collect();
     mounts.sort();
     mounts.dedup();
     mounts
 }
 
-fn host_mount(host: &[Mount], mount: &Mount, own: &Own<'_>) -> Option<HostMount> {
+fn host_mount(host: &[&Mount], mount: &Mount, own: &Own<'_>) -> Option<HostMount> {
     if mount.target == "/" || usual(mount) {
         return None;
     }

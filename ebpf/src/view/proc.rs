@@ -25,9 +25,9 @@ impl Start {
     }
 }
 
-/// When a process started; none if there is no such process.
-pub(super) fn start_of(pid: u32) -> Option<Start> {
-    stat(&PathBuf::from(format!("/proc/{pid}"))).map(|stat| Start(stat.ticks))
+/// When a thread started; none if there is no such thread.
+pub(super) fn start_of(pid: u32, tid: u32) -> Option<Start> {
+    stat(&PathBuf::from(format!("/proc/{pid}/task/{tid}"))).map(|stat| Start(stat.ticks))
 }
 
 /// Every process, each followed by those of its threads that stand otherwise.
@@ -74,6 +74,7 @@ fn task(pid: u32, thread: &Path) -> Option<Task> {
         standing: standing(&Status(&status), thread)?,
         owner: owner_of_path(&cgroup(thread)?),
         kernel_thread: stat.flags & PF_KTHREAD != 0,
+        at_root: std::fs::read_link(thread.join("root")).is_ok_and(|root| root == Path::new("/")),
     })
 }
 

@@ -17,6 +17,7 @@ const ROOT_READ_ONLY: u32 = 4;
 const KERNEL_THREAD: u32 = 8;
 const PATH_WHOLE: u32 = 16;
 const PATH_TOLD: u32 = 32;
+const AT_ROOT: u32 = 64;
 
 /// A process, or a thread that stands otherwise than its process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) struct Task {
     /// None where its cgroup is nested too deep to tell.
     pub owner: Option<Owner>,
     pub kernel_thread: bool,
+    /// Whether it sees every mount of its namespace: a chroot hides some.
+    pub at_root: bool,
 }
 
 /// Whose the cgroups of one reading are: the path of each comes with its first task only.
@@ -55,6 +58,7 @@ impl Task {
             standing: standing(record, flags)?,
             owner: cgroups.owner(cgroup, flags, path)?,
             kernel_thread: flags & KERNEL_THREAD != 0,
+            at_root: flags & AT_ROOT != 0,
         };
         *bytes = bytes.get(end..)?;
         Some(task)

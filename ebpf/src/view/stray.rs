@@ -38,9 +38,10 @@ impl<'a> Rooms<'a> {
         rooms
     }
 
-    /// The Pods that a process of the node's really belongs to: mostly none.
+    /// The Pods that a process of the node's, or of nobody's, really belongs to: mostly none.
     pub(super) fn strayed_from(&self, task: &Task) -> BTreeSet<&'a str> {
-        if task.kernel_thread || task.owner != Some(Owner::Host) || self.at_home.contains(&task.pid) {
+        let placed = matches!(task.owner, Some(Owner::Pod { .. }));
+        if task.kernel_thread || placed || self.at_home.contains(&task.pid) {
             return BTreeSet::new();
         }
         let pods = self.own(&task.standing.namespaces).into_iter().filter_map(|space| self.pods.get(&space));

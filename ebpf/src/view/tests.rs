@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -181,10 +182,64 @@ fn a_process_that_moved_itself_among_the_nodes_own_is_still_of_its_pod() -> Resu
 }
 
 #[test]
-fn a_cgroup_nested_too_deep_to_read_its_names_is_still_its_pods() -> Result<()> {
+fn mounts_that_only_a_jailed_process_sees_are_unknown() -> Result<()> {
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    let jail = format!(
+        "mount -t tmpfs none /mnt && mkdir /mnt/log && mount -o bind,ro /var/log /mnt/log && mkdir /mnt/jail && \
+         cp /bin/busybox /mnt/jail && exec chroot /mnt/jail /busybox sh -c '{STAY}'"
+    );
+    let jailed = cell.stay(&["unshare", "-m", "sh", "-c", &jail])?;
+    assert_eq!(only(&view.read()?, &cell)?.host_mounts, None);
+    let of = format!("--mount=/proc/{jailed}/ns/mnt");
+    cell.stay(&["nsenter", &of, "sh", "-c", STAY])?;
+    let mounts = only(&view.read()?, &cell)?.host_mounts.clone().context("mounts")?;
+    assert!(mounts.iter().any(|mount| mount.source == "/var/log"), "{mounts:?}");
+    Ok(())
+}
+
+#[test]
+fn mounts_of_a_thread_that_stands_otherwise_than_its_process_are_read_too() -> Result<()> {
+    const TEST: &str = "view::tests::mounts_of_a_thread_that_stands_otherwise_than_its_process_are_read_too";
+    if std::env::var_os("HOLDFAST_THREAD").is_some() {
+        return a_thread_stands_otherwise();
+    }
+    let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
+    let mut cell = Cell::new()?;
+    let program = std::env::current_exe()?.display().to_string();
+    cell.stay(&["env", "HOLDFAST_THREAD=1", &program, "--exact", TEST, "--nocapture"])?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let read = view.read()?;
+        let container = only(&read, &cell)?;
+        if let Some(thread) = container.alike.iter().find(|alike| alike.standing.namespaces.mnt != read.host.mnt) {
+            assert_eq!((thread.standing.uid, thread.processes), (1234, 1));
+            assert!(container.host_mounts.is_some(), "{container:?}");
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{container:?}");
+    }
+}
+
+/// A thread in a mount namespace of its own, as another user, until the input ends.
+#[allow(deprecated, reason = "unsafe is what `unshare` may do to open files, which stay shared here")]
+fn a_thread_stands_otherwise() -> Result<()> {
+    let thread = std::thread::spawn(|| {
+        use rustix::thread::{UnshareFlags, set_thread_res_uid, unshare};
+        let user = rustix::process::Uid::from_raw(1234);
+        unshare(UnshareFlags::NEWNS)?;
+        set_thread_res_uid(user, user, user)?;
+        std::io::stdin().read_to_string(&mut String::new())?;
+        anyhow::Ok(())
+    });
+    thread.join().map_err(|_| anyhow::anyhow!("the thread"))?
+}
+
+#[test]
+fn a_cgroup_nested_deeper_than_anybody_climbs_is_still_its_pods() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let cell = Cell::new()?;
-    let names = vec!["deeper"; 40].join("/");
+    let names = vec!["deeper"; 300].join("/");
     let script =
         format!("root=$(dirname \"$1\"); mkdir -p $root/{names} && echo $$ > $root/{names}/cgroup.procs && {STAY}");
     let mut nested = Nested { cell, names };
@@ -204,7 +259,7 @@ impl Drop for Nested {
     fn drop(&mut self) {
         self.cell.end();
         let deepest = self.cell.folder().join(&self.names);
-        deepest.ancestors().take(40).for_each(cell::remove);
+        deepest.ancestors().take(300).for_each(cell::remove);
     }
 }
 

@@ -125,6 +125,9 @@ pub struct RunningContainer {
     /// What the sensors can say of it; none where none watches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watched: Option<Watched>,
+    /// Why it was not seen whole, in plain words; none where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 impl RunningContainer {

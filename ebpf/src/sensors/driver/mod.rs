@@ -66,7 +66,7 @@ impl Sensors {
         let mut processes = Iterator::load()?;
         let host = fold::host(&processes.tasks()?, std::process::id()).ok_or(Blind::NotTheNode)?;
         let btf = Btf::from_sys_fs().map_err(|error| Blind::NoTypes(chain(&error)))?;
-        let mounts = mounts::table(1).unwrap_or_default();
+        let mounts = mounts::table(1, 1).unwrap_or_default();
         let mut sensors = Self::over(load::load(&btf, &host, &mounts)?, mounts, Living::new(Iterator::load()?))?;
         // New cgroups first, then those that are there, and only then what is done in them.
         let (first, rest) = SENSORS.split_at(1);
@@ -135,7 +135,7 @@ impl Sensors {
 
     /// What has been repeated since the last call, with the new count and time.
     pub fn sweep(&mut self) -> Vec<Sighting> {
-        self.mounts = mounts::table(1).unwrap_or_default();
+        self.mounts = mounts::table(1, 1).unwrap_or_default();
         self.samples.repeated(boot_time())
     }
 
