@@ -158,7 +158,8 @@ impl Lease {
         claim(&mut object, &self.identity, mine, self.timing.life, clock::now());
         let answer = self.api.put(&self.path, &object).await?;
         if answer.status == http::StatusCode::CONFLICT {
-            return Ok(Attempt::Other("another replica".to_owned()));
+            // A label or an annotation is enough for that: the next reading says who has it.
+            return Err(Refusal::Failing("somebody wrote the Lease at the same moment".to_owned()));
         }
         success(answer)?;
         self.seen = None;

@@ -160,6 +160,25 @@ async fn a_leader_that_cannot_renew_ends_its_duties_before_the_lease_does() {
     only.until_leading().await;
 }
 
+#[tokio::test]
+async fn whoever_labels_the_lease_unseats_nobody() {
+    let (api, aggregator) = cluster().await;
+    let only = replica(&api, &aggregator, "only");
+    only.until_leading().await;
+    // Some of these writes fall between a replica's reading of the Lease and its writing.
+    let until = Instant::now() + 3 * TIMING.life;
+    let mut writes = 0;
+    while Instant::now() < until {
+        let mut lease = api.object("leases", "holdfast", "holdfast-agent");
+        writes += 1;
+        lease["metadata"]["labels"] = json!({"written": writes.to_string()});
+        api.put("leases", lease);
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    only.until_leading().await;
+    assert_eq!(api.object("leases", "holdfast", "holdfast-agent")["spec"]["leaseTransitions"], 1, "{writes} writes");
+}
+
 /// What the sensors of one node say, through a relay at this port.
 fn node(api: &ApiServer, aggregator: &Aggregator, port: u16, folder: &Path) -> (mpsc::Sender<Sighting>, DropGuard) {
     api.know_token("node-1", "system:serviceaccount:holdfast-node:agent", "holdfast-relay", "node-1");

@@ -742,6 +742,43 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
 }
 
 #[tokio::test]
+async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easier_pass() {
+    let house = House::new().await;
+    let mut agent = house.agent(1).await;
+    let eye = |agent: &mut Agent, state: &str| {
+        let subject = holdfast_model::kernel::coverage_subject("node-1");
+        let coverage = v1::Coverage { subject, state: state.into(), ..Default::default() };
+        v1::from_agent::Message::Batch(v1::Batch { coverage: vec![coverage], ..agent.batch(&[]) })
+    };
+    agent.state("web", failing()).await;
+    let seen = eye(&mut agent, "seen");
+    agent.say(seen).await;
+    agent.acknowledged().await;
+    agent.state("web", Observation::Pass).await;
+    let order = agent.order().await;
+    assert_eq!(order.methods, [Method::LiveRead, Method::RuntimeRecheck]);
+
+    let nodes = vec![crate::receipts::tests::sworn(&house.authority, cluster(1), &order, NOW)];
+    let (reach, methods) = (Reach::Running, order.methods.clone());
+    let locations = vec![Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN")];
+    let disagrees = agent.testimony(&order, Verdict::StillFailing);
+    agent.swear(&Testimony { reach, methods, nodes, locations, ..disagrees }).await;
+    let blind = eye(&mut agent, "failing");
+    agent.say(blind).await;
+    agent.acknowledged().await;
+
+    house.edge.pass(60_000);
+    house.intake.sessions.wake(cluster(1));
+    let again = agent.order().await;
+    assert_ne!(again.retest, order.retest);
+    assert_eq!(again.methods, [Method::LiveRead, Method::RuntimeRecheck]);
+    agent.answer(&again, Verdict::Fixed).await;
+    let id = key(1, "web").finding_id();
+    house.happens(id, "retest-unsettled").await;
+    assert_eq!(house.status(id).await, State::Open, "what the objects say alone closes nothing now");
+}
+
+#[tokio::test]
 async fn what_cannot_be_written_is_refused_alone_and_the_rest_of_its_group_is_kept() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;

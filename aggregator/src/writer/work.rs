@@ -40,6 +40,8 @@ pub(super) struct Work {
     entries: Vec<Entry>,
     retests: BTreeMap<RetestId, Retest>,
     ended: BTreeMap<ClusterId, Vec<RetestId>>,
+    /// The retest that each new one takes the place of.
+    follows: HashMap<RetestId, RetestId>,
     receipts: Vec<(usize, StoredReceipt)>,
     changes: Vec<LiveChange>,
     woken: BTreeSet<ClusterId>,
@@ -65,6 +67,7 @@ impl Work {
             entries: Vec::new(),
             retests: BTreeMap::new(),
             ended: BTreeMap::new(),
+            follows: HashMap::new(),
             receipts: Vec::new(),
             changes: Vec::new(),
             woken: BTreeSet::new(),
@@ -217,6 +220,7 @@ impl Work {
         }
         if let RetestChange::Order { retest: id, cause, attempts } = retest {
             self.retests.insert(id, retests::requested(id, place, cause, attempts, self.now));
+            self.follows.extend(answered.or(outstanding).map(|before| (id, before)));
             self.woken.insert(place.0);
         }
         for event in events {

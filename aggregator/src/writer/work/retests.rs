@@ -106,11 +106,13 @@ impl Work {
     }
 
     /// Gives each retest that was just requested its methods: what the control's proof needs, as far as the cluster can do
-    /// it now. Written once, so that a capability lost later makes no easier pass.
+    /// it now or could when the retest before it was requested. Written once, so that a capability lost later makes no easier
+    /// pass.
     pub(super) async fn settle_methods(&mut self) -> Result<(), StoreError> {
         let mut views: BTreeMap<ClusterId, bool> = BTreeMap::new();
         let requested: Vec<_> = self.retests.values().filter(|retest| retest.methods.is_empty()).cloned().collect();
         for mut retest in requested {
+            let before = self.methods_before(&retest).await?;
             let control = self.finding(retest.cluster, retest.finding).map(|finding| &finding.key.control);
             let needed = control.and_then(|id| Control::find(id.as_str())).map_or(&[][..], |control| control.methods);
             let view = match views.get(&retest.cluster) {
@@ -125,13 +127,26 @@ impl Work {
                 Method::RuntimeRecheck => view,
                 Method::FollowUpImport => false,
             };
-            retest.methods = needed.iter().copied().filter(|&method| can(method)).collect();
+            let could = |method: &Method| can(*method) || before.contains(method);
+            retest.methods = needed.iter().copied().filter(could).collect();
             if retest.methods.is_empty() {
                 retest.methods.push(Method::LiveRead);
             }
             self.retests.insert(retest.id, retest);
         }
         Ok(())
+    }
+
+    /// The methods of the retest that this one follows on the same claim.
+    async fn methods_before(&mut self, retest: &Retest) -> Result<Vec<Method>, StoreError> {
+        let Some(&before) = self.follows.get(&retest.id).filter(|_| !begins_anew(retest.cause)) else {
+            return Ok(Vec::new());
+        };
+        if let Some(row) = self.retests.get(&before) {
+            return Ok(row.methods.clone());
+        }
+        let rows = self.tx.retests_by_id(retest.cluster, &[before]).await?;
+        Ok(rows.into_iter().next().map(|row| row.methods).unwrap_or_default())
     }
 
     /// The receipt belongs to the event that the verdict caused: the last one so far.
@@ -150,6 +165,12 @@ impl Work {
         };
         self.receipts.push((event, receipt));
     }
+}
+
+/// Whether a retest of this cause is about another claim than the one before it: what the cluster can do is asked anew.
+fn begins_anew(cause: RetestCause) -> bool {
+    use RetestCause::{Claim, MethodGained, Periodic, ReturnedToScope};
+    matches!(cause, Claim | MethodGained | Periodic | ReturnedToScope)
 }
 
 /// A retest that was just ordered; its methods are settled before it is written.
