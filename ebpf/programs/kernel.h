@@ -94,7 +94,7 @@ struct sock_common {
 	u16 skc_dport, skc_num, skc_family;
 	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 } MOVED;
-struct sock { struct sock_common __sk_common; } MOVED;
+struct sock { struct sock_common __sk_common; u16 sk_protocol; u8 sk_userlocks; } MOVED;
 struct socket { struct sock *sk; } MOVED;
 struct sockaddr_un { char sun_path[108]; } MOVED;
 struct unix_address { int len; struct sockaddr_un name[1]; } MOVED;
@@ -102,13 +102,15 @@ struct unix_sock { struct unix_address *addr; struct sock *peer; } MOVED;
 
 /* What a system call was given: the registers of its caller, where they still stand when it returns. */
 #if defined(ARCH_x86_64)
-struct pt_regs { unsigned long di, si, dx; } MOVED;
+struct pt_regs { unsigned long di, si, dx, r8; } MOVED;
 #define FIRST(regs) (regs)->di
 #define SECOND(regs) (regs)->si
+#define FIFTH(regs) (regs)->r8
 #elif defined(ARCH_aarch64)
 struct pt_regs { u64 regs[31]; u64 orig_x0; } MOVED;
 #define FIRST(regs) (regs)->orig_x0
 #define SECOND(regs) (regs)->regs[1]
+#define FIFTH(regs) (regs)->regs[4]
 #else
 #error "the registers of this machine's system calls are not known"
 #endif

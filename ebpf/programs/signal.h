@@ -349,3 +349,30 @@ INLINE u64 second_argument(struct task_struct *task)
 	READ(value, &SECOND(bpf_task_pt_regs(task)));
 	return value;
 }
+
+INLINE u64 fifth_argument(struct task_struct *task)
+{
+	u64 value = 0;
+	READ(value, &FIFTH(bpf_task_pt_regs(task)));
+	return value;
+}
+
+INLINE struct file *file_at(struct task_struct *task, u32 descriptor)
+{
+	struct fdtable *table = task->files->fdt;
+	struct file *file = NULL;
+	if (descriptor < table->max_fds)
+		READ(file, &table->fd[descriptor]);
+	return file;
+}
+
+/* The socket behind a descriptor that a call has just used as one. */
+INLINE struct sock *sock_at(struct task_struct *task, u32 descriptor)
+{
+	struct file *file = file_at(task, descriptor);
+	struct socket *socket = NULL;
+	struct sock *sock = NULL;
+	READ(socket, &file->private_data);
+	READ(sock, &socket->sk);
+	return sock;
+}

@@ -1,7 +1,7 @@
 //! Every sensor on the real kernel: a real process in a cgroup shaped like a container's does the thing, a quiet twin does not.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -320,6 +320,35 @@ fn a_connection_names_its_peer_and_a_listening_socket_itself() -> Result<()> {
     assert_eq!(address(SignalKind::Connect), [Some(listener.local_addr()?)]);
     let own = address(SignalKind::Listen);
     assert!(own.len() == 1 && own[0].is_some_and(|own| own.ip().is_loopback() && own.port() > 0), "{own:?}");
+    Ok(())
+}
+
+#[test]
+fn a_datagram_names_its_peer_and_a_port_of_ones_own_choice_listens() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_datagram_names_its_peer_and_a_port_of_ones_own_choice_listens")? else {
+        return Ok(());
+    };
+    let quiet =
+        "use Socket; socket(my $s, PF_INET, SOCK_DGRAM, 0); bind($s, sockaddr_in(0, INADDR_LOOPBACK)) or die $!";
+    cell.run(&["perl", "-e", quiet])?;
+    let given = UdpSocket::bind("127.0.0.1:0")?;
+    let (taken, sixth) = (given.local_addr()?, UdpSocket::bind("[::1]:0")?);
+    let peer = format!("sockaddr_in({}, INADDR_LOOPBACK)", taken.port());
+    let sixth_peer = format!("pack_sockaddr_in6({}, Socket::IN6ADDR_LOOPBACK)", sixth.local_addr()?.port());
+    let script = format!(
+        "use Socket qw(:all); socket(my $a, PF_INET, SOCK_DGRAM, 0); connect($a, {peer}) or die $!; \
+         socket(my $b, PF_INET6, SOCK_DGRAM, 0); send($b, 'x', 0, {sixth_peer}) or die $!"
+    );
+    cell.run(&["perl", "-e", &script])?;
+    // A port that is free: the kernel has just had it to give.
+    drop(given);
+    let listen = format!("use Socket; socket(my $s, PF_INET, SOCK_DGRAM, 0); bind($s, {peer}) or die $!");
+    cell.run(&["perl", "-e", &listen])?;
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Listen)?;
+    let told =
+        |kind| seen.iter().filter(move |s| s.kind == kind).map(|s| (s.object.as_str(), s.address)).collect::<Vec<_>>();
+    assert_eq!(told(SignalKind::Connect), [("udp", Some(taken)), ("udp", Some(sixth.local_addr()?))]);
+    assert_eq!(told(SignalKind::Listen), [("udp", Some(taken))]);
     Ok(())
 }
 

@@ -25,15 +25,6 @@ struct {
 	TYPE(value, u32);
 } node_devices SEC(".maps");
 
-INLINE struct file *file_at(struct task_struct *task, u32 descriptor)
-{
-	struct fdtable *table = task->files->fdt;
-	struct file *file = NULL;
-	if (descriptor < table->max_fds)
-		READ(file, &table->fd[descriptor]);
-	return file;
-}
-
 /* A bit for each length that one of these names has: most files leave here. */
 const volatile u64 name_lengths = 0;
 
@@ -194,14 +185,10 @@ int file_connect(struct returned *call)
 	u64 cgroup = call->result == 0 ? watched(task) : 0;
 	if (!cgroup)
 		return 0;
-	struct file *file = file_at(task, first_argument(task));
-	struct socket *socket = NULL;
-	struct sock *own = NULL, *peer = NULL;
+	struct sock *own = sock_at(task, first_argument(task)), *peer = NULL;
 	struct unix_address *address = NULL;
 	char name[KEY_BYTES * 2] = {};
 	u16 family = 0;
-	READ(socket, &file->private_data);
-	READ(own, &socket->sk);
 	READ(family, &own->__sk_common.skc_family);
 	if (family != UNIX_FAMILY)
 		return 0;

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* TCP connections begun and sockets that listen, by the kernel's own addresses; and the runtime's sockets. */
+/* Connections begun and sockets that listen, by the kernel's own addresses. UDP has no states: a socket that is connected, or
+ * that sends to a name of its caller's, has a peer, and one whose process chose its port listens. */
 
 #define SYN_SENT 2
 #define LISTEN 10
 #define IPV4 2
 #define IPV6 10
+#define UDP 17
+/* SOCK_BINDPORT_LOCK of net/sock.h. */
+#define PORT_CHOSEN 8
 
 struct endpoint { u8 address[16]; u16 family, port; u32 spare; };
 
@@ -25,6 +29,19 @@ INLINE void endpoint(const struct sock *sock, int peer, struct endpoint *end)
 		bpf_probe_read_kernel(end->address, 16, peer ? (void *)&common->skc_v6_daddr : (void *)&common->skc_v6_rcv_saddr);
 }
 
+INLINE int tell_end(struct task_struct *task, u64 cgroup, u32 act, u32 protocol, struct endpoint *end)
+{
+	struct fold_key key = { .cgroup = cgroup, .subject = hash_of(end, sizeof(*end)), .act = act, .detail = protocol };
+	struct event *event = sight(task, &key);
+	if (!event)
+		return 0;
+	event->family = end->family;
+	event->port = end->port;
+	__builtin_memcpy(event->address, end->address, 16);
+	send(event);
+	return 0;
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int socket_state(u64 *context)
 {
@@ -38,13 +55,87 @@ int socket_state(u64 *context)
 	if (!cgroup)
 		return 0;
 	endpoint(sock, state == SYN_SENT, &end);
-	struct fold_key key = { .cgroup = cgroup, .subject = hash_of(&end, sizeof(end)), .act = state == SYN_SENT ? CONNECTED : LISTENED };
-	struct event *event = sight(task, &key);
-	if (!event)
+	return tell_end(task, cgroup, state == SYN_SENT ? CONNECTED : LISTENED, 0, &end);
+}
+
+INLINE struct sock *udp_at(struct task_struct *task)
+{
+	struct sock *sock = sock_at(task, first_argument(task));
+	u16 family = 0, protocol = 0;
+	READ(family, &sock->__sk_common.skc_family);
+	READ(protocol, &sock->sk_protocol);
+	return (family == IPV4 || family == IPV6) && protocol == UDP ? sock : NULL;
+}
+
+SEC("tracepoint/syscalls/sys_exit_connect")
+int socket_connected(struct returned *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	struct sock *sock = cgroup ? udp_at(task) : NULL;
+	struct endpoint end = {};
+	if (!sock)
 		return 0;
-	event->family = end.family;
-	event->port = end.port;
-	__builtin_memcpy(event->address, end.address, 16);
-	send(event);
-	return 0;
+	endpoint(sock, 1, &end);
+	/* Without a port it was a connection ended. */
+	return end.port ? tell_end(task, cgroup, CONNECTED, UDP, &end) : 0;
+}
+
+/* Whether its process chose the port of a socket: one of the kernel's choice is a client's. Bits of a byte on older kernels. */
+INLINE int port_chosen(struct sock *sock)
+{
+	u64 locks = 0;
+	bpf_probe_read_kernel(&locks, __builtin_preserve_field_info(sock->sk_userlocks, 1),
+			      (void *)sock + __builtin_preserve_field_info(sock->sk_userlocks, 0));
+	locks = locks << __builtin_preserve_field_info(sock->sk_userlocks, 4) >> __builtin_preserve_field_info(sock->sk_userlocks, 5);
+	return locks & PORT_CHOSEN;
+}
+
+SEC("tracepoint/syscalls/sys_exit_bind")
+int socket_bound(struct returned *call)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	struct sock *sock = cgroup ? udp_at(task) : NULL;
+	struct endpoint end = {};
+	if (!sock || !port_chosen(sock))
+		return 0;
+	endpoint(sock, 0, &end);
+	return tell_end(task, cgroup, LISTENED, UDP, &end);
+}
+
+/* How `struct sockaddr_in` and `sockaddr_in6` begin; the address of the latter stands behind this. */
+struct name { u16 family, port; u8 four[4]; };
+
+/* What a datagram was sent to, as its process has it: no object of the kernel's keeps that. */
+INLINE int sent_to(struct returned *call, u64 to)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	u64 cgroup = call->result >= 0 && to ? watched(task) : 0;
+	struct name name = {};
+	struct endpoint end = {};
+	if (!cgroup || !udp_at(task) || bpf_probe_read_user(&name, 8, (void *)to))
+		return 0;
+	end.family = name.family;
+	end.port = __builtin_bswap16(name.port);
+	if (name.family == IPV4)
+		__builtin_memcpy(end.address, name.four, 4);
+	else if (name.family != IPV6 || bpf_probe_read_user(end.address, 16, (void *)to + 8))
+		return 0;
+	return tell_end(task, cgroup, CONNECTED, UDP, &end);
+}
+
+SEC("tracepoint/syscalls/sys_exit_sendto")
+int socket_sent(struct returned *call)
+{
+	return sent_to(call, fifth_argument(bpf_get_current_task_btf()));
+}
+
+/* A message begins with the pointer to its name; of many that one call sends the first one tells. */
+SEC("tracepoint/syscalls/sys_exit_sendmsg")
+int socket_messaged(struct returned *call)
+{
+	u64 to = 0;
+	bpf_probe_read_user(&to, sizeof(to), (void *)second_argument(bpf_get_current_task_btf()));
+	return sent_to(call, to);
 }

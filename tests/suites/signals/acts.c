@@ -1,15 +1,30 @@
 /* What no small program of the lab's image does: a hold on another process and a use of bpf, granted or refused; an unshare
  * that makes no namespace. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /* No such request, no such command. */
 #define NONE 9999
+
+/* On loopback: to be connected there, to send there, or to be there. A port of 0 is the kernel's to choose. */
+static int datagram(const char *act, int port)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int own = socket(AF_INET, SOCK_DGRAM, 0);
+	if (!strcmp(act, "udp-connect"))
+		return connect(own, (void *)&to, sizeof(to)) != 0;
+	if (!strcmp(act, "udp-send"))
+		return sendto(own, act, 1, 0, (void *)&to, sizeof(to)) != 1;
+	return bind(own, (void *)&to, sizeof(to)) != 0;
+}
 
 int main(int count, char **words)
 {
@@ -25,5 +40,7 @@ int main(int count, char **words)
 		return syscall(SYS_bpf, NONE, &map, sizeof(map)) >= 0;
 	if (!strcmp(act, "unshare-files"))
 		return unshare(CLONE_FILES) != 0;
+	if (!strncmp(act, "udp-", 4))
+		return datagram(act, strcmp(act, "udp-any") ? 5300 : 0);
 	return 1;
 }

@@ -201,6 +201,45 @@ pub const ROWS: &[Row] = &[
         quiet: &["sh", "-c", "! nc -w 1 127.0.0.1 9"],
         told: Told { address: "127.0.0.1:8080", peer: "the Pod itself", ..busybox(SignalKind::Listen) },
     },
+    Row {
+        name: "connect-udp",
+        privileged: false,
+        does: &["/acts/acts", "udp-connect"],
+        quiet: &["/acts/acts", "udp-any"],
+        told: Told {
+            binary: "/acts/acts",
+            object: "udp",
+            address: "127.0.0.1:5300",
+            peer: "the Pod itself",
+            ..busybox(SignalKind::Connect)
+        },
+    },
+    Row {
+        name: "send-udp",
+        privileged: false,
+        does: &["/acts/acts", "udp-send"],
+        quiet: &["/acts/acts", "udp-any"],
+        told: Told {
+            binary: "/acts/acts",
+            object: "udp",
+            address: "127.0.0.1:5300",
+            peer: "the Pod itself",
+            ..busybox(SignalKind::Connect)
+        },
+    },
+    Row {
+        name: "listen-udp",
+        privileged: false,
+        does: &["/acts/acts", "udp-listen"],
+        quiet: &["/acts/acts", "udp-any"],
+        told: Told {
+            binary: "/acts/acts",
+            object: "udp",
+            address: "127.0.0.1:5300",
+            peer: "the Pod itself",
+            ..busybox(SignalKind::Listen)
+        },
+    },
 ];
 
 impl Told {
