@@ -30,6 +30,8 @@ struct World {
     requests: Vec<String>,
     /// Whether nothing can be written.
     read_only: bool,
+    /// Whether somebody else writes just before the next write.
+    overtake: bool,
     /// What the API server says of tokens: the status of the TokenReview.
     tokens: BTreeMap<String, Value>,
 }
@@ -59,6 +61,7 @@ impl ApiServer {
             history_gone: false,
             requests: Vec::new(),
             read_only: false,
+            overtake: false,
             tokens: BTreeMap::new(),
         }));
         let events = broadcast::channel(1024).0;
@@ -135,6 +138,16 @@ impl ApiServer {
     /// Refuses every write, or takes them again.
     pub fn set_read_only(&self, read_only: bool) {
         self.world.lock().unwrap().read_only = read_only;
+    }
+
+    /// Somebody else writes the object just before the next one who read it does.
+    pub fn overtake_the_next_write(&self) {
+        self.world.lock().unwrap().overtake = true;
+    }
+
+    /// Whether that has not happened yet.
+    pub fn is_overtaking(&self) -> bool {
+        self.world.lock().unwrap().overtake
     }
 
     /// An object as it is now.
@@ -215,15 +228,18 @@ fn replace(world: &mut World, path: &str, mut object: Value) -> Response {
         return whole(500, &status(500, "InternalError", "etcd is not there", None));
     }
     let plural = path.rsplit('/').nth(1).unwrap().to_owned();
-    let version = world.version + 1;
+    world.version += 2;
+    let version = world.version;
     let (key, objects) = (key_of(&object), world.objects.get_mut(&plural).unwrap());
     let present = objects.get_mut(&key).unwrap();
+    if std::mem::take(&mut world.overtake) {
+        present["metadata"]["resourceVersion"] = json!((version - 1).to_string());
+    }
     if present["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
         return whole(409, &status(409, "Conflict", "the object has been modified", None));
     }
     object["metadata"]["resourceVersion"] = json!(version.to_string());
     *present = object.clone();
-    world.version = version;
     whole(200, &object)
 }
 
