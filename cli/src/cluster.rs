@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_aggregator::api::view::cluster::NewScope;
+use holdfast_aggregator::api::view::cluster::{NewScope, NodeEyes};
 use holdfast_aggregator::api::view::{Cluster, Coverage, JoinToken, NewCluster, Scope};
 use holdfast_model::{ClusterId, CoverageState};
 
@@ -145,6 +145,7 @@ async fn all(client: &Client) -> anyhow::Result<Vec<Cluster>> {
 const COLUMNS: &[Column<Cluster>] = &[
     Column::new("name", |cluster| cluster.name.clone()),
     Column::new("agent", |cluster| state(cluster).to_owned()),
+    Column::new("nodes seen", nodes_seen),
     Column::new("last seen", |cluster| cluster.last_seen_at.map_or("never".to_owned(), |at| at.to_string())),
     Column::new("kubernetes", |cluster| cluster.server_version.clone().unwrap_or_default()),
     Column::new("id", |cluster| cluster.id.to_string()),
@@ -152,6 +153,16 @@ const COLUMNS: &[Column<Cluster>] = &[
     Column::more("agent version", |cluster| cluster.agent_version.clone().unwrap_or_default()),
     Column::more("added at", |cluster| cluster.added_at.to_string()),
 ];
+
+/// How many nodes can be looked into: which, `cluster show` lists.
+fn nodes_seen(cluster: &Cluster) -> String {
+    let NodeEyes { expected, open } = cluster.nodes;
+    match open {
+        _ if expected == 0 => "none".to_owned(),
+        Some(open) => format!("{open} of {expected}"),
+        None => format!("unknown of {expected}"),
+    }
+}
 
 fn state(cluster: &Cluster) -> &'static str {
     match (cluster.revoked_at, cluster.connected) {
@@ -179,12 +190,17 @@ fn cluster_text(cluster: &Cluster, coverage: &[Coverage]) -> String {
     field("kubernetes", cluster.server_version.as_deref().unwrap_or("not known yet"));
     field("agent", cluster.agent_version.as_deref().unwrap_or("none has joined yet"));
     field("last seen", &cluster.last_seen_at.map_or("never".to_owned(), |at| at.to_string()));
+    field("nodes seen", &nodes_seen(cluster));
     text.push_str(&format!("\n{}\n", paint::heading("Coverage")));
-    let (nodes, kinds): (Vec<&Coverage>, Vec<_>) = coverage.iter().partition(|part| part.subject.starts_with("node/"));
+    let there =
+        coverage.iter().filter(|part| part.state != CoverageState::Absent || !part.subject.starts_with("node/"));
+    let (nodes, kinds): (Vec<&Coverage>, Vec<_>) = there.partition(|part| part.subject.starts_with("node/"));
     text.push_str(&format!("  {} of {} kinds are seen\n", seen(&kinds), kinds.len()));
-    let nodes: Vec<_> = nodes.into_iter().filter(|node| node.state != CoverageState::Absent).collect();
-    if !nodes.is_empty() {
-        text.push_str(&format!("  {} of {} nodes can be looked into\n", seen(&nodes), nodes.len()));
+    for (what, does) in [("/kernel-view", "nodes can be looked into"), ("/sensors", "nodes have sensors that see")] {
+        let parts: Vec<_> = nodes.iter().copied().filter(|part| part.subject.ends_with(what)).collect();
+        if !parts.is_empty() {
+            text.push_str(&format!("  {} of {} {does}\n", seen(&parts), parts.len()));
+        }
     }
     for part in kinds.into_iter().chain(nodes).filter(|part| part.state != CoverageState::Seen) {
         let (subject, reason) = (escape::line(&part.subject), escape::line(&part.reason));
@@ -247,6 +263,7 @@ mod tests {
             server_version: Some("v1.34.4".into()),
             agent_version: Some("0.1.0".into()),
             connected: true,
+            nodes: NodeEyes { expected: 2, open: Some(1) },
             last_seen_at: Some(at),
             added_at: at,
             revoked_at: None,
@@ -262,6 +279,11 @@ mod tests {
             &[
                 part("deployments.apps", CoverageState::Forbidden, "User \"agent\" cannot list it\u{1b}[2J"),
                 part("pods", CoverageState::Seen, ""),
+                part("node/a/kernel-view", CoverageState::Seen, ""),
+                part("node/a/sensors", CoverageState::Seen, ""),
+                part("node/b/kernel-view", CoverageState::Seen, ""),
+                part("node/b/sensors", CoverageState::Failing, "the canary has not come back for 4 min"),
+                part("node/c/sensors", CoverageState::Absent, "no Pod runs on this node any more"),
             ],
         );
         assert!(text.contains("1 of 2 kinds are seen"), "{text}");
@@ -269,5 +291,13 @@ mod tests {
         assert!(line.contains("forbidden") && line.contains("User \"agent\" cannot list it"), "{line}");
         assert!(!line.contains("\u{1b}[2J"), "{line}");
         assert!(!text.contains("  pods"), "{text}");
+        assert!(text.contains("nodes seen    1 of 2"), "{text}");
+        assert!(
+            text.contains("2 of 2 nodes can be looked into") && text.contains("1 of 2 nodes have sensors"),
+            "{text}"
+        );
+        assert!(text.contains("node/b/sensors: failing") && !text.contains("node/c"), "{text}");
+        let away = Cluster { connected: false, nodes: NodeEyes { expected: 2, open: None }, ..cluster };
+        assert_eq!((nodes_seen(&away), state(&away)), ("unknown of 2".to_owned(), "offline"));
     }
 }

@@ -1,4 +1,5 @@
-//! Which nodes can be looked at, as coverage: one row a node, `node/<name>/kernel-view`.
+//! Which nodes can be looked at, as coverage: two rows a node, `node/<name>/kernel-view` for what runs there and
+//! `node/<name>/sensors` for what it does.
 //!
 //! Every node that runs a Pod is expected to have an eye. One that has not said anything yet is only starting for a while
 //! after the relay itself has started; then it is blind, and shown so.
@@ -6,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use holdfast_model::kernel::{coverage_subject, sensors_subject};
 use holdfast_model::{Coverage, CoverageState};
 use tokio::time::Instant;
 
@@ -60,51 +62,59 @@ pub(super) async fn run(nodes: &Nodes) {
     }
 }
 
+/// Two rows for each node: its kernel's view, and its sensors.
 fn rows<'a>(expected: impl Iterator<Item = &'a String>, lines: &BTreeMap<String, Eye>, is_young: bool) -> Rows {
     let silent = if is_young {
         (CoverageState::Starting, "the node's agent has not connected yet".to_owned())
     } else {
         (CoverageState::Failing, "no agent of this node is connected: what runs there is not looked at".to_owned())
     };
-    let mut rows: Rows = expected.map(|node| (node.clone(), silent.clone())).collect();
-    rows.extend(lines.iter().map(|(node, eye)| (node.clone(), (eye.state, eye.reason.clone()))));
+    let both = |node: &str, view, sensors| [(coverage_subject(node), view), (sensors_subject(node), sensors)];
+    let mut rows: Rows = expected.flat_map(|node| both(node, silent.clone(), silent.clone())).collect();
+    rows.extend(lines.iter().flat_map(|(node, eye)| both(node, (eye.state, eye.reason.clone()), eye.sensors.clone())));
     rows
 }
 
 fn difference(before: &Rows, now: &Rows) -> Vec<Coverage> {
-    let row = |node: &str, state, reason: &str| Coverage {
-        subject: format!("node/{node}/kernel-view"),
+    let row = |subject: &str, state, reason: &str| Coverage {
+        subject: subject.to_owned(),
         state,
         reason: reason.to_owned(),
         since: clock::now(),
     };
-    let changed = now.iter().filter(|(node, told)| before.get(*node) != Some(told));
-    let gone = before.keys().filter(|node| !now.contains_key(*node));
+    let changed = now.iter().filter(|(subject, told)| before.get(*subject) != Some(told));
+    let gone = before.keys().filter(|subject| !now.contains_key(*subject));
     changed
-        .map(|(node, (state, reason))| row(node, *state, reason))
-        .chain(gone.map(|node| row(node, CoverageState::Absent, "no Pod runs on this node any more")))
+        .map(|(subject, (state, reason))| row(subject, *state, reason))
+        .chain(gone.map(|subject| row(subject, CoverageState::Absent, "no Pod runs on this node any more")))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use holdfast_proto::v1::EyeState;
+
     use super::*;
 
     #[test]
     fn a_node_that_runs_pods_and_has_no_eye_is_blind_after_a_while() {
         let expected = ["a".to_owned(), "b".to_owned()];
-        let open = Eye { open: true, state: CoverageState::Seen, reason: String::new() };
+        let open = Eye::of(Some(&EyeState { open: true, ..EyeState::default() }));
         let lines = BTreeMap::from([("a".to_owned(), open)]);
+        let state = |rows: &Rows, subject: &str| rows[subject].0;
         let young = rows(expected.iter(), &lines, true);
-        assert_eq!((young["a"].0, young["b"].0), (CoverageState::Seen, CoverageState::Starting));
+        assert_eq!(state(&young, "node/a/kernel-view"), CoverageState::Seen);
+        assert_eq!(state(&young, "node/a/sensors"), CoverageState::Starting);
+        assert_eq!(state(&young, "node/b/kernel-view"), CoverageState::Starting);
         let old = rows(expected.iter(), &lines, false);
-        assert_eq!(old["b"].0, CoverageState::Failing);
+        assert_eq!(state(&old, "node/b/kernel-view"), CoverageState::Failing);
 
         let told = difference(&young, &old);
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[0].subject, "node/b/kernel-view");
+        let subjects = |told: &[Coverage]| told.iter().map(|row| row.subject.clone()).collect::<Vec<_>>();
+        assert_eq!(subjects(&told), ["node/b/kernel-view", "node/b/sensors"]);
         let gone = difference(&old, &rows(expected[..1].iter(), &lines, false));
-        assert_eq!((gone[0].subject.as_str(), gone[0].state), ("node/b/kernel-view", CoverageState::Absent));
+        assert_eq!(subjects(&gone), ["node/b/kernel-view", "node/b/sensors"]);
+        assert!(gone.iter().all(|row| row.state == CoverageState::Absent));
         assert!(difference(&old, &old).is_empty());
     }
 }

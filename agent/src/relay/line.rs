@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 use v1::from_node::Message as From;
 use v1::to_node::Message as To;
 
+use super::sensing::Sensing;
 use super::statement::{self, Question};
 use super::{NodeSightings, Nodes, locked, tell};
 use crate::clock;
@@ -30,8 +31,6 @@ const MARGIN: Duration = Duration::from_secs(60);
 const STATEMENT_BYTES: usize = 8 * 1024 * 1024;
 /// The longest name of a run: a boot id and a number.
 const RUN_BYTES: usize = 128;
-/// A canary comes back once a minute: after this long without one the sensors are blind.
-const CANARY_MILLIS: i64 = 180_000;
 
 /// One connected node.
 pub(super) struct Line {
@@ -44,6 +43,7 @@ pub(super) struct Line {
     certificate: Vec<u8>,
     to: Outbound,
     eye: Mutex<Eye>,
+    sensing: Mutex<Sensing>,
     looks: Mutex<HashMap<RetestId, Pending>>,
 }
 
@@ -53,6 +53,8 @@ pub(super) struct Eye {
     pub(super) open: bool,
     pub(super) state: CoverageState,
     pub(super) reason: String,
+    /// The same of its sensors.
+    pub(super) sensors: (CoverageState, String),
 }
 
 /// A question that is not answered yet, with the parts of the answer that have come.
@@ -63,29 +65,20 @@ struct Pending {
 }
 
 impl Eye {
-    fn of(said: Option<&v1::EyeState>) -> Self {
+    pub(super) fn of(said: Option<&v1::EyeState>) -> Self {
+        let sensors = (CoverageState::Starting, "its sensors have not said anything yet".to_owned());
         let Some(said) = said else {
             let reason = "the node does not say whether it can look into its kernel".to_owned();
-            return Self { open: false, state: CoverageState::Failing, reason };
+            return Self { open: false, state: CoverageState::Failing, reason, sensors };
         };
-        let reason = text::line(&said.reason);
         if said.open {
-            return Self { open: true, state: CoverageState::Seen, reason };
+            return Self { open: true, state: CoverageState::Seen, reason: String::new(), sensors };
         }
+        let reason = text::line(&said.reason);
         // A closed eye is never "seen", whatever the node calls it.
         let state = said.state.parse().ok().filter(|state| *state != CoverageState::Seen);
         let reason = if reason.is_empty() { "the node gives no reason".to_owned() } else { reason };
-        Self { open: false, state: state.unwrap_or(CoverageState::Failing), reason }
-    }
-
-    fn after(beat: &v1::NodeHeartbeat) -> Self {
-        let mut eye = Self::of(beat.eye.as_ref());
-        let silent = beat.clock.saturating_sub(beat.canary_at);
-        if eye.open && beat.canary_at > 0 && silent > CANARY_MILLIS {
-            eye.state = CoverageState::Failing;
-            eye.reason = format!("the canary has not come back for {} s: the sensors see nothing", silent / 1000);
-        }
-        eye
+        Self { open: false, state: state.unwrap_or(CoverageState::Failing), reason, sensors }
     }
 }
 
@@ -107,6 +100,7 @@ impl Line {
             certificate,
             to,
             eye: Mutex::new(Eye::of(hello.eye.as_ref())),
+            sensing: Mutex::default(),
             looks: Mutex::default(),
         }
     }
@@ -218,7 +212,8 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
 async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode, handed: &mut Option<Handed>) -> Result<(), Status> {
     match message.message {
         Some(From::Heartbeat(beat)) => {
-            let now = Eye::after(&beat);
+            let sensors = locked(&line.sensing).hear(&beat);
+            let now = Eye { sensors, ..Eye::of(beat.eye.as_ref()) };
             let before = std::mem::replace(&mut *locked(&line.eye), now.clone());
             if before != now {
                 nodes.shared.changed.send_replace(());
@@ -295,20 +290,5 @@ mod tests {
         let refused = Eye::of(Some(&said(false, "forbidden", "CAP_BPF\nis missing")));
         assert_eq!((refused.state, refused.reason.as_str()), (CoverageState::Forbidden, "CAP_BPF\\nis missing"));
         assert!(!Eye::of(None).open);
-    }
-
-    #[test]
-    fn sensors_whose_canary_is_lost_are_blind_though_the_view_is_open() {
-        let beat = |clock, canary_at| v1::NodeHeartbeat {
-            clock,
-            canary_at,
-            eye: Some(said(true, "seen", "")),
-            counters: Default::default(),
-        };
-        assert_eq!(Eye::after(&beat(1_000_000, 0)).state, CoverageState::Seen, "no sensor is attached");
-        assert_eq!(Eye::after(&beat(1_000_000, 900_000)).state, CoverageState::Seen);
-        let blind = Eye::after(&beat(1_000_000, 700_000));
-        assert_eq!((blind.open, blind.state), (true, CoverageState::Failing));
-        assert!(blind.reason.contains("300 s"), "{}", blind.reason);
     }
 }

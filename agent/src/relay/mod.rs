@@ -3,7 +3,7 @@
 //! It alone listens, with the cluster agent's own certificate. Which node somebody is, the API server says once (`review`)
 //! and the node's certificate from then on; it is signed by the aggregator, through the one stream that the uplink holds.
 //! It implements [`Eyes`] for the retests, and tells the engine which nodes can be looked at (`cover`).
-//! `door` is TLS, `service` the calls, `line` one node's stream, `tell` and `statement` the pure parts.
+//! `door` is TLS, `service` the calls, `line` one node's stream, `tell`, `sensing` and `statement` the pure parts.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -34,6 +34,7 @@ mod cover;
 mod door;
 mod line;
 mod review;
+mod sensing;
 mod service;
 mod statement;
 mod tell;

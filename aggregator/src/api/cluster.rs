@@ -1,6 +1,6 @@
 //! `/clusters`: who belongs to the fleet, how to join, what can be seen, what is left out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::extract::{Body, Id};
 use super::problem::{ApiError, ApiResult, Problem};
-use super::view::cluster::NewScope;
+use super::view::cluster::{NewScope, NodeEyes};
 use super::view::{Cluster, Coverage, JoinToken, NewCluster, Page, Scope, ScopeProposal, Time};
 use super::{AppState, Caller};
 use crate::enrol::{NewToken, TokenTerms};
@@ -37,14 +37,20 @@ pub fn operating() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/clusters", tag = "clusters", responses((status = OK, body = Page<Cluster>)))]
 async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Cluster>>> {
     let clusters = state.store.clusters().await?;
-    Ok(Json(Page::whole(clusters.into_iter().map(|cluster| view(&state, cluster)).collect())))
+    let eyes = state.store.node_eyes(None).await?;
+    let eyes: BTreeMap<_, _> = eyes.into_iter().map(|eyes| (eyes.cluster, eyes)).collect();
+    let views = clusters.into_iter().map(|cluster| {
+        let eyes = eyes.get(&cluster.id).copied();
+        view(&state, cluster, eyes)
+    });
+    Ok(Json(Page::whole(views.collect())))
 }
 
 /// One cluster.
 #[utoipa::path(get, path = "/clusters/{id}", tag = "clusters", params(("id" = String, Path, description = "Cluster id")),
     responses((status = OK, body = Cluster), (status = NOT_FOUND, body = Problem)))]
 async fn get(State(state): State<AppState>, Id(id): Id<ClusterId>) -> ApiResult<Json<Cluster>> {
-    Ok(Json(view(&state, known(&state, id).await?)))
+    Ok(Json(one(&state, id).await?))
 }
 
 /// What can and cannot be seen of a cluster.
@@ -148,7 +154,7 @@ async fn revoke(
     Id(id): Id<ClusterId>,
 ) -> ApiResult<Json<Cluster>> {
     state.enrolments.revoke_cluster(id, caller.actor()).await?;
-    Ok(Json(view(&state, known(&state, id).await?)))
+    Ok(Json(one(&state, id).await?))
 }
 
 fn join_token(made: NewToken, cluster: String) -> JoinToken {
@@ -160,10 +166,19 @@ async fn known(state: &AppState, id: ClusterId) -> ApiResult<holdfast_store::Clu
     state.store.cluster(id).await?.ok_or_else(|| ApiError::not_found("cluster", id))
 }
 
-fn view(state: &AppState, cluster: holdfast_store::Cluster) -> Cluster {
+async fn one(state: &AppState, id: ClusterId) -> ApiResult<Cluster> {
+    let cluster = known(state, id).await?;
+    let eyes = state.store.node_eyes(Some(id)).await?;
+    Ok(view(state, cluster, eyes.first().copied()))
+}
+
+fn view(state: &AppState, cluster: holdfast_store::Cluster, eyes: Option<holdfast_store::NodeEyes>) -> Cluster {
+    let connected = state.sessions.is_connected(cluster.id);
+    let (expected, open) = eyes.map_or((0, 0), |eyes| (eyes.nodes, eyes.open));
     Cluster {
         id: cluster.id,
-        connected: state.sessions.is_connected(cluster.id),
+        connected,
+        nodes: NodeEyes { expected, open: connected.then_some(open) },
         name: cluster.name,
         fingerprint: cluster.fingerprint,
         server_version: cluster.server_version,

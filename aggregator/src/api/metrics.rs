@@ -38,6 +38,19 @@ async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, h
     for (state, clusters) in states {
         page.sample("holdfast_clusters", &[("state", state)], clusters as u64);
     }
+    page.gauge("holdfast_nodes", "Nodes that run Pods, by whether they are looked into; unknown where the agent is away.");
+    let (mut open, mut blind, mut unknown) = (0, 0, 0);
+    for eyes in store.node_eyes(None).await? {
+        if sessions.is_connected(eyes.cluster) {
+            open += eyes.open;
+            blind += eyes.nodes - eyes.open;
+        } else {
+            unknown += eyes.nodes;
+        }
+    }
+    for (eye, nodes) in [("open", open), ("blind", blind), ("unknown", unknown)] {
+        page.sample("holdfast_nodes", &[("eye", eye)], nodes);
+    }
     page.gauge("holdfast_activity_log_entries", "Entries that have a place in the activity log.");
     page.sample("holdfast_activity_log_entries", &[], store.log_size().await?);
     Ok(page.0)

@@ -16,6 +16,17 @@ pub struct ClusterCoverage {
     pub coverage: Coverage,
 }
 
+/// How many nodes of a cluster can be looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeEyes {
+    /// Whose they are.
+    pub cluster: ClusterId,
+    /// Nodes that run Pods.
+    pub nodes: u64,
+    /// Those of them whose kernel is looked into and whose sensors see; where nobody speaks of sensors, the kernel's view counts.
+    pub open: u64,
+}
+
 fn read(row: &Fields<'_>) -> Result<ClusterCoverage> {
     let coverage = Coverage {
         subject: row.text("subject")?,
@@ -34,6 +45,27 @@ impl Store {
             sql.push(" WHERE cluster = ").place(cluster);
         }
         sql.push(" ORDER BY cluster, subject");
+        sql.all(&mut *self.reader().await?, read).await
+    }
+
+    /// How many nodes of one cluster, or of every one that has told of nodes, can be looked into.
+    pub async fn node_eyes(&self, cluster: Option<ClusterId>) -> Result<Vec<NodeEyes>> {
+        // No name of a node has a slash in it.
+        let mut sql = Sql::new(
+            "node eyes",
+            "SELECT view.cluster, CAST(COUNT(*) AS BIGINT) AS nodes, CAST(SUM(CASE WHEN view.state = 'seen' \
+             AND COALESCE(sensors.state, 'seen') = 'seen' THEN 1 ELSE 0 END) AS BIGINT) AS open_eyes \
+             FROM coverage AS view LEFT JOIN coverage AS sensors ON sensors.cluster = view.cluster \
+             AND sensors.subject = REPLACE(view.subject, '/kernel-view', '/sensors')",
+        );
+        sql.push(" WHERE view.state <> 'absent' AND view.subject LIKE ").place(coverage_subject("%").as_str());
+        if let Some(cluster) = cluster {
+            sql.push(" AND view.cluster = ").place(cluster);
+        }
+        sql.push(" GROUP BY view.cluster ORDER BY view.cluster");
+        let read = |row: &Fields<'_>| {
+            Ok(NodeEyes { cluster: row.id("cluster")?, nodes: row.count("nodes")?, open: row.count("open_eyes")? })
+        };
         sql.all(&mut *self.reader().await?, read).await
     }
 }

@@ -34,7 +34,7 @@ mod sql;
 pub use api_token::ApiToken;
 pub use cluster::{Cluster, Connected};
 pub use counts::Count;
-pub use coverage::ClusterCoverage;
+pub use coverage::{ClusterCoverage, NodeEyes};
 pub use credential::Credential;
 pub use error::{Result, StoreError};
 pub use event::{EventFilter, EventId, StoredEvent};

@@ -153,9 +153,14 @@ pub fn coverage_subject(node: &str) -> String {
     format!("node/{node}/kernel-view")
 }
 
-/// Whether a coverage row is of that sort.
+/// The subject of the coverage row that says whether this node's sensors see what containers do: `node/<name>/sensors`.
+pub fn sensors_subject(node: &str) -> String {
+    format!("node/{node}/sensors")
+}
+
+/// Whether a coverage row is of a node: of one of these two sorts.
 pub fn is_coverage_subject(subject: &str) -> bool {
-    subject.starts_with("node/") && subject.ends_with("/kernel-view")
+    subject.starts_with("node/") && ["/kernel-view", "/sensors"].iter().any(|end| subject.ends_with(end))
 }
 
 /// What a node swears to: everything that runs there for the Pods that it was asked about. Its canonical bytes are signed

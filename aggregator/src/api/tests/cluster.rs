@@ -58,3 +58,26 @@ async fn what_cannot_be_seen_is_told_with_its_reason() {
     let (status, _) = harness.get(&format!("/api/v1/clusters/{}/coverage", ClusterId::from_bytes([9; 16]))).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn nodes_that_are_looked_into_are_counted_and_nobody_knows_of_those_of_an_agent_that_is_away() {
+    let harness = Harness::start().await;
+    let (_, made) = harness.post("/api/v1/clusters", json!({ "name": "prod-eu" })).await;
+    let id = made["cluster_id"].as_str().unwrap().to_owned();
+    let (_, shown) = harness.get(&format!("/api/v1/clusters/{id}")).await;
+    assert_eq!(shown["nodes"], json!({ "expected": 0, "open": null }));
+    let row = |subject: String, state| Coverage { subject, state, reason: String::new(), since: NOW };
+    let rows = [("a", CoverageState::Seen), ("b", CoverageState::Failing)].map(|(node, sensors)| {
+        let (view, sensing) =
+            (holdfast_model::kernel::coverage_subject(node), holdfast_model::kernel::sensors_subject(node));
+        [row(view, CoverageState::Seen), row(sensing, sensors)]
+    });
+    let mut tx = harness.store.begin().await.unwrap();
+    tx.put_coverage(id.parse().unwrap(), &rows.concat()).await.unwrap();
+    tx.commit().await.unwrap();
+    let nodes = async || harness.get("/api/v1/clusters").await.1["items"][0]["nodes"].clone();
+    assert_eq!(nodes().await, json!({ "expected": 2, "open": null }));
+
+    let _session = harness.sessions.open(id.parse().unwrap(), 1);
+    assert_eq!(nodes().await, json!({ "expected": 2, "open": 1 }));
+}

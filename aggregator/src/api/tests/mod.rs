@@ -26,6 +26,7 @@ struct Harness {
     admin: String,
     writer: Writer,
     live: Live,
+    sessions: Sessions,
     _folder: tempfile::TempDir,
 }
 
@@ -41,8 +42,9 @@ impl Harness {
         let sessions = Sessions::default();
         let (writer, _) = Writer::start(store.clone(), edge.clone(), live.clone(), sessions.clone());
         let (watched, written) = (live.clone(), writer.clone());
+        let open = sessions.clone();
         let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, edge };
-        Self { router: router(state), store, admin, writer: written, live: watched, _folder: folder }
+        Self { router: router(state), store, admin, writer: written, live: watched, sessions: open, _folder: folder }
     }
 
     async fn send(&self, method: Method, path: &str, token: &str, body: Value) -> (StatusCode, Value) {

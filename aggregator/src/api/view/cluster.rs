@@ -22,12 +22,24 @@ pub struct Cluster {
     pub agent_version: Option<String>,
     /// Whether its agent is connected now.
     pub connected: bool,
+    /// How many of its nodes can be looked into. Which those are, and why others are not: its coverage, subjects `node/…`.
+    pub nodes: NodeEyes,
     /// When its agent was last heard.
     pub last_seen_at: Option<Time>,
     /// When it was added.
     pub added_at: Time,
     /// When its agent's credentials were revoked.
     pub revoked_at: Option<Time>,
+}
+
+/// How many nodes of a cluster can be looked into.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NodeEyes {
+    /// Nodes that run Pods, as its agent told last.
+    pub expected: u64,
+    /// Those of them whose kernel can be looked into and whose sensors see. None while the agent is not connected: then
+    /// nobody knows.
+    pub open: Option<u64>,
 }
 
 /// A cluster to add.

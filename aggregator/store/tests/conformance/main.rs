@@ -48,6 +48,7 @@ async fn conform(address: &str) {
     short_proofs_are_found_once_there_is_an_eye(&store).await;
     a_parcel_is_taken_once_and_few_runs_are_remembered(&store).await;
     coverage_that_a_later_session_does_not_repeat_is_dropped(&store).await;
+    open_eyes_are_counted(&store).await;
     what_is_not_committed_never_was(&store).await;
     store.close().await;
     let again = Store::open(address).await.unwrap();
@@ -427,6 +428,33 @@ async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
     assert_eq!(store.verified_without_processes(&["rbac.wildcard-verbs"], 99).await.unwrap(), []);
     let of_reach = |reach| store_count(store, reach);
     assert_eq!((of_reach(Reach::Config).await, of_reach(Reach::Running).await), (2, 1));
+}
+
+/// A node counts as looked into where its view and its sensors see; what vanished does not count at all.
+async fn open_eyes_are_counted(store: &Store) {
+    use holdfast_model::kernel::{coverage_subject, sensors_subject};
+    let row = |subject: String, state| Coverage { subject, state, reason: String::new(), since: 1 };
+    let (seen, failing, absent) = (CoverageState::Seen, CoverageState::Failing, CoverageState::Absent);
+    let rows = [
+        row(coverage_subject("both"), seen),
+        row(sensors_subject("both"), seen),
+        row(coverage_subject("canary-lost"), seen),
+        row(sensors_subject("canary-lost"), failing),
+        row(coverage_subject("shut"), failing),
+        row(sensors_subject("shut"), seen),
+        row(coverage_subject("of-an-older-agent"), seen),
+        row(coverage_subject("gone"), absent),
+        row(sensors_subject("gone"), absent),
+        row("nodes".to_owned(), seen),
+    ];
+    let mut tx = store.begin().await.unwrap();
+    tx.put_coverage(cluster(7), &rows).await.unwrap();
+    tx.put_coverage(cluster(8), &[row(sensors_subject("both"), failing)]).await.unwrap();
+    tx.commit().await.unwrap();
+    let counted = NodeEyes { cluster: cluster(7), nodes: 4, open: 2 };
+    assert_eq!(store.node_eyes(Some(cluster(7))).await.unwrap(), [counted]);
+    assert_eq!(store.node_eyes(Some(cluster(8))).await.unwrap(), []);
+    assert!(store.node_eyes(None).await.unwrap().contains(&counted));
 }
 
 async fn store_count(store: &Store, reach: Reach) -> u64 {
