@@ -25,6 +25,7 @@ mod act;
 mod departed;
 mod events;
 mod judge;
+mod outward;
 mod task;
 mod usage;
 mod view;

@@ -115,7 +115,9 @@ impl Engine {
         now: UnixMillis,
     ) -> Option<(Resource, &'static Control, RuntimeEvidence)> {
         let (placed, spec) = self.did(node, &sighting.pod)?;
-        let (control, fact) = act::evidence(sighting, spec)?;
+        let own = || Some((placed.owner.clone()?, act::evidence(sighting, spec)?));
+        let outward = || self.outward(sighting, &placed).map(|(about, control, fact)| (about, (control, fact)));
+        let (about, (control, fact)) = own().or_else(outward)?;
         let container = placed.containers.iter().find(|known| known.id == sighting.container && !known.id.is_empty());
         let name = container.map(|known| known.name.as_str());
         let seen = RuntimeEvidence {
@@ -124,7 +126,7 @@ impl Engine {
             last_seen_at: sighting.last.min(now),
             ..RuntimeEvidence::once(vec![act::place(sighting, fact, node, &placed.name, name)], now)
         };
-        Some((placed.owner.clone()?, control, seen))
+        Some((about, control, seen))
     }
 
     /// The Pod of this node, alive or gone since a short while, with what it was asked to be.

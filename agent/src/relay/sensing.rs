@@ -35,7 +35,7 @@ impl Sensing {
         let began = *self.began.get_or_insert(beat.clock);
         self.count(beat);
         let hooks = beat.eye.as_ref().map_or(0, |eye| eye.hooks.len());
-        let silent = beat.clock.saturating_sub(beat.canary_at.max(began.min(beat.clock)));
+        let silent = beat.clock.saturating_sub(if beat.canary_at > 0 { beat.canary_at } else { began });
         if hooks == 0 && beat.clock.saturating_sub(began) < STARTING_MILLIS {
             (CoverageState::Starting, "its sensors are not attached yet".to_owned())
         } else if hooks == 0 {

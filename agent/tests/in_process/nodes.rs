@@ -10,7 +10,7 @@ use holdfast_agent::credential::{AgentKey, Credential};
 use holdfast_agent::engine::{Command, Handle, Progress};
 use holdfast_agent::eyes::{Eyes, Look, Seen};
 use holdfast_agent::health::Readiness;
-use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Shut};
+use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Sensors, Shut};
 use holdfast_agent::places::{self, Places};
 use holdfast_agent::relay::{Certified, NodeRequest, NodeSightings, Nodes, Relay, Settings, World};
 use holdfast_controls::facts::workload::POD;
@@ -60,6 +60,7 @@ struct Node {
     ready: watch::Receiver<Readiness>,
     stop: CancellationToken,
     sightings: mpsc::Sender<Sighting>,
+    sense: watch::Sender<Sensors>,
 }
 
 impl Drop for Node {
@@ -192,9 +193,10 @@ impl Scene {
         let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
         let (sightings, seen) = mpsc::channel(8);
         let stop = self.stop.child_token();
-        let senses = Senses { sightings: seen, ..Senses::of(kernel) };
+        let (sense, sensors) = watch::channel(Sensors::default());
+        let senses = Senses { sightings: seen, sensors, ..Senses::of(kernel) };
         tokio::spawn(holdfast_agent::node::run(config, senses, tell, stop.clone()));
-        Node { ready, stop, sightings }
+        Node { ready, stop, sightings, sense }
     }
 
     async fn look(&self, number: u8, node: &str, pods: &[&str]) -> Seen {
@@ -212,7 +214,11 @@ impl Scene {
     }
 
     async fn until_covered(&self, node: &str, state: CoverageState) -> Coverage {
-        let row = || self.coverage.lock().unwrap().get(&format!("node/{node}/kernel-view")).cloned();
+        self.until_row(kernel::coverage_subject(node), state).await
+    }
+
+    async fn until_row(&self, subject: String, state: CoverageState) -> Coverage {
+        let row = || self.coverage.lock().unwrap().get(&subject).cloned();
         self.until("the coverage", || row().is_some_and(|row| row.state == state)).await;
         row().unwrap()
     }
@@ -337,6 +343,34 @@ async fn a_node_whose_eye_is_shut_is_shown_as_blind_and_answers_with_the_reason(
 }
 
 #[tokio::test]
+async fn a_node_whose_canary_stops_or_that_loses_acts_is_shown_and_its_view_stays_open() {
+    let scene = Scene::set().await;
+    let node = scene.node("worker-1", Told::seeing(&[]));
+    node.until_connected().await;
+    let row = async |state| scene.until_row(kernel::sensors_subject("worker-1"), state).await.reason;
+    assert!(row(CoverageState::Starting).await.starts_with("its sensors"));
+    let now = jiff::Timestamp::now().as_millisecond();
+    let sees = |canary_at, dropped| Sensors {
+        attached: vec!["file".to_owned()],
+        counters: BTreeMap::from([("file.dropped".to_owned(), dropped)]),
+        canary_at,
+        ..Sensors::default()
+    };
+    node.sense.send_replace(sees(now, 0));
+    row(CoverageState::Seen).await;
+    node.sense.send_replace(sees(now - 300_000, 0));
+    let blind = row(CoverageState::Failing).await;
+    assert!(blind.starts_with("the canary has not come back for 5 min"), "{blind}");
+    node.sense.send_replace(sees(now, 0));
+    row(CoverageState::Seen).await;
+    node.sense.send_replace(sees(now, 12));
+    let lost = row(CoverageState::Failing).await;
+    assert!(lost.starts_with("at least 10 acts were lost") && lost.contains("(file)"), "{lost}");
+    scene.until_covered("worker-1", CoverageState::Seen).await;
+    assert_eq!(scene.nodes.open(), ["worker-1"]);
+}
+
+#[tokio::test]
 async fn a_node_that_is_gone_is_blind_and_what_it_had_not_said_comes_once_when_it_is_back() {
     let scene = Scene::set().await;
     scene.put_pod("u1", "worker-1", "c1");
@@ -372,7 +406,7 @@ async fn a_relay_of_another_installation_gets_no_token() {
     let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
     let stop = scene.stop.child_token();
     tokio::spawn(holdfast_agent::node::run(config, Senses::of(Told::seeing(&[])), tell, stop.clone()));
-    let node = Node { ready, stop, sightings: mpsc::channel(1).0 };
+    let node = Node { ready, stop, sightings: mpsc::channel(1).0, sense: watch::channel(Sensors::default()).0 };
     assert!(node.refusal().await.contains("cannot connect to the relay"), "{}", node.refusal().await);
     assert!(scene.nodes.open().is_empty() && !scene.tasks.is_empty());
 }

@@ -38,7 +38,10 @@ async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, h
     for (state, clusters) in states {
         page.sample("holdfast_clusters", &[("state", state)], clusters as u64);
     }
-    page.gauge("holdfast_nodes", "Nodes that run Pods, by whether they are looked into; unknown where the agent is away.");
+    page.gauge(
+        "holdfast_nodes",
+        "Nodes that run Pods, by whether they are looked into; unknown where the agent is away.",
+    );
     let (mut open, mut blind, mut unknown) = (0, 0, 0);
     for eyes in store.node_eyes(None).await? {
         if sessions.is_connected(eyes.cluster) {

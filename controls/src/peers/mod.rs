@@ -13,16 +13,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use holdfast_model::metadata_service::{self, MetadataService};
 use holdfast_model::{Resource, UnixMillis};
 
 use crate::facts::Service;
 use crate::facts::pod::short;
 
-pub mod metadata;
 #[cfg(test)]
 mod tests;
-
-pub use metadata::Metadata;
 
 /// Clocks of nodes may differ by so much, and a Pod's start is told in seconds.
 const SKEW_MILLIS: UnixMillis = 2_000;
@@ -39,7 +37,7 @@ pub enum Peer {
     /// This node's, or that of a Pod without a network of its own.
     Node(Arc<str>),
     /// A cloud's metadata service.
-    CloudMetadata(&'static Metadata),
+    CloudMetadata(&'static MetadataService),
     /// The asker's own.
     Loopback,
     /// Of no object of the cluster, nor near one.
@@ -89,7 +87,7 @@ pub struct Peers {
     of_services: HashMap<IpAddr, Vec<Arc<ServiceName>>>,
     /// Names, each with the number of Pods that say so.
     of_nodes: HashMap<IpAddr, Vec<(Arc<str>, u32)>>,
-    of_clouds: HashMap<IpAddr, &'static Metadata>,
+    of_clouds: HashMap<IpAddr, &'static MetadataService>,
     /// Networks of Pods and cluster IPs, each with the number of addresses in it.
     near: HashMap<IpAddr, u32>,
     complete: bool,
@@ -111,7 +109,7 @@ impl Default for Peers {
             of_pods: HashMap::new(),
             of_services: HashMap::new(),
             of_nodes: HashMap::new(),
-            of_clouds: metadata::addresses().collect(),
+            of_clouds: metadata_service::addresses().collect(),
             near: HashMap::new(),
             complete: false,
         }
@@ -215,7 +213,7 @@ impl Peers {
             return Peer::Loopback;
         }
         // Before Services: one may claim any address from outside as its own.
-        if let Some(metadata) = self.of_clouds.get(&address).filter(|_| metadata::is_asked_at(to.port())) {
+        if let Some(metadata) = self.of_clouds.get(&address).filter(|_| metadata_service::is_asked_at(to.port())) {
             return Peer::CloudMetadata(metadata);
         }
         if let Some((node, _)) = self.of_nodes.get(&address).and_then(|names| names.last()) {

@@ -33,6 +33,7 @@ pub fn answers_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'st
         SignalKind::Ptrace => &["workload.process-traced"],
         SignalKind::ModuleLoad => &["workload.module-loaded"],
         SignalKind::Bpf => &["workload.bpf-used"],
+        SignalKind::MetadataAsked => &["workload.cloud-metadata-reached"],
         SignalKind::ProcessStart | SignalKind::RootWrite | SignalKind::Connect | SignalKind::Listen => return None,
     };
     first_failing(ids, pod)
@@ -88,8 +89,15 @@ fn fact(sighting: &Sighting) -> String {
         SignalKind::Bpf => format!("it asked for {object}"),
         SignalKind::SensitiveOpen => format!("{path} was opened ({object})"),
         SignalKind::ProcessStart => format!("{binary} was started"),
-        SignalKind::Connect | SignalKind::Listen => format!("{kind} by {binary}"),
+        SignalKind::MetadataAsked => {
+            format!("{binary} turned to the metadata service of {object} ({})", peer(sighting))
+        }
+        SignalKind::Connect | SignalKind::Listen => format!("{kind} by {binary} ({})", peer(sighting)),
     }
+}
+
+fn peer(sighting: &Sighting) -> String {
+    sighting.address.map_or_else(|| "no address".to_owned(), |address| address.to_string())
 }
 
 /// The act as a place: Pod, node, container, process.
@@ -167,6 +175,7 @@ mod tests {
             etc-write: workload.etc-written: /etc/passwd was opened for writing
             root-write: -
             connect: -
+            metadata-asked: workload.cloud-metadata-reached: /tmp/x turned to the metadata service of shadow (no address)
             listen: -"#]]
         .assert_eq(&ends.join("\n"));
     }

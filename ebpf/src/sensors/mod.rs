@@ -131,7 +131,7 @@ impl Act {
             Self::Bpf => &[SignalKind::Bpf],
             Self::Capability => &[SignalKind::CapabilityUsed],
             Self::Open => &[SignalKind::SensitiveOpen, SignalKind::EtcWrite],
-            Self::Connect => &[SignalKind::Connect],
+            Self::Connect => &[SignalKind::Connect, SignalKind::MetadataAsked],
             Self::Listen => &[SignalKind::Listen],
             Self::Canary => &[],
         }

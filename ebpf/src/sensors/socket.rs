@@ -3,8 +3,10 @@
 //!
 //! A port that the kernel chose is a client's and no listener. Of many datagrams that one `sendmmsg` sends, the first names its
 //! peer. Where a datagram goes is read from the memory of its process, which may have changed it meanwhile.
+//! A connection to a cloud's metadata service is told as that too: by TCP, as a name's lookup gives UDP sockets peers that are
+//! never asked anything.
 
-use holdfast_model::SignalKind;
+use holdfast_model::{SignalKind, metadata_service};
 
 use super::{Act, At, Event, Hook, Node, Reading, Sensor};
 
@@ -25,7 +27,12 @@ pub(super) const SENSOR: Sensor = Sensor {
 };
 
 fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
-    let kind = if Act::Connect.is(event.act) { SignalKind::Connect } else { SignalKind::Listen };
     let object = if event.detail == UDP { "udp" } else { "" };
-    vec![Reading { address: event.address, object: object.to_owned(), ..Reading::of(kind) }]
+    let told = |kind, object: &str| Reading { address: event.address, object: object.to_owned(), ..Reading::of(kind) };
+    if !Act::Connect.is(event.act) {
+        return vec![told(SignalKind::Listen, object)];
+    }
+    let service = event.address.filter(|_| event.detail != UDP).and_then(metadata_service::asked);
+    let asked = service.map(|service| told(SignalKind::MetadataAsked, service.cloud));
+    [told(SignalKind::Connect, object)].into_iter().chain(asked).collect()
 }

@@ -46,6 +46,8 @@ words!(
         RootWrite = "root-write",
         /// A connection was begun; `address` is its peer.
         Connect = "connect",
+        /// A connection to a cloud's metadata service was begun; `address` is the service's, `object` says whose it is.
+        MetadataAsked = "metadata-asked",
         /// A socket began to listen; `address` is its own.
         Listen = "listen",
     }

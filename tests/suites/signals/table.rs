@@ -176,14 +176,16 @@ pub const ROWS: &[Row] = &[
         told: Told { address: "{node}:9", peer: "node node-0", ..busybox(SignalKind::Connect) },
     },
     Row {
-        name: "connect-metadata",
+        name: "metadata",
         privileged: false,
         does: &["sh", "-c", "nc -w 1 169.254.169.254 80 </dev/null || true"],
-        quiet: &["httpd", "-p", "8093"],
+        // There the same address answers names.
+        quiet: &["sh", "-c", "nc -w 1 169.254.169.254 53 </dev/null || true"],
         told: Told {
+            object: "AWS, Azure, Google Cloud, OpenStack and others",
             address: "169.254.169.254:80",
             peer: "the metadata service of AWS, Azure, Google Cloud, OpenStack and others",
-            ..busybox(SignalKind::Connect)
+            ..busybox(SignalKind::MetadataAsked)
         },
     },
     Row {

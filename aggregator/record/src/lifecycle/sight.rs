@@ -34,7 +34,7 @@ pub(super) fn unknown(context: &Context<'_>, sighted: &Sighted<'_>) -> Option<De
 
 /// Something that is on record.
 pub(super) fn known(mut change: Change<'_>, sighted: &Sighted<'_>) -> Option<Decision> {
-    attach(&mut change, sighted.seen);
+    attach(&mut change, sighted);
     match change.finding.status {
         _ if !change.context.in_scope => {}
         Status::Open | Status::InProgress => {}
@@ -46,13 +46,16 @@ pub(super) fn known(mut change: Change<'_>, sighted: &Sighted<'_>) -> Option<Dec
     change.done()
 }
 
-/// Folds it in. The first sight, and each new place, is an event; more of the same is a count.
-fn attach(change: &mut Change<'_>, seen: &RuntimeEvidence) {
+/// Folds it in. The first sight, and each new place, is an event; more of the same is a count. Only what a control itself is
+/// asked about the kernel raises the severity: what merely shows the use of something open is there to be read.
+fn attach(change: &mut Change<'_>, sighted: &Sighted<'_>) {
+    let seen = sighted.seen;
     let before = change.finding.severity();
     let is_news = match &mut change.finding.runtime {
         Some(known) => known.seen.fold(seen),
         None => {
-            let raise = if change.finding.statement.is_some() { RUNTIME.raise } else { 0 };
+            let raises = change.finding.statement.is_some() && sighted.can_look;
+            let raise = if raises { RUNTIME.raise } else { 0 };
             change.finding.runtime = Some(Runtime { seen: seen.clone(), raise });
             true
         }

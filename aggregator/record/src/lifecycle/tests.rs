@@ -689,6 +689,16 @@ fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_r
 }
 
 #[test]
+fn the_use_of_something_open_is_evidence_and_raises_nothing() {
+    let mut world = World::at(Status::Open);
+    let before = world.finding.clone().unwrap();
+    sight(&mut world, "a connection to 203.0.113.7:443, outside the cluster", false);
+    let now = world.finding.clone().unwrap();
+    assert_eq!(world.events, ["runtime-evidence"]);
+    assert_eq!((now.severity(), now.runtime.unwrap().seen.count), (before.severity(), 1));
+}
+
+#[test]
 fn what_only_the_kernel_shows_opens_a_finding_with_the_catalogs_severity() {
     let mut world = World::new();
     sight(&mut world, "a shell", false);

@@ -37,6 +37,22 @@ pub(crate) const BPF_USED: Control = Control {
     ..ACT
 };
 
+pub(crate) const CLOUD_METADATA_REACHED: Control = Control {
+    id: "workload.cloud-metadata-reached",
+    title: "Containers do not turn to the cloud's metadata service",
+    description: "A process of the container began a connection to the address where the cloud answers a node about itself. \
+                  Whoever is answered there gets the node's credentials, its start-up script and its identity: the usual \
+                  way from one container into the cloud's account. Whether it was answered, the kernel does not tell.",
+    remediation: "Let a NetworkPolicy that selects the Pods allow egress only where it is needed, so that \
+                  169.254.169.254/32 and the other addresses of the service are not among it (a rule for 0.0.0.0/0 takes \
+                  them under `except`), and let nodes answer at one hop only. Give the workload an identity of its own \
+                  (EKS Pod Identity or IRSA, workload identity), keep its cloud library from asking the node \
+                  (`AWS_EC2_METADATA_DISABLED=true`), and replace the Pods: one that goes on asking stays here, refused \
+                  or not.",
+    running: Some(Running::Acts(&[SignalKind::MetadataAsked])),
+    ..ACT
+};
+
 pub(crate) const ETC_WRITTEN: Control = Control {
     id: "workload.etc-written",
     title: "Nothing changes /etc of a read-only container",

@@ -42,6 +42,7 @@ pub const CONTROLS: &[Control] = &[
     capabilities_not_dropped::CONTROL,
     capabilities_restored::CONTROL,
     unused::CAPABILITIES_UNUSED,
+    acts::CLOUD_METADATA_REACHED,
     resources::CPU_LIMIT,
     resources::CPU_REQUEST,
     acts::ETC_WRITTEN,

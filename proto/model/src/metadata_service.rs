@@ -4,11 +4,11 @@
 //! Not here: what gives a Pod credentials of its own (EKS Pod Identity, 169.254.170.23 and fd00:ec2::23), clocks (169.254.169.123)
 //! and the name servers of clouds: of the services below some answer names at port 53, and that is all they are there.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A cloud's metadata service.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Metadata {
+pub struct MetadataService {
     /// Its address.
     pub address: &'static str,
     /// Whose it is, for people.
@@ -18,54 +18,54 @@ pub struct Metadata {
 }
 
 /// Every known one, by cloud.
-pub const ALL: &[Metadata] = &[
-    Metadata {
+pub const ALL: &[MetadataService] = &[
+    MetadataService {
         address: "fd00:ec2::254",
         cloud: "AWS",
         source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html",
     },
-    Metadata {
+    MetadataService {
         address: "169.254.169.254",
         cloud: "AWS, Azure, Google Cloud, OpenStack and others",
         source: "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html",
     },
-    Metadata {
+    MetadataService {
         address: "100.100.100.200",
         cloud: "Alibaba Cloud",
         source: "https://docs.cloud-init.io/en/latest/reference/datasources/aliyun.html",
     },
     // Beside names and health it hands out the instance's certificates and extension settings, at ports 80 and 32526.
-    Metadata {
+    MetadataService {
         address: "168.63.129.16",
         cloud: "Azure",
         source: "https://learn.microsoft.com/en-us/azure/virtual-network/what-is-ip-address-168-63-129-16",
     },
-    Metadata {
+    MetadataService {
         address: "fd20:ce::254",
         cloud: "Google Cloud",
         source: "https://cloud.google.com/compute/docs/metadata/querying-metadata",
     },
-    Metadata {
+    MetadataService {
         address: "fe80::a9fe:a9fe",
         cloud: "OpenStack",
         source: "https://docs.openstack.org/nova/latest/user/metadata.html",
     },
-    Metadata {
+    MetadataService {
         address: "fd00:c1::a9fe:a9fe",
         cloud: "Oracle Cloud",
         source: "https://docs.oracle.com/en-us/iaas/Content/Compute/Tasks/gettingmetadata.htm",
     },
-    Metadata {
+    MetadataService {
         address: "169.254.42.42",
         cloud: "Scaleway",
         source: "https://docs.cloud-init.io/en/latest/reference/datasources/scaleway.html",
     },
-    Metadata {
+    MetadataService {
         address: "fd00:42::42",
         cloud: "Scaleway",
         source: "https://docs.cloud-init.io/en/latest/reference/datasources/scaleway.html",
     },
-    Metadata {
+    MetadataService {
         address: "169.254.0.23",
         cloud: "Tencent Cloud",
         source: "https://www.tencentcloud.com/document/product/213/4934",
@@ -75,12 +75,19 @@ pub const ALL: &[Metadata] = &[
 /// The port of name servers.
 const NAMES: u16 = 53;
 
-/// The addresses, read.
-pub(super) fn addresses() -> impl Iterator<Item = (IpAddr, &'static Metadata)> {
-    ALL.iter().filter_map(|metadata| Some((metadata.address.parse().ok()?, metadata)))
+/// Every address.
+pub fn addresses() -> impl Iterator<Item = (IpAddr, &'static MetadataService)> {
+    ALL.iter().filter_map(|service| Some((service.address.parse().ok()?, service)))
 }
 
 /// Whether what is asked at this port is the service itself.
-pub(super) fn is_asked_at(port: u16) -> bool {
+pub fn is_asked_at(port: u16) -> bool {
     port != NAMES
+}
+
+/// The service that is asked there, if one is.
+pub fn asked(to: SocketAddr) -> Option<&'static MetadataService> {
+    let address = to.ip().to_canonical();
+    let found = || addresses().find(|(known, _)| *known == address).map(|(_, service)| service);
+    is_asked_at(to.port()).then(found).flatten()
 }
