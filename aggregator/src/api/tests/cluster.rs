@@ -73,7 +73,7 @@ async fn nodes_that_are_looked_into_are_counted_and_nobody_knows_of_those_of_an_
         [row(view, CoverageState::Seen), row(sensing, sensors)]
     });
     let mut tx = harness.store.begin().await.unwrap();
-    tx.put_coverage(id.parse().unwrap(), &rows.concat()).await.unwrap();
+    tx.put_coverage(id.parse().unwrap(), 1, &rows.concat()).await.unwrap();
     tx.commit().await.unwrap();
     let nodes = async || harness.get("/api/v1/clusters").await.1["items"][0]["nodes"].clone();
     assert_eq!(nodes().await, json!({ "expected": 2, "open": null }));

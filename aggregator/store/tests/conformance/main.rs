@@ -448,8 +448,8 @@ async fn open_eyes_are_counted(store: &Store) {
         row("nodes".to_owned(), seen),
     ];
     let mut tx = store.begin().await.unwrap();
-    tx.put_coverage(cluster(7), &rows).await.unwrap();
-    tx.put_coverage(cluster(8), &[row(sensors_subject("both"), failing)]).await.unwrap();
+    tx.put_coverage(cluster(7), 1, &rows).await.unwrap();
+    tx.put_coverage(cluster(8), 1, &[row(sensors_subject("both"), failing)]).await.unwrap();
     tx.commit().await.unwrap();
     let counted = NodeEyes { cluster: cluster(7), nodes: 4, open: 2 };
     assert_eq!(store.node_eyes(Some(cluster(7))).await.unwrap(), [counted]);
