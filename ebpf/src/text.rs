@@ -6,8 +6,7 @@ pub const LONGEST: usize = 256;
 
 /// Escapes what doesn't print and cuts what is too long. Bytes that are no UTF-8 become `\xNN`.
 pub fn shown(bytes: &[u8]) -> String {
-    // Nearly every name is this.
-    if bytes.len() <= LONGEST && bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+    if is_plain(bytes) {
         return String::from_utf8_lossy(bytes).into_owned();
     }
     let mut text = String::new();
@@ -19,6 +18,19 @@ pub fn shown(bytes: &[u8]) -> String {
         }
     }
     cut(text)
+}
+
+/// The same of bytes that nobody else needs.
+pub(crate) fn shown_whole(bytes: Vec<u8>) -> String {
+    if !is_plain(&bytes) {
+        return shown(&bytes);
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Nearly every name is.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.len() <= LONGEST && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn push(text: &mut String, character: char) {

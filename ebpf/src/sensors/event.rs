@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::bytes::{Bytes, until_zero};
-use crate::text::shown;
+use crate::text::{shown, shown_whole};
 
 const BINARY: usize = 104;
 const TEXT_BYTES: usize = 608;
@@ -72,7 +72,7 @@ pub(super) fn upwards(names: &[u8]) -> String {
         path.push(b'/');
         path.extend_from_slice(name);
     }
-    shown(&path)
+    shown_whole(path)
 }
 
 fn text<'a>(event: Bytes<'a>, at: usize, bytes: u32) -> Option<&'a [u8]> {

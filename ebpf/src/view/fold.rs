@@ -57,7 +57,9 @@ pub(super) fn fold(eye: Eye, tasks: &[Task], reader: u32) -> Result<View, Blind>
 }
 
 /// The node's namespaces are those of its first process. Where that is the reader or a Pod's, this is no node, and where it
-/// can't be seen, the kernel's first thread shows that it is one: no smaller pid namespace has kernel threads.
+/// can't be seen, the kernel's first thread shows that it is one: no smaller pid namespace has kernel threads. A machine's
+/// maker may shield its first process: a guest's kernel was met whose iterator does not come by it, and whose root may not
+/// read its namespaces in /proc either.
 pub(crate) fn host(tasks: &[Task], reader: u32) -> Option<Namespaces> {
     let first = |task: &&Task| task.pid == 1 && reader != 1 && task.owner == Some(Owner::Host);
     let kernels = |task: &&Task| task.pid == 2 && task.kernel_thread;
