@@ -95,10 +95,10 @@ impl Link {
         self.member = None;
     }
 
-    /// A fresh certificate for the same node.
-    pub(super) async fn renew(&mut self, client: &mut RelayClient<Channel>, of: &Member) -> Result<(), LinkError> {
-        let request = v1::RenewRequest { csr: self.key.csr()? };
-        let renewed = self.member_of(client.renew(request).await.map_err(refused)?.into_inner())?;
+    /// A fresh certificate for the same node, for its Pod's present token: a key that somebody took from a node that is gone
+    /// renews nothing.
+    pub(super) async fn renew(&mut self, of: &Member) -> Result<(), LinkError> {
+        let renewed = self.enrol().await?;
         if (renewed.cluster, &renewed.node) != (of.cluster, &of.node) {
             return Err(LinkError::Answer("it names another node than before"));
         }

@@ -1,8 +1,8 @@
 //! The part of the agent on every node: it looks into the node's kernel, and swears to what it sees.
 //!
 //! It has no rights in the API and no state on disk: a key made at the start, a certificate for a ServiceAccount token. It
-//! speaks to the relay alone, which tells it the Pods that it runs; what it answers is signed by its own key, so that the
-//! relay cannot put words into its mouth. Where it cannot look it says why, and goes on trying.
+//! speaks to the relay alone, which tells it the Pods that it runs; what it answers is signed by its own key. Whose key that
+//! is the relay vouches for: the aggregator takes its word for which node asks, and records each key that it certifies. Where it cannot look it says why, and goes on trying.
 //! `link` gets certificates and connections, `session` is one stream, `eye` and `kernel` look, `sensors` watch, `statement` (pure) the words.
 
 use std::path::PathBuf;

@@ -118,7 +118,7 @@ async fn talk(
                 eye.open().await;
                 session.send(Up::Heartbeat(session.heartbeat(eye))).await?;
             }
-            () = &mut renew => match link.renew(&mut client, &session.member).await {
+            () = &mut renew => match link.renew(&session.member).await {
                 Ok(()) => return Err(Ended::Renewed),
                 Err(error) => {
                     tracing::warn!(error = %crate::api::chain(&error), "the certificate could not be renewed");

@@ -105,6 +105,11 @@ impl Line {
         }
     }
 
+    /// Whether its certificate was made before the other's.
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
+        x509::not_after(&self.certificate) < x509::not_after(&other.certificate)
+    }
+
     pub(super) fn is_open(&self) -> bool {
         locked(&self.eye).open
     }
@@ -290,5 +295,19 @@ mod tests {
         let refused = Eye::of(Some(&said(false, "forbidden", "CAP_BPF\nis missing")));
         assert_eq!((refused.state, refused.reason.as_str()), (CoverageState::Forbidden, "CAP_BPF\\nis missing"));
         assert!(!Eye::of(None).open);
+    }
+
+    #[test]
+    fn a_certificate_that_ends_earlier_is_of_another_machine_that_had_the_name_before() {
+        let line = |year| {
+            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec();
+            let (to, _nobody) = mpsc::channel(1);
+            Line::new(1, ClusterId::from_bytes([1; 16]), "a", &v1::NodeHello::default(), certificate, to)
+        };
+        assert!(line(2030).is_older_than(&line(2031)));
+        assert!(!line(2031).is_older_than(&line(2031)), "its own, when it connects again");
+        assert!(!line(2032).is_older_than(&line(2031)));
     }
 }

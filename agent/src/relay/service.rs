@@ -61,11 +61,6 @@ impl v1::relay_server::Relay for Nodes {
         Ok(Response::new(certificate))
     }
 
-    async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::Certificate>, Status> {
-        let peer = self.peer(&request)?;
-        Ok(Response::new(self.certify(peer.node, request.into_inner().csr).await?))
-    }
-
     async fn connect(
         &self,
         request: Request<Streaming<v1::FromNode>>,
@@ -144,18 +139,29 @@ impl Nodes {
             clock: clock::now(),
         };
         line.send(v1::to_node::Message::Welcome(welcome)).await?;
-        self.register(&line);
+        self.register(&line)?;
         tracing::info!(node = line.node, version = one_line(&hello.agent_version), "a node is connected");
         let ended = line::serve(self, &line, inbound).await;
         self.forget(&line);
         ended
     }
 
-    /// A node has one stream: the one before ends.
-    fn register(&self, line: &Arc<Line>) {
-        let before = locked(&self.shared.lines).insert(line.node.clone(), line.clone());
+    /// A node has one stream: the one before ends. A certificate older than its own is that of another machine, which had the
+    /// node's name before.
+    fn register(&self, line: &Arc<Line>) -> Result<(), Status> {
+        let mut lines = locked(&self.shared.lines);
+        if lines.get(&line.node).is_some_and(|present| line.is_older_than(present)) {
+            tracing::warn!(
+                node = line.node,
+                "somebody came with an older certificate of a connected node, and was refused"
+            );
+            return Err(Status::unauthenticated("this node has a newer certificate: enrol again"));
+        }
+        let before = lines.insert(line.node.clone(), line.clone());
+        drop(lines);
         before.into_iter().for_each(|before| before.gone.cancel());
         self.shared.changed.send_replace(());
+        Ok(())
     }
 
     fn forget(&self, line: &Arc<Line>) {

@@ -4,6 +4,7 @@
 //! Nothing of it is kept but the event: a node's certificate opens nothing here. It proves who signed a statement, is short
 //! of life, and is made only while its cluster is a member.
 
+use data_encoding::HEXLOWER;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use holdfast_model::{Actor, ClusterId};
@@ -46,9 +47,9 @@ impl Enrolments {
         let now = self.now();
         let mut tx = self.store.begin().await?;
         active(tx.lock_cluster(cluster).await?, cluster)?;
-        let detail_of = |serial: &str| json!({ "node": node.as_str(), "serial": serial });
         let issued = self.authority.issue_node(cluster, node.clone(), &request, now)?;
-        let (cause, detail) = ("a node's agent got a certificate", detail_of(&issued.facts.serial));
+        let cause = "a node's agent got a certificate";
+        let detail = json!({ "node": node.as_str(), "serial": issued.facts.serial, "key": HEXLOWER.encode(&issued.facts.key_hash) });
         record(&mut tx, now, Actor::Agent(cluster), cluster, "node-certified", cause, detail).await?;
         tx.commit().await?;
         Ok(issued)
