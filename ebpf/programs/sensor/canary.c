@@ -2,20 +2,13 @@
 /* A thread that the agent names itself must come back through ring and decoder: the proof of an open eye. */
 
 /* The agent's process. */
-struct {
-	NUMBER(type, ARRAY);
-	NUMBER(max_entries, 1);
-	TYPE(key, u32);
-	TYPE(value, u32);
-} canary_of SEC(".maps");
+const volatile u32 canary_of = 0;
 
 SEC("tp_btf/task_rename")
 int canary_sings(u64 *context)
 {
 	struct task_struct *task = (void *)context[0];
-	u32 zero = 0, pid = task->tgid;
-	u32 *agent = bpf_map_lookup_elem(&canary_of, &zero);
-	if (!agent || *agent != pid)
+	if (task->tgid != canary_of)
 		return 0;
 	struct fold_key key = { .subject = task->start_boottime, .act = CANARY };
 	bpf_map_delete_elem(&folds, &key);

@@ -15,9 +15,11 @@ const OF_DISKS: &[&str] = &["ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs
 
 /// The object, with nothing attached yet.
 pub(super) fn load(btf: &Btf, host: &Namespaces, mounts: &[Mount]) -> Result<Ebpf, Blind> {
+    let (lengths, own) = (file::name_lengths(), std::process::id());
     let mut ebpf = EbpfLoader::new()
         .btf(Some(btf))
-        .override_global("name_lengths", &file::name_lengths(), true)
+        .override_global("name_lengths", &lengths, true)
+        .override_global("canary_of", &own, true)
         .load(OBJECT)
         .map_err(|error| Blind::unloaded(&error))?;
     prepare(&mut ebpf, host, mounts).map_err(|error| broken(&error))?;
@@ -34,8 +36,6 @@ fn prepare(ebpf: &mut Ebpf, host: &Namespaces, mounts: &[Mount]) -> Result<(), M
     for (at, inode) in (0..).zip(host.each()) {
         spaces.set(at, inode, 0)?;
     }
-    let mut agent: Array<_, u32> = Array::try_from(map(ebpf, "canary_of")?)?;
-    agent.set(0, std::process::id(), 0)?;
     let mut names: KernelMap<_, [u8; 32], u32> = KernelMap::try_from(map(ebpf, "file_names")?)?;
     for name in file::names() {
         let mut key = [0; 32];
