@@ -104,6 +104,8 @@ pub struct Places {
 struct Table {
     nodes: HashMap<String, watch::Sender<NodePods>>,
     node_of: HashMap<String, String>,
+    /// uids of static Pods by the one that their cgroups bear.
+    of_cgroup: HashMap<String, String>,
     /// In the order in which they left.
     departed: VecDeque<Departed>,
 }
@@ -127,6 +129,9 @@ impl Places {
         }
         let mut table = self.locked();
         let before = table.node_of.insert(pod.uid.clone(), pod.node.clone());
+        if let Some(of_cgroup) = &pod.static_uid {
+            table.of_cgroup.insert(of_cgroup.clone(), pod.uid.clone());
+        }
         if let Some(before) = before.filter(|before| *before != pod.node) {
             table.take_out(&before, &pod.uid);
         }
@@ -186,6 +191,12 @@ impl Places {
         self.locked().departed.retain(|gone| gone.node != node || gone.uid != uid);
     }
 
+    /// The Pod whose cgroups bear this uid: its own, or that of a static Pod's file on its node.
+    pub fn of_cgroup(&self, uid: &str) -> Option<Arc<Placed>> {
+        let of_static = || self.locked().of_cgroup.get(uid).cloned();
+        self.pod(uid).or_else(|| self.pod(&of_static()?))
+    }
+
     fn tell(&self, table: &Table) {
         self.nodes.send_if_modified(|known| {
             let busy = |pods: &watch::Sender<NodePods>| !pods.borrow().is_empty();
@@ -215,6 +226,11 @@ impl Table {
             left = Arc::make_mut(pods).remove(uid);
             left.is_some()
         });
+        if let Some(of_cgroup) = left.as_ref().and_then(|pod| pod.static_uid.as_ref())
+            && self.of_cgroup.get(of_cgroup).is_some_and(|known| known == uid)
+        {
+            self.of_cgroup.remove(of_cgroup);
+        }
         let departed = left.and_then(|pod| {
             let (owner, uid) = (pod.owner.clone()?, pod.static_uid.clone().unwrap_or_else(|| pod.uid.clone()));
             Some(Departed { uid, node: pod.node.clone(), owner })
@@ -430,6 +446,23 @@ mod tests {
         assert_eq!(read_with(both.clone(), node("b", true)), None);
         assert_eq!(read_with(both.clone(), node("a", false)), None);
         assert_eq!(read_with(both, json!({"kind": "ReplicaSet", "name": "a", "controller": true})), None);
+    }
+
+    #[test]
+    fn a_static_pod_is_found_by_the_uid_of_its_cgroups_and_takes_nobody_elses_place() {
+        let places = Places::default();
+        let of = |uid: &str, of_cgroup: &str| Placed { static_uid: Some(of_cgroup.into()), ..pod(uid, "a") };
+        places.put(of("u1", "hash"));
+        places.put(pod("u2", "a"));
+        places.put(of("u3", "u2"));
+        let found = |uid: &str| places.of_cgroup(uid).map(|pod| pod.uid.clone());
+        assert_eq!(found("hash").as_deref(), Some("u1"));
+        assert_eq!(found("u2").as_deref(), Some("u2"), "a Pod's own uid comes first");
+        places.put(of("u4", "hash"));
+        places.remove("u1");
+        assert_eq!(found("hash").as_deref(), Some("u4"), "its file has come again");
+        places.remove("u4");
+        assert_eq!(found("hash"), None);
     }
 
     #[test]

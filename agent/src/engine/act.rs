@@ -131,7 +131,7 @@ impl Engine {
 
     /// The Pod of this node, alive or gone since a short while, with what it was asked to be.
     fn did(&self, node: &str, uid: &str) -> Option<(Arc<Placed>, &PodSpec)> {
-        let placed = self.places.pod(uid).filter(|placed| placed.owner.is_some());
+        let placed = self.places.of_cgroup(uid).filter(|placed| placed.owner.is_some());
         let alive = placed.and_then(|placed| self.specification(&placed).map(|spec| (placed.clone(), spec)));
         let known = alive.or_else(|| self.departed.get(uid).map(|(placed, spec)| (placed.clone(), spec)));
         known.filter(|(placed, _)| placed.node == node)

@@ -1,10 +1,12 @@
 //! The relay's door: TLS with the cluster agent's own certificate, whichever is the newest at that moment.
 //!
 //! A client certificate is asked for and not required, so that a node without one can enrol; everything else refuses its
-//! absence. Handshakes are bounded in number and in time, so that strangers cannot use up the door.
+//! absence. Handshakes are bounded in number, of each address as well, and in time, so that strangers cannot use up the door.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
@@ -24,6 +26,8 @@ use crate::x509::provider;
 
 /// Handshakes under way at once.
 const HANDSHAKES: usize = 128;
+/// Handshakes under way at once from one address.
+const SHARE: usize = 16;
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Wait after the system refused to accept a connection: out of file descriptors, most likely.
@@ -63,6 +67,7 @@ async fn accept(
     done: &mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
 ) {
     let room = Arc::new(Semaphore::new(HANDSHAKES));
+    let shares = Shares::default();
     let mut handshakes = JoinSet::new();
     loop {
         // The semaphore is never closed.
@@ -70,6 +75,10 @@ async fn accept(
         while handshakes.try_join_next().is_some() {}
         let Ok((socket, peer)) = listener.accept().await else {
             sleep(REFUSED).await;
+            continue;
+        };
+        let Some(share) = shares.take(peer.ip()) else {
+            tracing::debug!(%peer, "too many handshakes from one address at once");
             continue;
         };
         let tls = match config(key, &credential.borrow()) {
@@ -81,7 +90,7 @@ async fn accept(
         };
         let done = done.clone();
         handshakes.spawn(async move {
-            let _permit = permit;
+            let _held = (permit, share);
             let _delayed = socket.set_nodelay(true);
             match timeout(HANDSHAKE, TlsAcceptor::from(tls).accept(socket)).await {
                 // Nobody to take it: the relay is ending.
@@ -90,6 +99,40 @@ async fn accept(
                 Err(_) => tracing::debug!(%peer, "a handshake took too long"),
             }
         });
+    }
+}
+
+/// How many handshakes each address has under way. Cheap to clone; all clones are one.
+#[derive(Debug, Clone, Default)]
+struct Shares(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One handshake of an address, until it is dropped.
+#[derive(Debug)]
+struct Share {
+    of: Shares,
+    address: IpAddr,
+}
+
+impl Shares {
+    fn take(&self, address: IpAddr) -> Option<Share> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = known.entry(address).or_default();
+        (*under_way < SHARE).then(|| {
+            *under_way += 1;
+            Share { of: self.clone(), address }
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut known = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = known.get_mut(&self.address) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                known.remove(&self.address);
+            }
+        }
     }
 }
 
@@ -107,4 +150,22 @@ pub fn config(key: &AgentKey, credential: &Credential) -> Result<Arc<ServerConfi
     let mut config = builder.with_client_cert_verifier(clients).with_single_cert(chain, key.der())?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_has_its_share_of_the_door_and_gets_it_back() {
+        let shares = Shares::default();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut held: Vec<_> = (0..SHARE).map(|_| shares.take(one).unwrap()).collect();
+        assert!(shares.take(one).is_none());
+        assert!(shares.take(other).is_some());
+        held.pop();
+        assert!(shares.take(one).is_some());
+        drop(held);
+        assert!(shares.0.lock().unwrap().is_empty(), "what nobody holds is not remembered");
+    }
 }

@@ -44,7 +44,7 @@ impl v1::relay_server::Relay for Nodes {
 
     async fn enrol(&self, request: Request<v1::NodeEnrolRequest>) -> Result<Response<v1::Certificate>, Status> {
         let asked = request.into_inner();
-        let Ok(_permit) = self.shared.reviews.try_acquire() else {
+        let Ok(permit) = self.shared.reviews.try_acquire() else {
             return Err(Status::resource_exhausted("too many nodes enrol at once: try again"));
         };
         let shared = &self.shared;
@@ -56,6 +56,7 @@ impl v1::relay_server::Relay for Nodes {
                 _ => Status::unauthenticated(refused.to_string()),
             }
         })?;
+        drop(permit);
         let certificate = self.certify(node.clone(), asked.csr).await?;
         tracing::info!(%node, boot = one_line(&asked.boot), "a node has enrolled");
         Ok(Response::new(certificate))
