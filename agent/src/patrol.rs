@@ -1,7 +1,7 @@
 //! Looks at everything that runs, node by node and without being asked, so that what the kernel shows is evidence before
 //! anybody claims anything. It judges nothing: statements go to the engine, which knows whose the Pods are.
 //!
-//! A node that says nothing here is no news: which eyes are open is coverage already.
+//! A node that says nothing here is no news to the engine: the relay, which asks it, shows it as blind until it answers again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

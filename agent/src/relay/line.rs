@@ -44,6 +44,8 @@ pub(super) struct Line {
     to: Outbound,
     eye: Mutex<Eye>,
     sensing: Mutex<Sensing>,
+    /// Why it left the last question unanswered; none where it answered.
+    silence: Mutex<Option<String>>,
     looks: Mutex<HashMap<RetestId, Pending>>,
 }
 
@@ -101,6 +103,7 @@ impl Line {
             to,
             eye: Mutex::new(Eye::of(hello.eye.as_ref())),
             sensing: Mutex::default(),
+            silence: Mutex::default(),
             looks: Mutex::default(),
         }
     }
@@ -114,8 +117,26 @@ impl Line {
         locked(&self.eye).open
     }
 
+    /// What it says of its eye; where it says that it sees, and yet left the last question unanswered, that.
     pub(super) fn eye(&self) -> Eye {
-        locked(&self.eye).clone()
+        let eye = locked(&self.eye).clone();
+        match &*locked(&self.silence) {
+            Some(why) if eye.open => {
+                let reason = format!("it was asked what runs there and did not answer: {why}");
+                Eye { state: CoverageState::Failing, reason, ..eye }
+            }
+            _ => eye,
+        }
+    }
+
+    /// Keeps whether it answered; whether that is news.
+    fn answered(&self, seen: &Seen) -> bool {
+        let silence = match seen {
+            Seen::Statement(_) => None,
+            Seen::Silent(why) => Some(why.clone()),
+        };
+        let before = std::mem::replace(&mut *locked(&self.silence), silence.clone());
+        before != silence
     }
 
     pub(super) async fn send(&self, message: To) -> Result<(), Status> {
@@ -123,11 +144,17 @@ impl Line {
         sent.map_err(|_| Status::cancelled("the node is gone"))
     }
 
-    /// Asks the node to look, and waits for its answer.
-    pub(super) async fn look(&self, retest: RetestId, nonce: Nonce, mut pods: Vec<String>, within: Duration) -> Seen {
+    /// Asks the node to look, and waits for its answer; with it, whether its coverage is another one for it.
+    pub(super) async fn look(
+        &self,
+        retest: RetestId,
+        nonce: Nonce,
+        mut pods: Vec<String>,
+        within: Duration,
+    ) -> (Seen, bool) {
         let eye = self.eye();
         if !eye.open {
-            return Seen::Silent(eye.reason);
+            return (Seen::Silent(eye.reason), false);
         }
         pods.sort_unstable();
         pods.dedup();
@@ -149,7 +176,8 @@ impl Line {
             Err(_) => Seen::Silent(format!("the node's agent did not answer within {} s", within.as_secs())),
         };
         locked(&self.looks).remove(&retest);
-        seen
+        let news = self.answered(&seen);
+        (seen, news)
     }
 
     /// Takes a part of an answer, and answers whoever asked when it is the last.

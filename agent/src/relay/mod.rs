@@ -257,10 +257,13 @@ impl Eyes for Nodes {
         let Look { retest, nonce, pods } = look;
         let asked = pods.into_iter().map(move |(node, pods)| async move {
             let line = self.line(&node);
-            let seen = match line {
+            let (seen, news) = match line {
                 Some(line) => line.look(retest, nonce, pods, LOOK).await,
-                None => Seen::Silent("no agent of this node is connected".to_owned()),
+                None => (Seen::Silent("no agent of this node is connected".to_owned()), false),
             };
+            if news {
+                self.shared.changed.send_replace(());
+            }
             (node, seen)
         });
         join_all(asked).map(|answers| answers.into_iter().collect()).boxed()

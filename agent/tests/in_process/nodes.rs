@@ -371,6 +371,28 @@ async fn a_node_whose_canary_stops_or_that_loses_acts_is_shown_and_its_view_stay
 }
 
 #[tokio::test]
+async fn a_node_whose_statement_never_comes_is_blind_until_one_does() {
+    let scene = Scene::set().await;
+    let kernel = Told::seeing(&[]);
+    let node = scene.node("worker-1", kernel.clone());
+    node.until_connected().await;
+    scene.until_covered("worker-1", CoverageState::Seen).await;
+
+    let id = "c".repeat(1 << 20);
+    kernel.set(Ok((0..10)
+        .map(|_| RunningContainer { id: id.clone(), pod: "u1".into(), ..Default::default() })
+        .collect()));
+    assert!(matches!(scene.look(1, "worker-1", &["u1"]).await, Seen::Silent(why) if why.contains("too large")));
+    let row = scene.until_covered("worker-1", CoverageState::Failing).await;
+    assert!(row.reason.contains("did not answer: the node's statement is too large"), "{}", row.reason);
+    assert_eq!(scene.nodes.open(), ["worker-1"], "it is asked again");
+
+    kernel.set(Ok(Vec::new()));
+    assert!(statement(scene.look(2, "worker-1", &["u1"]).await).containers.is_empty());
+    scene.until_covered("worker-1", CoverageState::Seen).await;
+}
+
+#[tokio::test]
 async fn a_node_that_is_gone_is_blind_and_what_it_had_not_said_comes_once_when_it_is_back() {
     let scene = Scene::set().await;
     scene.put_pod("u1", "worker-1", "c1");
