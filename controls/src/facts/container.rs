@@ -36,6 +36,21 @@ pub struct Container {
     /// `lifecycle`.
     #[serde(deserialize_with = "null_as_default")]
     pub lifecycle: Lifecycle,
+    /// `volumeMounts`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub volume_mounts: Box<[VolumeMount]>,
+}
+
+/// `VolumeMount`: which volume is where.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeMount {
+    /// `name` of the volume.
+    #[serde(deserialize_with = "null_as_default")]
+    pub name: Box<str>,
+    /// `mountPath`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub mount_path: Box<str>,
 }
 
 /// An image reference without credentials.

@@ -7,7 +7,7 @@
 use holdfast_model::Location;
 use serde::{Deserialize, Serialize};
 
-pub use super::container::{Container, Image, Port};
+pub use super::container::{Container, Image, Port, VolumeMount};
 use super::null_as_default;
 pub use super::resources::{Amount, Amounts, Resources};
 pub use super::security_context::{

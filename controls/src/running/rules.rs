@@ -134,11 +134,11 @@ pub(crate) fn root_read_only(process: &Process<'_>) -> Word {
 
 /// workload.host-path: nothing from the node but the Pod's own folder, which the kubelet makes, and the few files that every
 /// runtime makes for a Pod. A volume that a driver or an administrator provides may be a folder of the node: whether it
-/// should be is not this control's question.
+/// should be is not this control's question, where that volume is mounted.
 pub(crate) fn nothing_from_the_node(mount: &Mount<'_>) -> Word {
     let source = &mount.mount.source;
     let own_folder = !mount.pod.is_empty() && source.contains(&format!("/pods/{}/", mount.pod));
-    let provided = mount.spec.is_some_and(|spec| spec.has_provided_volume());
+    let provided = mount.spec.is_some_and(|spec| spec.is_provided(&mount.mount.target));
     if own_folder || provided || is_of_the_runtime(mount) {
         return Agrees;
     }

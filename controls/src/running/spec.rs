@@ -1,6 +1,7 @@
 //! What a container was asked to be, as far as the kernel can be compared with it.
 
 use super::capability;
+use crate::facts::pod::VolumeMount;
 use crate::facts::pod::{Placed, PodSpec, Profile, SecurityContext};
 
 /// The specification of one running container.
@@ -55,8 +56,15 @@ impl<'a> Spec<'a> {
         dropped.is_some_and(|names| names.iter().any(|name| name.eq_ignore_ascii_case("ALL")))
     }
 
-    /// Whether the Pod has a volume that a driver or an administrator provides: it may be a folder of the node.
-    pub fn has_provided_volume(&self) -> bool {
-        self.pod.volumes.iter().any(|volume| volume.provided)
+    /// Whether this place is that of a volume which a driver or an administrator provides, or below it: such a volume may be a
+    /// folder of the node.
+    pub fn is_provided(&self, target: &str) -> bool {
+        let provided = |name: &str| self.pod.volumes.iter().any(|volume| volume.provided && &*volume.name == name);
+        let holds = |mount: &VolumeMount| {
+            let place = mount.mount_path.trim_end_matches('/');
+            let below = target.strip_prefix(place).filter(|_| !place.is_empty());
+            below.is_some_and(|below| below.is_empty() || below.starts_with('/')) && provided(&mount.name)
+        };
+        self.container.container.volume_mounts.iter().any(holds)
     }
 }

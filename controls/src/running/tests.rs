@@ -341,7 +341,10 @@ fn what_comes_from_the_node_is_named_and_what_every_pod_gets_is_not() {
         let container = RunningContainer { host_mounts: Some(vec![mount]), ..container(confined()) };
         word(shown("workload.host-path", yaml, &container))
     };
-    let claim = Some("{volumes: [{name: a, persistentVolumeClaim: {claimName: a}}], containers: [{name: web}]}");
+    let claim = Some(
+        "{volumes: [{name: a, persistentVolumeClaim: {claimName: a}}, {name: b, emptyDir: {}}], containers: [{name: web,
+         volumeMounts: [{name: a, mountPath: /data/}, {name: b, mountPath: /cache}]}]}",
+    );
     let empty_dir = Some("{volumes: [{name: a, emptyDir: {}}], containers: [{name: web}]}");
     assert_eq!(says(PLAIN, "/host", "/etc", true), "it is /etc of the node, writable");
     assert_eq!(says(empty_dir, "/host", "/", false), "it is / of the node, read-only");
@@ -358,6 +361,10 @@ fn what_comes_from_the_node_is_named_and_what_every_pod_gets_is_not() {
         format!("it is /sandboxes/{id}/x of the node, read-only")
     );
     assert_eq!(says(claim, "/data", "/mnt/disks/ssd1", true), "agrees", "a local volume of the administrator's");
+    assert_eq!(says(claim, "/data/deeper", "/mnt/disks/ssd1/deeper", true), "agrees", "what he mounts below it");
+    assert_eq!(says(claim, "/database", "/etc", true), "it is /etc of the node, writable", "beside the claim's place");
+    assert_eq!(says(claim, "/cache", "/etc", true), "it is /etc of the node, writable", "over another volume's place");
+    assert_eq!(says(claim, "/", "/etc", true), "it is /etc of the node, writable", "above it");
     let unread = RunningContainer { host_mounts: None, ..container(confined()) };
     assert_eq!(word(shown("workload.host-path", PLAIN, &unread)), "unread: its mounts could not be read");
 }
