@@ -34,6 +34,9 @@ use living::Living;
 use owners::{Kernel, Owners};
 use samples::Samples;
 
+/// More records than the ring holds.
+const RING_RECORDS: usize = 2048;
+
 /// Open sensors.
 pub struct Sensors {
     ebpf: Ebpf,
@@ -105,11 +108,15 @@ impl Sensors {
         &self.states
     }
 
-    /// What has been done for the first time since the last call. Never waits.
+    /// What has been done for the first time since the last call, as far as a ring holds it: whoever does new things faster than
+    /// they are read must not keep the reader. Never waits.
     pub fn poll(&mut self) -> Vec<Sighting> {
         let offset = boot_time();
         let (mut sightings, mut record) = (Vec::new(), Vec::new());
-        while self.take(&mut record) {
+        for _ in 0..RING_RECORDS {
+            if !self.take(&mut record) {
+                break;
+            }
             self.tell_one(&record, offset, &mut sightings);
         }
         sightings

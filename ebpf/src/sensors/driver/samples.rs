@@ -1,13 +1,19 @@
 //! What was said about the first act of each sort, so that its repetitions can be told with the kernel's own count.
+//!
+//! Bounded by bytes, for all and for each cgroup: whoever does ever new things is told once for each of them, and what he
+//! repeats beyond his share is counted in his book alone.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use aya::maps::{MapData, PerCpuHashMap};
 use holdfast_model::{Sighting, UnixMillis};
 
 use super::clock::millis;
 
-const MOST_SAMPLES: usize = 16_384;
+/// What all samples may take, and those of one cgroup.
+const MOST_BYTES: usize = 16 << 20;
+const SHARE_BYTES: usize = 1 << 20;
 
 pub(super) type Key = [u64; 3];
 pub(super) type Count = [u64; 2];
@@ -16,6 +22,14 @@ pub(super) type Count = [u64; 2];
 pub(super) struct Samples {
     folds: PerCpuHashMap<MapData, Key, Count>,
     by_key: HashMap<Key, Sample>,
+    bytes: Bytes,
+}
+
+/// What is taken, and by which cgroup.
+#[derive(Debug, Default)]
+struct Bytes {
+    all: usize,
+    by_cgroup: HashMap<u64, usize>,
 }
 
 /// What was said about the first act of a sort.
@@ -24,11 +38,12 @@ struct Sample {
     /// Counted before the kernel's table forgot the sort.
     before: u64,
     counted: u64,
+    bytes: usize,
 }
 
 impl Samples {
     pub(super) fn new(folds: PerCpuHashMap<MapData, Key, Count>) -> Self {
-        Self { folds, by_key: HashMap::new() }
+        Self { folds, by_key: HashMap::new(), bytes: Bytes::default() }
     }
 
     /// How often an act of this sort was told already.
@@ -40,28 +55,75 @@ impl Samples {
         if sightings.is_empty() {
             return;
         }
-        if self.by_key.len() >= MOST_SAMPLES {
+        self.forget(&key);
+        let bytes = sightings.iter().map(bytes_of).sum();
+        if !self.bytes.fits(&key, bytes) {
             let folds = &self.folds;
-            self.by_key.retain(|key, _| folds.get(key, 0).is_ok());
+            let gone = self.by_key.keys().filter(|key| folds.get(key, 0).is_err()).copied().collect();
+            self.forget_all(gone);
         }
-        self.by_key.insert(key, Sample { sightings: sightings.to_vec(), before, counted: 1 });
+        if self.bytes.fits(&key, bytes) {
+            self.bytes.take(&key, bytes);
+            self.by_key.insert(key, Sample { sightings: sightings.to_vec(), before, counted: 1, bytes });
+        }
     }
 
     /// What has been repeated since it was last asked for; what the kernel's table forgot is forgotten.
     pub(super) fn repeated(&mut self, boot: u64) -> Vec<Sighting> {
-        let mut repeated = Vec::new();
-        let folds = &self.folds;
-        self.by_key.retain(|key, sample| match folds.get(key, 0) {
-            Ok(by_cpu) => {
-                let count = by_cpu.iter().map(|fold| fold[0]).sum();
-                let last = by_cpu.iter().map(|fold| fold[1]).max().unwrap_or_default();
-                repeated.extend(sample.again(count, millis(last, boot)));
-                true
-            }
-            Err(_) => false,
-        });
+        let (mut repeated, mut gone) = (Vec::new(), Vec::new());
+        for (key, sample) in &mut self.by_key {
+            let Ok(by_cpu) = self.folds.get(key, 0) else {
+                gone.push(*key);
+                continue;
+            };
+            let count = by_cpu.iter().map(|fold| fold[0]).sum();
+            let last = by_cpu.iter().map(|fold| fold[1]).max().unwrap_or_default();
+            repeated.extend(sample.again(count, millis(last, boot)));
+        }
+        self.forget_all(gone);
         repeated
     }
+
+    fn forget_all(&mut self, keys: Vec<Key>) {
+        keys.iter().for_each(|key| self.forget(key));
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(sample) = self.by_key.remove(key) {
+            self.bytes.give_back(key, sample.bytes);
+        }
+    }
+}
+
+impl Bytes {
+    /// The first part of a key is its cgroup.
+    fn fits(&self, [cgroup, ..]: &Key, bytes: usize) -> bool {
+        let own = self.by_cgroup.get(cgroup).copied().unwrap_or_default();
+        self.all + bytes <= MOST_BYTES && own + bytes <= SHARE_BYTES
+    }
+
+    fn take(&mut self, [cgroup, ..]: &Key, bytes: usize) {
+        self.all += bytes;
+        *self.by_cgroup.entry(*cgroup).or_default() += bytes;
+    }
+
+    fn give_back(&mut self, [cgroup, ..]: &Key, bytes: usize) {
+        self.all = self.all.saturating_sub(bytes);
+        if let Entry::Occupied(mut own) = self.by_cgroup.entry(*cgroup) {
+            *own.get_mut() = own.get().saturating_sub(bytes);
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
+}
+
+/// What a sighting takes in memory.
+fn bytes_of(sighting: &Sighting) -> usize {
+    let Sighting { pod, container, name, binary, arguments, path, object, .. } = sighting;
+    let texts: usize = [pod, container, name, binary, path, object].into_iter().map(String::capacity).sum();
+    let words: usize = arguments.iter().map(|word| size_of::<String>() + word.capacity()).sum();
+    size_of::<Sighting>() + texts + words
 }
 
 impl Sample {
@@ -84,8 +146,26 @@ mod tests {
 
     #[test]
     fn a_sort_that_the_kernel_forgot_goes_on_counting() {
-        let mut sample = Sample { sightings: Vec::new(), before: 5, counted: 1 };
+        let mut sample = Sample { sightings: Vec::new(), before: 5, counted: 1, bytes: 0 };
         sample.again(3, 0);
         assert_eq!(sample.before + sample.counted, 8);
+    }
+
+    #[test]
+    fn a_cgroup_takes_no_more_than_its_share_and_all_no_more_than_the_whole() {
+        let mut bytes = Bytes::default();
+        let taken = |bytes: &mut Bytes, cgroup: u64| {
+            let mut samples = 0;
+            while bytes.fits(&[cgroup, samples, 0], 2048) {
+                bytes.take(&[cgroup, samples, 0], 2048);
+                samples += 1;
+            }
+            usize::try_from(samples).unwrap()
+        };
+        assert_eq!(taken(&mut bytes, 1) * 2048, SHARE_BYTES);
+        let others: usize = (2..1000).map(|cgroup| taken(&mut bytes, cgroup)).sum();
+        assert_eq!(others * 2048, MOST_BYTES - SHARE_BYTES, "the others have their own");
+        bytes.give_back(&[1, 0, 0], SHARE_BYTES);
+        assert!(!bytes.by_cgroup.contains_key(&1) && bytes.fits(&[1000, 0, 0], SHARE_BYTES));
     }
 }
