@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
 
 use holdfast_model::digest::{LedgerDigest, statement_hash};
 use holdfast_model::join_token::{JoinSecret, JoinToken, RootFingerprint};
@@ -216,9 +217,23 @@ impl Service {
     }
 }
 
-/// A certificate for the request's key that bears this name alone.
+/// A certificate for the request's key that bears this name alone, and never ends.
 pub fn certificate(root: &CertifiedIssuer<'static, KeyPair>, csr: Vec<u8>, name: &str) -> Vec<u8> {
+    certificate_for(root, csr, name, None)
+}
+
+/// The same for so long.
+pub fn certificate_for(
+    root: &CertifiedIssuer<'static, KeyPair>,
+    csr: Vec<u8>,
+    name: &str,
+    life: Option<Duration>,
+) -> Vec<u8> {
     let mut csr = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr)).unwrap();
+    if let Some(life) = life {
+        let now = UNIX_EPOCH.elapsed().unwrap();
+        csr.params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + life;
+    }
     csr.params.subject_alt_names = vec![SanType::URI(name.try_into().unwrap())];
     csr.signed_by(root).unwrap().der().to_vec()
 }

@@ -1,7 +1,8 @@
 //! Nodes at the relay: who is let in as which node, what they are told, what they swear to, and when they are blind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::aggregator::{CLUSTER, certificate};
+use crate::aggregator::{CLUSTER, certificate, certificate_for};
 use crate::api_server::ApiServer;
 
 const ACCOUNT: &str = "system:serviceaccount:holdfast-node:agent";
@@ -42,6 +43,7 @@ struct Scene {
     nodes: Nodes,
     coverage: Arc<Mutex<BTreeMap<String, Coverage>>>,
     kept: Kept,
+    signing: Signing,
     /// The engine's: it has not seen everything yet.
     _progress: watch::Sender<Progress>,
     files: tempfile::TempDir,
@@ -160,14 +162,14 @@ impl Scene {
         };
         let relay = Relay::listen(settings, world).await.unwrap();
         let (address, nodes) = (relay.address(), relay.nodes());
-        let (coverage, kept) = (Arc::default(), Arc::default());
+        let (coverage, kept, signing) = (Arc::default(), Arc::default(), Signing::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(relay.serve());
-        tasks.spawn(sign(authority, wanted));
+        tasks.spawn(sign(authority, wanted, signing.clone()));
         tasks.spawn(cover(Arc::clone(&coverage), commands));
         tasks.spawn(keep(Arc::clone(&kept), seen));
         let (files, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-        Self { api, places, root, address, nodes, coverage, kept, _progress: progress, files, tasks, stop }
+        Self { api, places, root, address, nodes, coverage, kept, signing, _progress: progress, files, tasks, stop }
     }
 
     fn put_pod(&self, uid: &str, node: &str, id: &str) {
@@ -241,10 +243,19 @@ impl Node {
     }
 }
 
-async fn sign(authority: CertifiedIssuer<'static, KeyPair>, mut wanted: mpsc::Receiver<NodeRequest>) {
+/// How the authority signs: how long certificates live (none: for ever), and how many it has made.
+#[derive(Clone, Default)]
+struct Signing {
+    life: Arc<Mutex<Option<Duration>>>,
+    made: Arc<AtomicUsize>,
+}
+
+async fn sign(authority: CertifiedIssuer<'static, KeyPair>, mut wanted: mpsc::Receiver<NodeRequest>, signing: Signing) {
     while let Some(NodeRequest { node, csr, answer }) = wanted.recv().await {
         let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}/node/{node}");
-        answer.send(Certified(Ok((certificate(&authority, csr, &name), YEAR)))).unwrap();
+        let life = *signing.life.lock().unwrap();
+        answer.send(Certified(Ok((certificate_for(&authority, csr, &name, life), YEAR)))).unwrap();
+        signing.made.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -431,4 +442,32 @@ async fn a_relay_of_another_installation_gets_no_token() {
     let node = Node { ready, stop, sightings: mpsc::channel(1).0, sense: watch::channel(Sensors::default()).0 };
     assert!(node.refusal().await.contains("cannot connect to the relay"), "{}", node.refusal().await);
     assert!(scene.nodes.open().is_empty() && !scene.tasks.is_empty());
+}
+
+#[tokio::test]
+async fn a_nodes_certificate_is_renewed_before_it_ends_and_what_it_swears_to_verifies_before_and_after() {
+    let scene = Scene::set().await;
+    *scene.signing.life.lock().unwrap() = Some(Duration::from_secs(4));
+    scene.put_pod("u1", "worker-1", "c1");
+    let node = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
+    node.until_connected().await;
+    let mut certificates = Vec::new();
+    for round in 1..=3u8 {
+        scene.until("a certificate", || scene.signing.made.load(Ordering::SeqCst) >= usize::from(round)).await;
+        scene.until_covered("worker-1", CoverageState::Seen).await;
+        // What it swears is checked against the certificate of the stream that it came by.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let certificate = loop {
+            assert!(Instant::now() < deadline, "no statement under a new certificate");
+            match scene.look(round, "worker-1", &["u1"]).await {
+                Seen::Statement(signed) if !certificates.contains(&signed.certificate) => break signed.certificate,
+                Seen::Statement(_) | Seen::Silent(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        certificates.push(certificate);
+        node.sightings.send(sighting(&format!("/etc/{round}"))).await.unwrap();
+        scene.until("what its sensors saw", || scene.kept.lock().unwrap().len() == usize::from(round)).await;
+    }
+    let runs: BTreeSet<_> = scene.kept.lock().unwrap().keys().map(|(_, run, _)| run.clone()).collect();
+    assert_eq!(runs.len(), 1, "it is the same start of the same agent");
 }
