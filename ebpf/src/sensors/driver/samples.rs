@@ -23,6 +23,8 @@ pub(super) struct Samples {
     folds: PerCpuHashMap<MapData, Key, Count>,
     by_key: HashMap<Key, Sample>,
     bytes: Bytes,
+    /// Whether they were looked through since the last sweep: each look asks the kernel of every sort.
+    tidied: bool,
 }
 
 /// What is taken, and by which cgroup.
@@ -43,7 +45,7 @@ struct Sample {
 
 impl Samples {
     pub(super) fn new(folds: PerCpuHashMap<MapData, Key, Count>) -> Self {
-        Self { folds, by_key: HashMap::new(), bytes: Bytes::default() }
+        Self { folds, by_key: HashMap::new(), bytes: Bytes::default(), tidied: false }
     }
 
     /// How often an act of this sort was told already.
@@ -57,7 +59,9 @@ impl Samples {
         }
         self.forget(&key);
         let bytes = sightings.iter().map(bytes_of).sum();
-        if !self.bytes.fits(&key, bytes) {
+        // Whoever has used up his own share makes nobody look.
+        if !self.tidied && self.bytes.within_share(&key, bytes) && !self.bytes.fits(&key, bytes) {
+            self.tidied = true;
             let folds = &self.folds;
             let gone = self.by_key.keys().filter(|key| folds.get(key, 0).is_err()).copied().collect();
             self.forget_all(gone);
@@ -81,6 +85,7 @@ impl Samples {
             repeated.extend(sample.again(count, millis(last, boot)));
         }
         self.forget_all(gone);
+        self.tidied = false;
         repeated
     }
 
@@ -97,9 +102,12 @@ impl Samples {
 
 impl Bytes {
     /// The first part of a key is its cgroup.
-    fn fits(&self, [cgroup, ..]: &Key, bytes: usize) -> bool {
-        let own = self.by_cgroup.get(cgroup).copied().unwrap_or_default();
-        self.all + bytes <= MOST_BYTES && own + bytes <= SHARE_BYTES
+    fn within_share(&self, [cgroup, ..]: &Key, bytes: usize) -> bool {
+        self.by_cgroup.get(cgroup).copied().unwrap_or_default() + bytes <= SHARE_BYTES
+    }
+
+    fn fits(&self, key: &Key, bytes: usize) -> bool {
+        self.all + bytes <= MOST_BYTES && self.within_share(key, bytes)
     }
 
     fn take(&mut self, [cgroup, ..]: &Key, bytes: usize) {
