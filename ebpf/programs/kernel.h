@@ -85,7 +85,7 @@ struct file { u32 f_mode; struct inode *f_inode; struct path f_path; void *priva
 struct fdtable { u32 max_fds; struct file **fd; } MOVED;
 struct files_struct { struct fdtable *fdt; } MOVED;
 struct mm_struct { struct file *exe_file; unsigned long arg_start, arg_end; } MOVED;
-struct linux_binprm { struct file *file; } MOVED;
+struct linux_binprm { struct file *file; char buf[256]; } MOVED;
 struct module { char name[56]; } MOVED;
 
 struct in6_addr { u8 bytes[16]; };

@@ -97,6 +97,32 @@ fn a_start_without_rule_over_the_node_is_not_privileged() -> Result<()> {
     Ok(())
 }
 
+/// A program of 32 bits that only ends: `exit(0)` by int 0x80.
+#[cfg(target_arch = "x86_64")]
+const NARROW: [u8; 91] = *b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x01\0\0\0\x54\x80\x04\x08\x34\0\0\0\
+    \0\0\0\0\0\0\0\0\x34\0\x20\0\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x80\x04\x08\0\x80\x04\x08\x5b\0\0\0\
+    \x5b\0\0\0\x05\0\0\0\0\x10\0\0\x31\xc0\x40\x31\xdb\xcd\x80";
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_program_of_32_bits_is_told_as_one_whose_calls_nobody_watches() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_program_of_32_bits_is_told_as_one_whose_calls_nobody_watches")? else {
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let narrow = folder.path().join("narrow").display().to_string();
+    std::fs::write(&narrow, NARROW)?;
+    cell.run(&["chmod", "+x", &narrow])?;
+    if cell.run(&[&narrow]).is_err() {
+        println!("skipped: this kernel starts no programs of 32 bits");
+        return Ok(());
+    }
+    let seen = until(&mut sensors, &cell, |s| s.binary.ends_with("/narrow"))?;
+    assert!(of_program(&seen, "/narrow").iter().all(|s| s.object.starts_with("32-bit program")), "{seen:?}");
+    assert!(of_program(&seen, "/chmod").iter().all(|s| s.object.is_empty()), "{seen:?}");
+    Ok(())
+}
+
 /// Makes the overlay the root.
 const ENTER: &str = "cd m && pivot_root . mnt && exec";
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Programs that are started, folded by their file, and who is still on the way into a container. */
 
-enum { PRIVILEGED = 1, FOREIGN = 2 };
+enum { PRIVILEGED = 1, FOREIGN = 2, NARROW = 4 };
 #define CAP_SYS_ADMIN 21
+/* In a program's first bytes: what kind of ELF it is, and that it is one of 32 bits. */
+#define EI_CLASS 4
+#define ELFCLASS32 1
 #define OVERLAY 0x794c7630
 /* "busybox", as the first eight bytes of a name. */
 #define BUSYBOX 0x00786f6279737562ULL
@@ -61,7 +64,8 @@ int process_exec(u64 *context)
 		bpf_map_delete_elem(&arriving, &pid);
 	struct inode *inode = program->file->f_inode;
 	struct fold_key key = { .cgroup = cgroup, .act = EXEC, .subject = called(task, inode->i_ino) };
-	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, inode) ? FOREIGN : 0);
+	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, inode) ? FOREIGN : 0) |
+		     (program->buf[EI_CLASS] == ELFCLASS32 ? NARROW : 0);
 	struct event *event = told(task, &key);
 	if (!event)
 		return 0;

@@ -7,6 +7,10 @@ use crate::masking::masked;
 
 const PRIVILEGED: u32 = 1;
 const FOREIGN: u32 = 2;
+const NARROW: u32 = 4;
+/// The kernel tells no tracepoint of a system call about programs of 32 bits on a machine of 64: their start is all that is
+/// seen of them, but for what other hooks see.
+const UNWATCHED: &str = "32-bit program: its system calls are not watched";
 const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "rbash"];
 /// Programs that are a shell only if they are called as one.
 const MANY_IN_ONE: &[&str] = &["busybox", "toybox"];
@@ -33,7 +37,9 @@ fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
     ];
     let arguments = masked(event.arguments);
     let told = kinds.into_iter().filter(|(_, is)| *is);
-    told.map(|(kind, _)| Reading { arguments: arguments.clone(), ..Reading::of(kind) }).collect()
+    let object = if event.detail & NARROW != 0 { UNWATCHED } else { "" };
+    told.map(|(kind, _)| Reading { object: object.to_owned(), arguments: arguments.clone(), ..Reading::of(kind) })
+        .collect()
 }
 
 fn is_shell(binary: &str, arguments: &[u8]) -> bool {
