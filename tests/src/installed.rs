@@ -6,13 +6,15 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use holdfast_lab::{ControlPlane, apply};
+use holdfast_lab::{ControlPlane, Options, apply};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::helm::{Helm, chart_path};
-use crate::images;
 use crate::programs::{eventually, program};
+use crate::{images, tier};
 
 /// The namespace of the aggregator.
 const NAMESPACE: &str = "holdfast";
@@ -29,6 +31,29 @@ pub struct Installed {
     server: String,
     token: String,
     folder: TempDir,
+    /// The way to the aggregator's Pod, where there is one; it ends with this.
+    way: JoinSet<()>,
+}
+
+/// A cluster of this name with real nodes and Holdfast installed in it; none where a tier can't run.
+pub async fn scene(cluster: &str, real_nodes: u16) -> Result<Option<(ControlPlane, Installed)>> {
+    let Some(helm) = tier::available("helm", Helm::prepare().await)? else { return Ok(None) };
+    let options = Options { real_nodes, ..Options::default() };
+    let plane = ControlPlane::start_with(cluster, options, |line| println!("{line}")).await;
+    let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
+    let installed = Installed::install(helm, &plane, cluster).await;
+    let said = if installed.is_err() { state(&plane).await } else { String::new() };
+    Ok(Some((plane, installed.context(said)?)))
+}
+
+/// What runs in the cluster and what Holdfast's Pods say, for a failure's message.
+pub async fn state(plane: &ControlPlane) -> String {
+    const LINES: &str = "kubectl get pods -A -o wide
+        kubectl describe pods -n holdfast | tail -20
+        kubectl logs -n holdfast statefulset/holdfast-aggregator --tail=20
+        kubectl logs -n holdfast-agent deployment/holdfast-agent --all-pods --prefix --tail=20
+        kubectl logs -n holdfast-node daemonset/holdfast-agent-node --all-pods --prefix --tail=20";
+    plane.shell(LINES).await.unwrap_or_else(|error| format!("{error:#}"))
 }
 
 impl Installed {
@@ -36,7 +61,7 @@ impl Installed {
     pub async fn install(helm: Helm, plane: &ControlPlane, cluster: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("holdfast-installed-").tempdir()?;
         load_images(plane, &folder).await?;
-        let mut installed = Self { helm, server: String::new(), token: String::new(), folder };
+        let mut installed = Self { helm, server: String::new(), token: String::new(), folder, way: JoinSet::new() };
         installed.install_aggregator(plane).await?;
         let flags = ["cluster", "add", cluster, "--helm", "--agents", AGENTS, "-o", "json"];
         let chart = chart_path("holdfast-agent");
@@ -68,6 +93,17 @@ impl Installed {
             /holdfast-aggregator admin-token";
         self.token = self.paste(plane, token).await?.trim().to_owned();
         Ok(())
+    }
+
+    /// Speaks to the aggregator's Pod from now on, and not through a `kubectl` that ends when the Pod's container does.
+    pub async fn go_straight(&mut self, plane: &ControlPlane) -> Result<()> {
+        let line = ["-n", NAMESPACE, "get", "pod", "holdfast-aggregator-0", "-o", "jsonpath={.status.podIP}"];
+        let pod = format!("{}:8470", plane.kubectl(&line).await?.trim());
+        let near = TcpListener::bind("127.0.0.1:0").await?;
+        // The command line sends no token to another machine without TLS.
+        self.server = format!("http://{}", near.local_addr()?);
+        self.way.spawn(carry(near, pod));
+        plane.end_forward("holdfast-aggregator")
     }
 
     /// Runs what a person pastes, with `helm` and `kubectl` at hand.
@@ -123,6 +159,19 @@ impl Installed {
             Ok(Some(finding))
         })
         .await
+    }
+}
+
+/// Carries what comes to a listener to an address, each connection on its own.
+async fn carry(near: TcpListener, far: String) {
+    while let Ok((mut from, _)) = near.accept().await {
+        let far = far.clone();
+        tokio::spawn(async move {
+            // Who asks hears of a lost connection by its end.
+            if let Ok(mut to) = TcpStream::connect(far).await {
+                let _ended = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            }
+        });
     }
 }
 

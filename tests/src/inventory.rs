@@ -34,7 +34,8 @@ pub async fn failing(plane: &ControlPlane) -> Result<BTreeSet<Identity>> {
         let resource = judgement.resource;
         fails.map(move |outcome| {
             let namespace = resource.namespace.clone().unwrap_or_default();
-            [&resource.group, &resource.kind, &namespace, &resource.name, outcome.control.id].map(|part: &str| part.to_owned())
+            [&resource.group, &resource.kind, &namespace, &resource.name, outcome.control.id]
+                .map(|part: &str| part.to_owned())
         })
     });
     Ok(failing.collect())
@@ -42,9 +43,8 @@ pub async fn failing(plane: &ControlPlane) -> Result<BTreeSet<Identity>> {
 
 /// The findings of a list of rows that an object can show, by identity and id; what only processes show is left out.
 pub fn by_identity(rows: &Value) -> Result<BTreeMap<Identity, String>> {
-    let of_objects = |id: &str| {
-        catalog::all().any(|control| control.id == id && !matches!(control.judge, Judge::Processes))
-    };
+    let of_objects =
+        |id: &str| catalog::all().any(|control| control.id == id && !matches!(control.judge, Judge::Processes));
     let mut found = BTreeMap::new();
     for row in rows.as_array().context("findings are no list")? {
         let text = |pointer: &str| row.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -6,6 +6,7 @@ pub mod generated_rbac;
 pub mod helm;
 pub mod images;
 pub mod installed;
+pub mod inventory;
 pub mod programs;
 pub mod story;
 pub mod tier;

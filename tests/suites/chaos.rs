@@ -11,13 +11,16 @@ use holdfast_lab::{ControlPlane, SHELL, apply};
 use holdfast_tests::installed::{Installed, scene, state};
 use holdfast_tests::inventory::{self, Identity};
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const CLUSTER: &str = "prod-eu";
 const NODES: u16 = 2;
+/// The workload whose acts are counted, and how many looks at its root may be counted beside them.
+const WRITER: &str = "writer";
+const LOOKS: u64 = 50;
 /// How long everything may take to come to rest.
 const REST: Duration = Duration::from_secs(180);
 /// How long a node's program stays dead at most.
@@ -38,23 +41,12 @@ enum Deed {
     Grant,
 }
 
-/// Half of what is done is work, the other half harm.
-const DEEDS: [Deed; 14] = [
-    Deed::NodeAgent,
-    Deed::Leader,
-    Deed::Leader,
-    Deed::Standby,
-    Deed::Aggregator,
-    Deed::Containerd,
-    Deed::Kubelet,
-    Deed::Apply,
-    Deed::Apply,
-    Deed::Apply,
-    Deed::Apply,
-    Deed::Delete,
-    Deed::Scale,
-    Deed::Grant,
-];
+/// What is killed, each in its turn in an order that is drawn anew every round.
+const HARM: [Deed; 7] =
+    [Deed::NodeAgent, Deed::Leader, Deed::Leader, Deed::Standby, Deed::Aggregator, Deed::Containerd, Deed::Kubelet];
+
+/// What people do meanwhile.
+const WORK: [Deed; 6] = [Deed::Apply, Deed::Apply, Deed::Apply, Deed::Delete, Deed::Scale, Deed::Grant];
 
 /// The storm: what it draws, what it has killed, what it has done.
 struct Storm<'a> {
@@ -68,16 +60,28 @@ struct Storm<'a> {
 impl Storm<'_> {
     async fn rage(&mut self, length: Duration) -> Result<()> {
         let end = Instant::now() + length;
+        let (mut harm, mut next) = (Vec::new(), Instant::now());
         while Instant::now() < end {
-            let deed = *DEEDS.choose(&mut self.random).context("nothing to do")?;
-            let did = self.act(deed).await.with_context(|| format!("{deed:?}"))?;
-            if did {
-                *self.done.entry(name(deed)).or_default() += 1;
+            if Instant::now() >= next {
+                if harm.is_empty() {
+                    harm = HARM.to_vec();
+                    harm.shuffle(&mut self.random);
+                }
+                self.do_one(harm.pop().context("nothing to kill")?).await?;
+                next = Instant::now() + Duration::from_millis(self.random.random_range(1000..6000));
             }
+            let work = *WORK.choose(&mut self.random).context("nothing to do")?;
+            self.do_one(work).await?;
             self.revive(Instant::now())?;
             tokio::time::sleep(Duration::from_millis(self.random.random_range(50..900))).await;
         }
         self.revive(Instant::now() + 2 * DEAD)
+    }
+
+    async fn do_one(&mut self, deed: Deed) -> Result<()> {
+        let did = self.act(deed).await.with_context(|| format!("{deed:?}"))?;
+        *self.done.entry(name(deed)).or_default() += u32::from(did);
+        Ok(())
     }
 
     /// Does it, where there is anything to do it to.
@@ -106,7 +110,8 @@ impl Storm<'_> {
                 apply(&self.plane.client().await?, &[object]).await.map(|()| true)
             }
             Deed::Delete => {
-                let line = ["-n", "shop", "delete", "deployment", &self.workload(), "--ignore-not-found", "--wait=false"];
+                let line =
+                    ["-n", "shop", "delete", "deployment", &self.workload(), "--ignore-not-found", "--wait=false"];
                 self.plane.kubectl(&line).await.map(|said| !said.is_empty())
             }
             Deed::Scale => {
@@ -169,7 +174,9 @@ impl Storm<'_> {
     async fn kill(&self, namespace: &str, pod: Option<String>) -> Result<bool> {
         let Some(pod) = pod else { return Ok(false) };
         let id = "jsonpath={.status.containerStatuses[0].containerID}";
-        let Ok(id) = self.plane.kubectl(&["-n", namespace, "get", "pod", &pod, "-o", id]).await else { return Ok(false) };
+        let Ok(id) = self.plane.kubectl(&["-n", namespace, "get", "pod", &pod, "-o", id]).await else {
+            return Ok(false);
+        };
         let Some((_, id)) = id.split_once("://").filter(|(_, id)| id.len() >= 32) else { return Ok(false) };
         Ok(killed(id)? > 0)
     }
@@ -207,6 +214,16 @@ fn killed(container: &str) -> Result<usize> {
 }
 
 fn workload(name: &str, privileged: bool, replicas: u32) -> Value {
+    deployment(name, &["sleep", "infinity"], privileged, replicas)
+}
+
+/// One whose container writes to a file under /etc over and over, and into it how often it did.
+fn writer() -> Value {
+    let line = "n=0; while n=$((n+1)); do echo $n >/etc/written; sleep 0.1; done";
+    deployment(WRITER, &["sh", "-c", line], false, 1)
+}
+
+fn deployment(name: &str, command: &[&str], privileged: bool, replicas: u32) -> Value {
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
         "spec": {
@@ -214,7 +231,7 @@ fn workload(name: &str, privileged: bool, replicas: u32) -> Value {
             "template": {"metadata": {"labels": {"app": name}}, "spec": {
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{
-                    "name": "web", "image": SHELL, "imagePullPolicy": "Never", "command": ["sleep", "infinity"],
+                    "name": "web", "image": SHELL, "imagePullPolicy": "Never", "command": command,
                     "securityContext": {"privileged": privileged},
                 }],
             }},
@@ -243,6 +260,7 @@ async fn after_everything_was_killed_at_random_the_record_equals_a_fresh_invento
 async fn story(plane: &ControlPlane, installed: &mut Installed, seed: u64, length: Duration) -> Result<()> {
     plane.namespace("shop", &[]).await?;
     installed.go_straight(plane).await?;
+    apply(&plane.client().await?, &[writer()]).await?;
     let random = StdRng::seed_from_u64(seed);
     let mut storm = Storm { plane, random, dead: BTreeMap::new(), done: BTreeMap::new() };
     storm.rage(length).await?;
@@ -250,13 +268,15 @@ async fn story(plane: &ControlPlane, installed: &mut Installed, seed: u64, lengt
     let calm = Instant::now();
     plane.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s"]).await?;
     at_rest("the record to equal the cluster", async || the_record_equals_the_cluster(plane, installed).await).await?;
-    at_rest("nothing to be verified that fails", async || nothing_is_verified_that_fails(plane, installed).await).await?;
+    at_rest("nothing to be verified that fails", async || nothing_is_verified_that_fails(plane, installed).await)
+        .await?;
     at_rest("coverage of exactly the nodes", async || coverage_names_the_nodes(plane, installed).await).await?;
     println!("at rest {:.1} s after the last deed", calm.elapsed().as_secs_f64());
     let verified = installed.holdfast(&["activity", "--verify", "-o", "json"]).await?;
     ensure!(verified["holds"] == true, "the log does not verify: {verified}");
     println!("the log of {} entries verifies", verified["entries"]);
-    every_history_explains_itself(installed).await
+    every_history_explains_itself(installed).await?;
+    no_act_is_counted_twice(plane, installed).await
 }
 
 /// Waits until it is so, and still so at a second look.
@@ -283,7 +303,10 @@ async fn the_record_equals_the_cluster(plane: &ControlPlane, installed: &Install
     let live = inventory::failing(plane).await?;
     let open: BTreeSet<_> = recorded(installed, "open,in-progress").await?.into_keys().collect();
     let (missing, left): (Vec<_>, Vec<_>) = (live.difference(&open).collect(), open.difference(&live).collect());
-    ensure!(missing.is_empty() && left.is_empty(), "fails and is not open: {missing:?}; open and does not fail: {left:?}");
+    ensure!(
+        missing.is_empty() && left.is_empty(),
+        "fails and is not open: {missing:?}; open and does not fail: {left:?}"
+    );
     let resolved = recorded(installed, "resolved").await?;
     ensure!(resolved.is_empty(), "not proved yet: {resolved:?}");
     ensure!(!live.is_empty(), "nothing fails in a cluster like this");
@@ -324,5 +347,18 @@ async fn every_history_explains_itself(installed: &Installed) -> Result<()> {
         ensure!(reopened == Some(u64::try_from(count("finding-reopened"))?), "{id}: {reopened:?}: {history:?}");
     }
     println!("{} histories explain themselves", all.len());
+    Ok(())
+}
+
+/// What a killed agent's sensors had not told is lost; nothing is told of that did not happen.
+async fn no_act_is_counted_twice(plane: &ControlPlane, installed: &Installed) -> Result<()> {
+    let open = recorded(installed, "open,in-progress").await?;
+    let of_writer = |identity: &Identity| identity[3] == WRITER && identity[4] == "workload.read-only-root";
+    let (_, id) = open.iter().find(|(identity, _)| of_writer(identity)).context("the writer's root is no finding")?;
+    let counted = installed.show(id).await?["evidence"]["runtime"]["count"].as_u64().unwrap_or_default();
+    let line = ["-n", "shop", "exec", &format!("deployment/{WRITER}"), "--", "cat", "/etc/written"];
+    let done: u64 = plane.kubectl(&line).await?.trim().parse()?;
+    println!("written {done} times, counted {counted}");
+    ensure!(counted > 0 && counted <= done + LOOKS, "written {done} times and counted {counted}");
     Ok(())
 }

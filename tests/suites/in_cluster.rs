@@ -2,11 +2,9 @@
 //! No step is played: images, charts, kubelet, containers, kernel, relay, aggregator and receipt are the real ones.
 
 use anyhow::{Context, Result, ensure};
-use holdfast_lab::{ControlPlane, Options, SHELL, apply};
-use holdfast_tests::helm::Helm;
-use holdfast_tests::installed::Installed;
+use holdfast_lab::{ControlPlane, SHELL, apply};
+use holdfast_tests::installed::{Installed, scene, state};
 use holdfast_tests::programs::eventually;
-use holdfast_tests::tier;
 use serde_json::{Value, json};
 
 const PRIVILEGED: &str = "workload.privileged";
@@ -29,30 +27,9 @@ fn web(privileged: bool, paused: bool) -> Value {
     })
 }
 
-/// A cluster with a real node and Holdfast installed in it; none where a tier can't run.
-async fn scene() -> Result<Option<(ControlPlane, Installed)>> {
-    let Some(helm) = tier::available("helm", Helm::prepare().await)? else { return Ok(None) };
-    let options = Options { real_nodes: 1, ..Options::default() };
-    let plane = ControlPlane::start_with("prod-eu", options, |line| println!("{line}")).await;
-    let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
-    let installed = Installed::install(helm, &plane, "prod-eu").await;
-    let said = if installed.is_err() { state(&plane).await } else { String::new() };
-    Ok(Some((plane, installed.context(said)?)))
-}
-
-/// What runs in the cluster and what Holdfast's Pods say, for a failure's message.
-async fn state(plane: &ControlPlane) -> String {
-    const LINES: &str = "kubectl get pods -A -o wide
-        kubectl describe pods -n holdfast | tail -20
-        kubectl logs -n holdfast statefulset/holdfast-aggregator --tail=20
-        kubectl logs -n holdfast-agent deployment/holdfast-agent --all-pods --prefix --tail=20
-        kubectl logs -n holdfast-node daemonset/holdfast-agent-node --tail=20";
-    plane.shell(LINES).await.unwrap_or_else(|error| format!("{error:#}"))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fix_is_verified_only_once_the_old_pod_has_gone_and_the_kernel_agrees() -> Result<()> {
-    let Some((plane, installed)) = scene().await? else { return Ok(()) };
+    let Some((plane, installed)) = scene("prod-eu", 1).await? else { return Ok(()) };
     let told = story(&plane, &installed).await;
     let said = if told.is_err() { state(&plane).await } else { String::new() };
     told.context(said)

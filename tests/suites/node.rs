@@ -62,7 +62,14 @@ fn last_word(text: &str) -> Result<String> {
 
 #[tokio::test]
 async fn a_deployment_runs_on_a_real_node_and_its_end_leaves_nothing() -> Result<()> {
+    let settings = ["kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "vm/overcommit_memory"];
+    let of_machine = || settings.map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default());
+    let before = of_machine();
     let Some(plane) = lab("node", 1).await? else { return Ok(()) };
+    // Its kubelet has set them for the node alone.
+    assert_eq!(plane.on_node("node-0", &["cat", "/proc/sys/kernel/panic"]).await?.trim(), "10");
+    plane.on_node("node-0", &["findmnt", "/proc/sys/kernel/panic"]).await?;
+    assert_eq!(of_machine(), before);
     let number = plane.number().context("a lab with real nodes has a number")?;
     let modest = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsUser": 1000});
     let objects = [
@@ -125,6 +132,28 @@ async fn pods_on_two_nodes_reach_each_other_and_the_api_server_by_name() -> Resu
     answer(format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 {} 80 | tail -1", named("web.shop")), "served")
         .await?;
     answer(format!("nc -w 2 {} 443 </dev/null && echo open", named("kubernetes.default")), "open").await?;
+    Ok(())
+}
+
+/// What may be large is played, what must be true is real.
+#[tokio::test]
+async fn nodes_that_are_played_and_real_ones_stand_in_one_cluster() -> Result<()> {
+    let options = Options { nodes: 2, real_nodes: 1, ..Options::default() };
+    let plane = ControlPlane::start_with("mixed", options, |line| println!("{line}")).await;
+    let Some(plane) = tier::available("node", plane)? else { return Ok(()) };
+    plane.namespace("shop", &[]).await?;
+    let objects = ["node-0", "lab-0", "lab-1"].map(|node| deployment(node, node, "sleep infinity", &json!({})));
+    apply(&plane.client().await?, &objects).await?;
+    for node in ["node-0", "lab-0", "lab-1"] {
+        until_ready(&plane, node).await?;
+        let of = format!("--selector=app={node}");
+        let line = ["-n", "shop", "get", "pods", &of, "-o", "jsonpath={.items[*].spec.nodeName}"];
+        assert_eq!(plane.kubectl(&line).await?, node);
+    }
+    assert_eq!(inside(&plane, "node-0", "echo alive").await?.trim(), "alive");
+    let containers = ["ctr", "--namespace", "k8s.io", "tasks", "list", "--quiet"];
+    let running = plane.on_node("node-0", &containers).await?;
+    assert_eq!(running.lines().count(), 2, "one container and its sandbox, and nothing of the played ones: {running}");
     Ok(())
 }
 

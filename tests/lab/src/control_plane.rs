@@ -46,7 +46,7 @@ pub struct Options {
 /// A running control plane. Dropping it stops its programs.
 pub struct ControlPlane {
     // Dropped first: the programs end before their folder goes.
-    keeper: Keeper,
+    pub(crate) keeper: Keeper,
     // Then what the real nodes' programs left running.
     network: Option<Network>,
     pub(crate) nodes: Vec<Node>,

@@ -16,10 +16,19 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a program may take to end by itself after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
 
-type Start = (String, Command, mpsc::Sender<Result<u32>>);
+/// A program that was started, and how.
+struct Program {
+    name: String,
+    command: Command,
+    child: Child,
+    /// Ended by `kill -9`, as somebody wanted it.
+    killed: bool,
+}
 
 enum Request {
-    Start(Box<Start>),
+    Start(String, Box<Command>, mpsc::Sender<Result<u32>>),
+    Kill(String, mpsc::Sender<Result<()>>),
+    Revive(String, mpsc::Sender<Result<()>>),
     Alive(mpsc::Sender<Option<String>>),
 }
 
@@ -45,7 +54,21 @@ impl Keeper {
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let (reply, answer) = mpsc::channel();
-        self.send(Request::Start(Box::new((name.to_owned(), command, reply))))?;
+        self.send(Request::Start(name.to_owned(), Box::new(command), reply))?;
+        answer.recv().context("the lab's keeper ended")?
+    }
+
+    /// Ends a program as `kill -9` does. Until it is revived its absence is no failure.
+    pub(crate) fn kill(&self, name: &str) -> Result<()> {
+        let (reply, answer) = mpsc::channel();
+        self.send(Request::Kill(name.to_owned(), reply))?;
+        answer.recv().context("the lab's keeper ended")?
+    }
+
+    /// Starts a killed program again as it was started; its log goes on.
+    pub(crate) fn revive(&self, name: &str) -> Result<()> {
+        let (reply, answer) = mpsc::channel();
+        self.send(Request::Revive(name.to_owned(), reply))?;
         answer.recv().context("the lab's keeper ended")?
     }
 
@@ -102,29 +125,56 @@ fn log_of(path: &Path) -> Option<String> {
 }
 
 fn keep(inbox: &mpsc::Receiver<Request>) {
-    let mut programs: Vec<(String, Child)> = Vec::new();
+    let mut programs: Vec<Program> = Vec::new();
+    // Whoever stopped waiting for an answer has nobody to tell.
     while let Ok(request) = inbox.recv() {
         match request {
-            Request::Start(start) => {
-                let (name, mut command, reply) = *start;
+            Request::Start(name, mut command, reply) => {
                 let started = command.spawn().with_context(|| format!("starting {name}"));
-                // A caller that stopped waiting has nobody to tell.
                 let _ = reply.send(started.map(|child| {
                     let pid = child.id();
-                    programs.push((name, child));
+                    programs.push(Program { name, command: *command, child, killed: false });
                     pid
                 }));
             }
+            Request::Kill(name, reply) => {
+                let _ = reply.send(named(&mut programs, &name).and_then(Program::kill));
+            }
+            Request::Revive(name, reply) => {
+                let _ = reply.send(named(&mut programs, &name).and_then(Program::revive));
+            }
             Request::Alive(reply) => {
-                let mut ended = programs
-                    .iter_mut()
-                    .filter_map(|(name, child)| (!matches!(child.try_wait(), Ok(None))).then(|| name.clone()));
+                let mut ended = programs.iter_mut().filter_map(|program| {
+                    let ended = !program.killed && !matches!(program.child.try_wait(), Ok(None));
+                    ended.then(|| program.name.clone())
+                });
                 let _ = reply.send(ended.next());
             }
         }
     }
-    for (_, child) in programs.iter_mut().rev() {
-        end(child);
+    for program in programs.iter_mut().rev() {
+        end(&mut program.child);
+    }
+}
+
+fn named<'a>(programs: &'a mut [Program], name: &str) -> Result<&'a mut Program> {
+    programs.iter_mut().find(|program| program.name == name).with_context(|| format!("the lab has no program {name}"))
+}
+
+impl Program {
+    fn kill(&mut self) -> Result<()> {
+        self.killed = true;
+        self.child.kill().with_context(|| format!("killing {}", self.name))?;
+        self.child.wait().with_context(|| format!("waiting for the end of {}", self.name))?;
+        Ok(())
+    }
+
+    fn revive(&mut self) -> Result<()> {
+        if self.killed {
+            self.child = self.command.spawn().with_context(|| format!("starting {} again", self.name))?;
+            self.killed = false;
+        }
+        Ok(())
     }
 }
 

@@ -23,7 +23,8 @@ use crate::programs::Programs;
 const CONTAINERD: Duration = Duration::from_secs(60);
 
 /// Gives the node folders of its own in the usual places, and the kernel's tracing where an init system puts it, unless one
-/// has. What a container mounts from there spreads both ways.
+/// has. What a container mounts from there spreads both ways. The settings of the whole machine's kernel that a kubelet sets
+/// are files of the node: it finds what it wrote, and the machine keeps its own.
 const MOUNTS: &str = r#"
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/containerd "$0/lib" "$0/log" "$0/cni" "$0/static-pods"
@@ -31,6 +32,12 @@ mount --bind "$0/lib" /var/lib
 mount --bind "$0/log" /var/log
 [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
 mount --make-rshared /
+mkdir -p "$0/settings"
+for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+    copy="$0/settings/${setting##*/}"
+    cat "/proc/sys/$setting" >"$copy"
+    mount --bind "$copy" "/proc/sys/$setting"
+done
 : >"$0/resolv.conf"
 "#;
 

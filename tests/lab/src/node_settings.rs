@@ -71,6 +71,8 @@ pub(crate) fn kubelet(folder: &str, authority: &str, group: &str, address: &str)
         "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
         "nodeStatusUpdateFrequency": "2s", "nodeLeaseDurationSeconds": 20,
         "syncFrequency": "5s",
+        // What a story kills is back within seconds, however often.
+        "featureGates": {"KubeletCrashLoopBackOffMax": true}, "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "kubeAPIQPS": 200, "kubeAPIBurst": 400,
         "registryPullQPS": 0, "eventRecordQPS": 0,
     })

@@ -32,6 +32,17 @@ impl ControlPlane {
         node.with_context(|| format!("{name} is no real node of {}", self.name()))?.space().run(line).await
     }
 
+    /// Ends a program of a real node, `containerd`, `kubelet` or `kube-proxy`, as `kill -9` does. What containerd started runs
+    /// on, as on any node.
+    pub fn kill_on_node(&self, name: &str, program: &str) -> Result<()> {
+        self.keeper.kill(&format!("{name}-{program}"))
+    }
+
+    /// Starts a killed program of a real node again, as an init system does.
+    pub fn revive_on_node(&self, name: &str, program: &str) -> Result<()> {
+        self.keeper.revive(&format!("{name}-{program}"))
+    }
+
     /// Forwards a port of this machine's loopback to a Service's, as `kubectl port-forward` does and for as long as the lab
     /// stands; answers the port.
     pub async fn forward(&self, namespace: &str, service: &str, port: u16) -> Result<u16> {
@@ -41,6 +52,11 @@ impl ControlPlane {
         let connects = async || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, near)).await.is_ok());
         self.until(&format!("a way to {service}"), connects).await?;
         Ok(near)
+    }
+
+    /// Ends what [`ControlPlane::forward`] began for this Service.
+    pub fn end_forward(&self, service: &str) -> Result<()> {
+        self.keeper.kill(&format!("forward-{service}"))
     }
 
     /// Starts the real nodes and waits until each is Ready.
