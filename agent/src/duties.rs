@@ -17,7 +17,7 @@ use crate::cluster::{self, ClusterFacts, Server};
 use crate::credential::{AgentKey, Credential};
 use crate::engine::{self, Command, Engine, Handle};
 use crate::patrol::Patrol;
-use crate::relay::{self, Relay};
+use crate::relay::{self, NodeCounts, Relay};
 use crate::uplink::{Link, Uplink};
 use crate::vault::Vault;
 use crate::{AgentConfig, AgentStatus, clock, collect, enrol, jitter, retest};
@@ -44,11 +44,11 @@ pub(crate) async fn run(
     tracing::info!(agent = config.name, cluster.id = %member.credential.cluster, "enrolled");
     let mut parts = JoinSet::new();
     let (link, link_told) = watch::channel(Link::default());
-    let (handle, mut collectors) = begin(config, api, vault, member, link, &mut parts).await?;
+    let (handle, nodes, mut collectors) = begin(config, api, vault, member, link, &mut parts).await?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         part = parts.join_next() => named(part),
-        () = report(handle.progress, link_told, status) => bail_engine(),
+        () = report(handle.progress, link_told, nodes, status) => bail_engine(),
     };
     parts.shutdown().await;
     collectors.shutdown().await;
@@ -89,7 +89,7 @@ async fn begin(
     member: Member,
     link: watch::Sender<Link>,
     parts: &mut JoinSet<&'static str>,
-) -> Result<(Handle, JoinSet<()>)> {
+) -> Result<(Handle, Option<watch::Receiver<NodeCounts>>, JoinSet<()>)> {
     let Member { facts, key, credential } = member;
     let (events, received) = mpsc::channel(collect::EVENTS);
     let (orders, ordered) = mpsc::channel(retest::ORDERS);
@@ -102,7 +102,7 @@ async fn begin(
     let mut engine = Engine::new(credential.cluster, &run, clock::now());
     engine.set_windows(config.windows);
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
-    let mut eyes = config.eyes.clone();
+    let (mut eyes, mut counts) = (config.eyes.clone(), None);
     if let Some(settings) = &config.relay {
         let world = relay::World {
             api: api.clone(),
@@ -115,6 +115,7 @@ async fn begin(
         };
         let relay = Relay::listen(settings.clone(), world).await?;
         eyes.get_or_insert_with(|| Arc::new(relay.nodes()));
+        counts = Some(relay.nodes().counts());
         tracing::info!(address = %relay.address(), "serving nodes");
         parts.spawn(named_part("the relay", async move { relay.serve().await }));
     } else {
@@ -156,7 +157,7 @@ async fn begin(
     parts.spawn(named_part("the retests", retest::run(retester, ordered, answers)));
     parts.spawn(named_part("the uplink", uplink.run()));
     let collectors = collect::start(&api, config.pace, &events, &CancellationToken::new());
-    Ok((handle, collectors))
+    Ok((handle, counts, collectors))
 }
 
 /// Hands on what sensors saw until the engine is gone. Without a relay nothing comes, and that is no end.
@@ -222,21 +223,35 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
     attempt().await
 }
 
-/// Folds the engine's progress and the link's state into one status.
+/// Folds the engine's progress, the link's state and the nodes into one status.
 async fn report(
     mut progress: watch::Receiver<engine::Progress>,
     mut link: watch::Receiver<Link>,
+    mut nodes: Option<watch::Receiver<NodeCounts>>,
     status: &watch::Sender<AgentStatus>,
 ) {
     loop {
         let (progressed, linked) = (progress.borrow_and_update().clone(), link.borrow_and_update().clone());
-        status.send_replace(AgentStatus { progress: progressed, link: linked, standby: None });
+        let counts = nodes.as_mut().map(|nodes| *nodes.borrow_and_update()).unwrap_or_default();
+        status.send_replace(AgentStatus { progress: progressed, link: linked, standby: None, nodes: counts });
         let changed = tokio::select! {
             changed = progress.changed() => changed,
             changed = link.changed() => changed,
+            () = moved(nodes.as_mut()) => Ok(()),
         };
         if changed.is_err() {
             return;
         }
+    }
+}
+
+/// Returns when the nodes have changed; never, where there is no relay, or no more.
+async fn moved(nodes: Option<&mut watch::Receiver<NodeCounts>>) {
+    let has_moved = match nodes {
+        Some(nodes) => nodes.changed().await.is_ok(),
+        None => false,
+    };
+    if !has_moved {
+        std::future::pending().await
     }
 }

@@ -58,6 +58,12 @@ pub struct Progress {
     pub subjects: usize,
     /// Statements that fail.
     pub failing: usize,
+    /// Objects whose facts are kept.
+    pub objects: usize,
+    /// Batches that have left since the start.
+    pub sent: u64,
+    /// Those of them that are committed.
+    pub acknowledged: u64,
 }
 
 #[derive(Debug)]
@@ -83,6 +89,9 @@ pub struct Engine {
     places: Places,
     /// Whose addresses are.
     peers: Peers,
+    /// Batches that have left, and those that were committed.
+    sent: u64,
+    acknowledged: u64,
     /// Pods whose top owner is awaited.
     ownerless: BTreeMap<ObjectKey, Box<Placed>>,
     /// Coverage of what is no kind: the nodes' eyes, objects that cannot be read.
@@ -123,6 +132,8 @@ impl Engine {
             synced: false,
             places: Places::default(),
             peers: Peers::default(),
+            sent: 0,
+            acknowledged: 0,
             ownerless: BTreeMap::new(),
             told: BTreeMap::new(),
             shown: HashMap::new(),
@@ -241,14 +252,18 @@ impl Engine {
             flight.carry(&resource, &owed);
             draft.reports.extend(wire);
         }
-        self.outbox.depart(draft, flight)
+        let departed = self.outbox.depart(draft, flight);
+        self.sent += u64::from(departed.is_some());
+        departed
     }
 
     /// Everything up to this batch has been committed.
     pub fn acknowledged(&mut self, sequence: u64) {
+        let flying = self.outbox.flying();
         for Parcel { source, run, sequence, .. } in self.outbox.acknowledged(sequence) {
             self.settled(&source, &run, sequence);
         }
+        self.acknowledged += flying.saturating_sub(self.outbox.flying());
     }
 
     /// A retest has read these (uid, resourceVersion): older watch events of the same objects are dropped from now on.
@@ -278,6 +293,9 @@ impl Engine {
             synced: self.synced,
             subjects: self.inventory.subjects().count(),
             failing: self.ledger.failing(),
+            objects: self.inventory.len(),
+            sent: self.sent,
+            acknowledged: self.acknowledged,
         }
     }
 

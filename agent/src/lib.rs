@@ -29,6 +29,7 @@ pub mod health;
 mod jitter;
 pub mod lease;
 pub mod ledger;
+pub mod metrics;
 pub mod node;
 pub mod outbox;
 pub mod patrol;
@@ -115,6 +116,8 @@ pub struct AgentStatus {
     pub link: Link,
     /// Who leads instead, where this replica stands by.
     pub standby: Option<String>,
+    /// The nodes at its relay.
+    pub nodes: relay::NodeCounts,
 }
 
 impl AgentStatus {

@@ -11,10 +11,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use holdfast_agent::api::Api;
 use holdfast_agent::health::{self, Readiness};
 use holdfast_agent::lease::Timing;
+use holdfast_agent::metrics::{self, Figures};
 use holdfast_agent::node::{NodeConfig, NodeKernel, Senses};
 use holdfast_agent::relay::ServiceAccount;
 use holdfast_agent::rights::{self, Right};
-use holdfast_agent::{AgentConfig, KubeSource, Shared};
+use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
 use holdfast_model::RootFingerprint;
 use holdfast_model::join_token::JoinToken;
 use tokio::sync::watch;
@@ -85,6 +86,9 @@ struct Run {
     /// none.
     #[arg(long, env = "HOLDFAST_HEALTH_LISTEN", value_name = "ADDRESS:PORT")]
     health_listen: Option<SocketAddr>,
+    /// Address for Prometheus, `/metrics`: counts without names. None where nothing is said.
+    #[arg(long, env = "HOLDFAST_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Log as JSON, one object a line.
     #[arg(long, env = "HOLDFAST_LOG_JSON")]
     log_json: bool,
@@ -170,10 +174,13 @@ async fn run(run: Run) -> Result<()> {
     tokio::spawn(stop_on_signal(stop.clone()));
     let mut parts = JoinSet::new();
     let mut readiness = Vec::new();
+    let mut figures = Figures::default();
     if run.role != Role::Node {
         let (tell, ready) = watch::channel(waiting());
         readiness.push(("cluster", ready));
-        parts.spawn(cluster_part(config(&run)?, tell, stop.clone()));
+        let (status, told) = holdfast_agent::status();
+        figures.cluster = Some(told.clone());
+        parts.spawn(cluster_part(config(&run)?, (status, told), tell, stop.clone()));
     }
     if run.role != Role::Cluster {
         let (tell, ready) = watch::channel(waiting());
@@ -182,12 +189,18 @@ async fn run(run: Run) -> Result<()> {
             readiness.push(("node", ready));
         }
         let senses = Senses::of_this_node(NodeKernel { proc_fallback: run.node.proc_fallback })?;
+        figures.node = Some(senses.sensors.clone());
         parts.spawn(holdfast_agent::node::run(node_config(&run)?, senses, tell, stop.clone()));
     }
     let in_cluster = (run.in_cluster && run.role != Role::Node).then_some(HEALTH);
     if let Some(address) = run.health_listen.or(in_cluster) {
         let (address, serving) = health::listen(address, Arc::new(readiness)).await?;
         tracing::info!(%address, "answering health checks");
+        tokio::spawn(serving);
+    }
+    if let Some(address) = run.metrics_listen {
+        let (address, serving) = metrics::listen(address, figures).await?;
+        tracing::info!(%address, "serving metrics");
         tokio::spawn(serving);
     }
     // The first part that ends ends the process: what restarts it restarts all.
@@ -202,8 +215,12 @@ fn waiting() -> Readiness {
 }
 
 /// The cluster's part, which tells whether it is ready.
-async fn cluster_part(config: AgentConfig, ready: watch::Sender<Readiness>, stop: CancellationToken) -> Result<()> {
-    let (tell, mut told) = holdfast_agent::status();
+async fn cluster_part(
+    config: AgentConfig,
+    (tell, mut told): (watch::Sender<AgentStatus>, watch::Receiver<AgentStatus>),
+    ready: watch::Sender<Readiness>,
+    stop: CancellationToken,
+) -> Result<()> {
     let follow = async {
         while told.changed().await.is_ok() {
             let now = told.borrow_and_update().readiness();

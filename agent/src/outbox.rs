@@ -238,6 +238,11 @@ impl Outbox {
         Some(draft)
     }
 
+    /// Batches that have left and are not acknowledged.
+    pub fn flying(&self) -> u64 {
+        u64::try_from(self.flying.len()).unwrap_or(u64::MAX)
+    }
+
     /// Everything up to this batch has been committed: these parcels with it.
     pub fn acknowledged(&mut self, sequence: u64) -> Vec<Parcel> {
         let flying = self.flying.split_off(&sequence.saturating_add(1));

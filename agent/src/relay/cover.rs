@@ -12,7 +12,7 @@ use holdfast_model::{Coverage, CoverageState};
 use tokio::time::Instant;
 
 use super::line::Eye;
-use super::{Nodes, locked};
+use super::{NodeCounts, Nodes, locked};
 use crate::clock;
 use crate::engine::Command;
 
@@ -37,6 +37,7 @@ pub(super) async fn run(nodes: &Nodes) {
         changed.mark_unchanged();
         let lines: BTreeMap<_, _> =
             locked(&nodes.shared.lines).values().map(|line| (line.node.clone(), line.eye())).collect();
+        nodes.shared.counts.send_replace(counts(&lines));
         let now = rows(expected.borrow_and_update().iter(), &lines, is_young);
         for coverage in difference(&said, &now) {
             if nodes.shared.engine.tell(Command::Cover(coverage)).await.is_err() {
@@ -60,6 +61,12 @@ pub(super) async fn run(nodes: &Nodes) {
             return;
         }
     }
+}
+
+fn counts(lines: &BTreeMap<String, Eye>) -> NodeCounts {
+    let of = |is: fn(&Eye) -> bool| lines.values().filter(|eye| is(eye)).count();
+    let sensing = of(|eye| eye.sensors.0 == CoverageState::Seen);
+    NodeCounts { connected: lines.len(), open: of(|eye| eye.open), sensing }
 }
 
 /// Two rows for each node: its kernel's view, and its sensors.

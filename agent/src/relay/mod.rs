@@ -168,6 +168,17 @@ pub struct Nodes {
     shared: Arc<Shared>,
 }
 
+/// How many nodes are at the relay, and how they are doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// Connected.
+    pub connected: usize,
+    /// Those whose kernel can be looked at.
+    pub open: usize,
+    /// Those whose sensors see.
+    pub sensing: usize,
+}
+
 struct Shared {
     api: Api,
     account: ServiceAccount,
@@ -181,6 +192,7 @@ struct Shared {
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
     numbers: AtomicU64,
     changed: watch::Sender<()>,
+    counts: watch::Sender<NodeCounts>,
     stop: CancellationToken,
 }
 
@@ -208,6 +220,7 @@ impl Relay {
             lines: Mutex::default(),
             numbers: AtomicU64::new(1),
             changed: watch::channel(()).0,
+            counts: watch::channel(NodeCounts::default()).0,
             stop: CancellationToken::new(),
         };
         let address = listener.local_addr().context("the address of the relay is not known")?;
@@ -279,6 +292,11 @@ impl Eyes for Nodes {
 }
 
 impl Nodes {
+    /// How many there are, as it changes.
+    pub fn counts(&self) -> watch::Receiver<NodeCounts> {
+        self.shared.counts.subscribe()
+    }
+
     fn line(&self, node: &str) -> Option<Arc<Line>> {
         locked(&self.shared.lines).get(node).cloned()
     }
