@@ -102,6 +102,9 @@ seccompProfile:
 {{- if and .Values.node.enabled (not .Values.cluster.inDaemonSet) (eq .Values.node.namespace .Release.Namespace) -}}
 {{- fail (printf "node.namespace is the release's own namespace %s. The node part needs the level privileged, the cluster duties keep restricted: name two." .Release.Namespace) -}}
 {{- end -}}
+{{- if and .Values.serviceMonitor.enabled (not .Values.metrics.enabled) -}}
+{{- fail "serviceMonitor.enabled=true has nothing to scrape: set metrics.enabled=true as well." -}}
+{{- end -}}
 {{- if and .Values.node.enabled (not .Values.aggregator.rootFingerprint) -}}
 {{- fail "aggregator.rootFingerprint is not set: nodes would not know their relay. `holdfast cluster add NAME --helm` prints it." -}}
 {{- end -}}
@@ -116,6 +119,21 @@ seccompProfile:
     matchLabels:
       {{- include "holdfast.selector" . | nindent 6 }}
       app.kubernetes.io/component: node
+{{- end -}}
+
+{{- define "holdfast.metricsIngress" -}}
+{{- if .Values.metrics.enabled }}
+- ports:
+    - port: metrics
+  {{- with .Values.metrics.namespaces }}
+  from:
+    {{- range . }}
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: {{ . }}
+    {{- end }}
+  {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "holdfast.dnsEgress" -}}

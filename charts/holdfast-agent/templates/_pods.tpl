@@ -38,6 +38,21 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* Where /metrics is served, as environment and as port. */}}
+{{- define "holdfast.metricsEnv" -}}
+{{- if .Values.metrics.enabled }}
+- name: HOLDFAST_METRICS_LISTEN
+  value: 0.0.0.0:{{ .Values.metrics.port }}
+{{- end }}
+{{- end -}}
+
+{{- define "holdfast.metricsPort" -}}
+{{- if .Values.metrics.enabled }}
+- name: metrics
+  containerPort: {{ .Values.metrics.port }}
+{{- end }}
+{{- end -}}
+
 {{/* What the cluster duties need in a Pod, wherever they run. */}}
 {{- define "holdfast.clusterEnv" -}}
 - name: HOLDFAST_ROLE
@@ -73,6 +88,9 @@ ports:
   {{- if .Values.node.enabled }}
   - name: relay
     containerPort: {{ .Values.relay.port }}
+  {{- end }}
+  {{- with include "holdfast.metricsPort" . | trim }}
+  {{- . | nindent 2 }}
   {{- end }}
 # Ready is who does his work, the standby too: it waits to lead. Only the leader listens at the relay's port.
 livenessProbe:
