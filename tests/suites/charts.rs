@@ -11,6 +11,8 @@ use holdfast_tests::tier;
 mod installed;
 #[path = "charts/node_part.rs"]
 mod node_part;
+#[path = "charts/own_findings.rs"]
+mod own_findings;
 #[path = "charts/rendered.rs"]
 mod rendered;
 #[path = "charts/values.rs"]
