@@ -61,6 +61,19 @@ INLINE u64 serial_of(struct cgroup *cgroup)
 	return serial;
 }
 
+/* Whether a cgroup is the one with this serial number, or nested in it. */
+INLINE int is_within(struct cgroup *cgroup, u64 serial)
+{
+	for (int step = 0; step < DEEPEST && cgroup; step++) {
+		if (serial_of(cgroup) == serial)
+			return 1;
+		if (level_of(cgroup) <= 0)
+			break;
+		READ(cgroup, &cgroup->self.parent);
+	}
+	return 0;
+}
+
 /* The outermost levels, however deep the cgroup itself is nested. */
 INLINE void find(struct cgroup *cgroup, struct cgroup_path *path)
 {

@@ -93,6 +93,24 @@ struct {
 	TYPE(value, struct path_text);
 } paths SEC(".maps");
 
+/* The node's own: filled in before anything is attached. Order: user, pid, net, mnt, ipc, uts, cgroup. */
+struct {
+	NUMBER(type, ARRAY);
+	NUMBER(max_entries, SPACES);
+	TYPE(key, u32);
+	TYPE(value, u32);
+} host_spaces SEC(".maps");
+
+enum { SPACE_MNT = 3 };
+
+/* Mount namespaces of containers, by inode: the cgroup in which the first program of each was started. */
+struct {
+	NUMBER(type, LRU_HASH);
+	NUMBER(max_entries, CGROUPS);
+	TYPE(key, u32);
+	TYPE(value, u64);
+} homes SEC(".maps");
+
 /* Processes that were put into a cgroup and have not started a program since, with the time of their start: a number alone
  * may be another one's by now. */
 struct {

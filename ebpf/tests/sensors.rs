@@ -14,7 +14,7 @@ use holdfast_model::{CoverageState, Sighting, SignalKind};
 #[allow(dead_code, reason = "shared with the view's tests")]
 #[path = "cell/mod.rs"]
 mod cell;
-use cell::{Cell, available};
+use cell::{Cell, available, remove};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -175,6 +175,36 @@ fn a_chroot_hides_neither_a_foreign_program_nor_a_file_of_the_node_nor_a_write_u
     assert_eq!(paths(SignalKind::EtcWrite), ["/jail/etc/written"]);
     let file = of_node.path().join("file").display().to_string();
     assert_eq!(paths(SignalKind::SensitiveOpen), [file]);
+    Ok(())
+}
+
+#[test]
+fn a_process_that_leaves_its_containers_cgroup_is_told_of_it_and_one_that_goes_deeper_is_not() -> Result<()> {
+    let Some((sensors, mut cell)) =
+        open("a_process_that_leaves_its_containers_cgroup_is_told_of_it_and_one_that_goes_deeper_is_not")?
+    else {
+        return Ok(());
+    };
+    drop(sensors);
+    // One container that was there before the sensors, and one that comes after them.
+    let leave = format!("echo x; read line; echo $$ > {}/cgroup.procs; read line", cell::unified()?.display());
+    cell.stay(&["unshare", "-m", "sh", "-c", &leave])?;
+    let mut sensors = Sensors::open()?;
+    let other = Cell::new()?;
+    let deeper = other.folder().join("deeper");
+    let script = format!(
+        "mkdir {deeper}; echo $$ > {deeper}/cgroup.procs; ls; echo $$ > {}/cgroup.procs",
+        cell::unified()?.display(),
+        deeper = deeper.display()
+    );
+    other.run(&["unshare", "-m", "sh", "-c", &script])?;
+    remove(&deeper);
+    let left = |s: &Sighting| s.kind == SignalKind::NamespaceEntry && s.object == "left its cgroup";
+    let seen = until(&mut sensors, &other, left)?;
+    let paths: Vec<_> = seen.iter().filter(|s| left(s)).map(|s| (s.name.as_str(), s.path.as_str())).collect();
+    assert_eq!(paths, [("sh", "/")]);
+    cell.say("go\n")?;
+    until(&mut sensors, &cell, left)?;
     Ok(())
 }
 

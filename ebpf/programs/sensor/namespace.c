@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Namespaces entered or made. What a call has led to is read after it: an entered namespace from the task itself. */
 
-enum { SETNS = 1, UNSHARE = 2, CLONED = 3 };
-
-/* The node's own: filled in before anything is attached. Order: user, pid, net, mnt, ipc, uts, cgroup. */
-struct {
-	NUMBER(type, ARRAY);
-	NUMBER(max_entries, SPACES);
-	TYPE(key, u32);
-	TYPE(value, u32);
-} host_spaces SEC(".maps");
+enum { SETNS = 1, UNSHARE = 2, CLONED = 3, LEFT = 4 };
 
 struct spaces { u32 inum[SPACES]; };
 
@@ -112,5 +104,29 @@ int namespace_clone(u64 *context)
 	spaces_of(child, &own);
 	spaces_of(parent, &parents);
 	enter(child, cgroup, CLONED, differing(&own, &parents));
+	return 0;
+}
+
+/* Out of the container's cgroup: the one thing by which everybody knows whose a process is. It has happened already when this
+ * is told, so that the container is known by the mount namespace. */
+SEC("tp_btf/cgroup_attach_task")
+int namespace_left(u64 *context)
+{
+	struct task_struct *task = (void *)context[2];
+	u32 space = task->nsproxy->mnt_ns->ns.inum;
+	u64 *home = bpf_map_lookup_elem(&homes, &space);
+	u32 *owner = home ? bpf_map_lookup_elem(&owners, home) : NULL;
+	/* A runtime's monitor beside the containers is the host's. */
+	if (!home || (owner && *owner == HOST_OWNED) || is_within(cgroup_of(task), *home))
+		return 0;
+	struct fold_key key = { .cgroup = *home, .act = SPACES_ENTERED, .detail = LEFT };
+	key.subject = serial_of((void *)context[0]);
+	struct event *event = told(task, &key);
+	if (!event)
+		return 0;
+	long bytes = bpf_probe_read_kernel_str(event->path, WALK_BYTES, (void *)context[1]);
+	if (bytes > 0 && bytes <= WALK_BYTES)
+		event->path_bytes = bytes;
+	send(event);
 	return 0;
 }

@@ -51,6 +51,16 @@ INLINE u64 called(struct task_struct *task, u64 inode)
 	return sort ^ hash_of(words, sizeof(words));
 }
 
+/* Where a process of this mount namespace belongs; the number of a namespace that ended is given again. */
+INLINE void settle(struct task_struct *task, u64 cgroup)
+{
+	u32 space = task->nsproxy->mnt_ns->ns.inum, which = SPACE_MNT;
+	u32 *host = bpf_map_lookup_elem(&host_spaces, &which);
+	u64 *home = bpf_map_lookup_elem(&homes, &space);
+	if (host && *host != space && (!home || !is_within(cgroup_of(task), *home)))
+		bpf_map_update_elem(&homes, &space, &cgroup, ANY);
+}
+
 SEC("tp_btf/sched_process_exec")
 int process_exec(u64 *context)
 {
@@ -69,6 +79,7 @@ int process_exec(u64 *context)
 	struct event *event = told(task, &key);
 	if (!event)
 		return 0;
+	settle(task, cgroup);
 	unsigned long from = task->mm->arg_start, to = task->mm->arg_end;
 	u32 bytes = to - from;
 	if (bytes > ARGUMENT_BYTES)

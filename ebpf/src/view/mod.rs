@@ -10,7 +10,7 @@ pub(crate) mod iterator;
 mod label;
 pub mod mounts;
 mod proc;
-mod record;
+pub(crate) mod record;
 mod stray;
 
 use fold::{Witness, Witnesses};

@@ -5,9 +5,10 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use holdfast_model::kernel::Namespaces;
 
 use super::broken;
-use crate::Blind;
 use crate::sensors::file;
 use crate::view::mounts::Mount;
+use crate::view::record::Task;
+use crate::{Blind, Owner};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensors.o"));
 /// File systems that disks have: what a container may see of the node.
@@ -29,6 +30,18 @@ pub(super) fn load(btf: &Btf, host: &Namespaces, mounts: &[Mount]) -> Result<Ebp
 /// Takes a table out of the object.
 pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Blind> {
     ebpf.take_map(name).ok_or(Blind::Garbled("the object without its maps"))
+}
+
+/// Tells where those containers belong that are there already: each mount namespace of one by its first process.
+pub(super) fn settle(ebpf: &mut Ebpf, tasks: &[Task], host: &Namespaces) -> Result<(), MapError> {
+    let mut homes: KernelMap<_, u32, u64> = KernelMap::try_from(map(ebpf, "homes")?)?;
+    for task in tasks.iter().rev().filter(|task| matches!(task.owner, Some(Owner::Pod { .. }))) {
+        let space = task.standing.namespaces.mnt;
+        if space != host.mnt {
+            homes.insert(space, task.cgroup, 0)?;
+        }
+    }
+    Ok(())
 }
 
 fn prepare(ebpf: &mut Ebpf, host: &Namespaces, mounts: &[Mount]) -> Result<(), MapError> {

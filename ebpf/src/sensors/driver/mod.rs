@@ -74,7 +74,9 @@ impl Sensors {
         // New cgroups first, then those that are there, and only then what is done in them.
         let (first, rest) = SENSORS.split_at(1);
         sensors.attach(&btf, first);
-        for task in processes.tasks()? {
+        let tasks = processes.tasks()?;
+        load::settle(&mut sensors.ebpf, &tasks, &host).map_err(|error| broken(&error))?;
+        for task in tasks {
             if let Some(owner) = task.owner {
                 sensors.owners.learn(task.cgroup, owner);
             }
