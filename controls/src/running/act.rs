@@ -82,6 +82,8 @@ fn fact(sighting: &Sighting) -> String {
         SignalKind::EtcWrite | SignalKind::RootWrite => format!("{path} was opened for writing"),
         SignalKind::ForeignBinary => format!("{binary} was started, which its image did not bring"),
         SignalKind::Shell => format!("{binary} was started as a shell"),
+        // The one act of this kind that is about a place.
+        SignalKind::NamespaceEntry if object == "left its cgroup" => format!("it {object} for {path}"),
         SignalKind::NamespaceEntry => format!("it took other namespaces: {object}"),
         SignalKind::Mount => format!("{object} of {path}"),
         SignalKind::Ptrace => format!("it traced a process: {object}"),
@@ -148,6 +150,12 @@ mod tests {
         is(SignalKind::EtcWrite, "", "workload.read-only-root", "/etc/passwd was opened for writing");
         let foreign = "/tmp/x was started, which its image did not bring";
         is(SignalKind::ForeignBinary, "", "workload.read-only-root", foreign);
+    }
+
+    #[test]
+    fn who_left_his_cgroup_is_told_with_where_he_went() {
+        let told = said(SignalKind::NamespaceEntry, "left its cgroup", "{containers: [{name: web}]}");
+        assert_eq!(told, Some(("workload.namespace-entered", "it left its cgroup for /etc/passwd".to_owned())));
     }
 
     #[test]
