@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use holdfast_ebpf::Owner;
+use holdfast_ebpf::attribution::owner_of_path;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
@@ -24,6 +26,11 @@ impl Cell {
         let folder = unified()?.join(pod).join(format!("{number:064x}"));
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         Ok(Self(folder))
+    }
+
+    /// Whose what happens inside is.
+    pub fn owner(&self) -> Result<Owner> {
+        owner_of_path(&self.0.to_string_lossy()).context("a cell in nobody's cgroup")
     }
 
     /// A command that starts inside.
