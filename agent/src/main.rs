@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,6 +19,7 @@ use holdfast_agent::rights::{self, Right};
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
 use holdfast_model::RootFingerprint;
 use holdfast_model::join_token::JoinToken;
+use holdfast_model::watched::Windows;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -123,6 +125,15 @@ struct Replica {
     /// Address at which the leading replica serves the nodes.
     #[arg(long, env = "HOLDFAST_RELAY_LISTEN", value_name = "ADDRESS:PORT", requires = "node_service_account")]
     relay_listen: Option<SocketAddr>,
+    /// Seconds between two looks at everything that runs.
+    #[arg(long, env = "HOLDFAST_LOOK_EVERY_SECONDS", value_name = "SECONDS", default_value_t = 60)]
+    look_every_seconds: u32,
+    /// Seconds for which a container must have been watched before what it never used is called unused.
+    #[arg(long, env = "HOLDFAST_UNUSED_AFTER_SECONDS", value_name = "SECONDS", default_value_t = 86_400)]
+    unused_after_seconds: u32,
+    /// Seconds for which what runs must have been watched without an act before the finding of that act is closed.
+    #[arg(long, env = "HOLDFAST_QUIET_AFTER_SECONDS", value_name = "SECONDS", default_value_t = 600)]
+    quiet_after_seconds: u32,
     /// Service account of the nodes' part: tokens of no other one are believed.
     #[arg(long, env = "HOLDFAST_NODE_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME")]
     node_service_account: Option<ServiceAccount>,
@@ -249,7 +260,12 @@ fn config(run: &Run) -> Result<AgentConfig> {
     let relay = relay.map(|(listen, account)| holdfast_agent::relay::Settings { listen, account });
     let join_token = join_token(run, shared.is_some())?;
     let usual = AgentConfig::new(kube_source(run), aggregator, run.state_dir.clone());
-    Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, ..usual })
+    let windows = Windows {
+        unused_after: i64::from(run.replica.unused_after_seconds) * 1000,
+        quiet_after: i64::from(run.replica.quiet_after_seconds) * 1000,
+    };
+    let patrol = Duration::from_secs(run.replica.look_every_seconds.max(1).into());
+    Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, patrol, windows, ..usual })
 }
 
 fn kube_source(run: &Run) -> KubeSource {

@@ -3,11 +3,12 @@
 //! One task. Each minute it asks for the share of the verified findings that brings it round to all of them in one period,
 //! longest unchanged first; what was verified together is not retested together. A finding is looked at again between one
 //! and two periods after its last change. What was proved by its objects alone is retested once its cluster has an eye on
-//! processes, so many a pass. What the look means is decided by `record`; an agent that is away finds it waiting.
+//! processes, so many a pass; and so is what only the kernel has shown, once it has not been shown for a while: no object will
+//! ever tell that it is over. What the look means is decided by `record`; an agent that is away finds it waiting.
 
 use std::time::Duration;
 
-use holdfast_controls::catalog;
+use holdfast_controls::catalog::{self, Judge};
 use holdfast_model::{Actor, ClusterId, FindingId, Status};
 use holdfast_record::RetestCause;
 use holdfast_store::{Store, StoreError};
@@ -21,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(60);
 const MOST: u64 = 2048;
 /// Most findings of one pass that are retested because their cluster has got eyes: 100,000 in eight hours.
 const GAINED: u32 = 208;
+
+/// Most findings of one pass that only the kernel has shown, and how long they must have been left alone.
+const SHOWN: (u32, i64) = (208, 60_000);
 
 /// Why a pass broke off.
 #[derive(Debug, thiserror::Error)]
@@ -70,9 +74,15 @@ impl Periodic {
         let by_eye: Vec<_> =
             catalog::all().filter(|control| control.running.is_some()).map(|control| control.id).collect();
         let short = self.store.verified_without_processes(&by_eye, GAINED).await?;
+        let (most, left_alone) = SHOWN;
+        let of_processes = catalog::all().filter(|control| matches!(control.judge, Judge::Processes));
+        let of_processes: Vec<_> = of_processes.map(|control| control.id).collect();
+        let then = self.edge.now() - left_alone;
+        let shown = self.store.shown_only_unchanged_since(&of_processes, then, most).await?;
         self.request(&due, RetestCause::Periodic).await?;
+        self.request(&shown, RetestCause::RuntimeEvidence).await?;
         self.request(&short, RetestCause::MethodGained).await?;
-        Ok(due.len() + short.len())
+        Ok(due.len() + shown.len() + short.len())
     }
 
     /// Together, so that the writer folds them into one transaction.

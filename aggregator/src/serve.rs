@@ -49,12 +49,13 @@ impl Aggregator {
         files::folder(&settings.data)?;
         let edge: SharedEdge = Arc::new(SystemEdge::default());
         let authority = open_authority(&settings, edge.now())?;
-        let policy = settings.policy.as_deref().map_or_else(policy::shipped, policy::load)?;
+        let policy = Arc::new(settings.policy.as_deref().map_or_else(policy::shipped, policy::load)?);
         let store = Store::open(&address(&settings)).await.context("opening the store")?;
         let live = Live::default();
         let sessions = Sessions::default();
         let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), edge.clone());
-        let (writer, writing) = Writer::start(store.clone(), edge.clone(), live.clone(), sessions.clone());
+        let (writer, writing) =
+            Writer::start(store.clone(), edge.clone(), policy.clone(), live.clone(), sessions.clone());
         let token = admin_token(&settings.data, &store, edge.now()).await?;
         let state = AppState {
             store: store.clone(),

@@ -109,7 +109,8 @@ fn evidence(finding: &Finding) -> String {
 }
 
 fn runtime(seen: &RuntimeEvidence) -> String {
-    let steps = if seen.raise == 0 { String::new() } else { format!(", severity raised by {}", seen.raise) };
+    let by = seen.rule.as_deref().map_or(String::new(), |rule| format!(" (rule {})", line(rule)));
+    let steps = if seen.raise == 0 { String::new() } else { format!(", severity raised by {}{by}", seen.raise) };
     let times = if seen.count == 1 { "once".to_owned() } else { format!("{} times", seen.count) };
     let mut out = format!("  seen by the kernel {times}, {} to {}{steps}:\n", seen.first_seen_at, seen.last_seen_at);
     out.extend(seen.locations.iter().map(|place| format!("  {}", location(place))));

@@ -11,6 +11,7 @@
 #include "sensor/bpf.c"
 #include "sensor/capability.c"
 #include "sensor/socket.c"
+#include "sensor/root.c"
 #include "sensor/file.c"
 #include "sensor/canary.c"
 

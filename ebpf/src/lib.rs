@@ -7,15 +7,19 @@
 pub mod attribution;
 mod blind;
 mod bytes;
+mod clock;
 pub mod masking;
 pub mod sensors;
 pub mod text;
 pub mod view;
+mod watch;
 
 pub use attribution::Owner;
 pub use blind::Blind;
+pub use clock::since_boot;
 pub use sensors::{SensorState, Sensors};
 pub use view::{KernelView, View};
+pub use watch::Watch;
 
 #[cfg(test)]
 #[path = "../tests/cell/mod.rs"]

@@ -3,11 +3,13 @@
 //! A reading takes the kernel's time, not the runtime's: it is done on a thread of its own. What the view is made of is the
 //! business of `holdfast-ebpf`; here is only what a node does with it.
 
+use std::sync::PoisonError;
+
 use holdfast_model::CoverageState;
 use holdfast_model::kernel::{self, Namespaces, RunningContainer};
 use holdfast_proto::v1;
 
-use super::Sensors;
+use super::{Sensors, Watching};
 use crate::text;
 
 /// What runs on the node at one moment.
@@ -50,12 +52,13 @@ pub trait Kernel: Send + Sync {
 pub(super) struct Eye {
     kernel: std::sync::Arc<dyn Kernel>,
     view: Result<Box<dyn Opened>, Shut>,
+    kept: Watching,
 }
 
 impl Eye {
-    pub(super) fn new(kernel: Box<dyn Kernel>) -> Self {
+    pub(super) fn new(kernel: Box<dyn Kernel>, kept: Watching) -> Self {
         let shut = Shut { state: CoverageState::Starting, reason: "the eye has not been opened yet".to_owned() };
-        Self { kernel: kernel.into(), view: Err(shut) }
+        Self { kernel: kernel.into(), view: Err(shut), kept }
     }
 
     /// Opens the eye, if it is shut.
@@ -77,8 +80,9 @@ impl Eye {
         let looked = tokio::task::spawn_blocking(move || (view.read(), view)).await;
         let (reading, view) = looked.map_err(|_| failed())?;
         match reading {
-            Ok(reading) => {
+            Ok(mut reading) => {
                 self.view = Ok(view);
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).tell(&mut reading.containers);
                 Ok(reading)
             }
             Err(shut) => {

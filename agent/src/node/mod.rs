@@ -6,10 +6,12 @@
 //! `link` gets certificates and connections, `session` is one stream, `eye` and `kernel` look, `sensors` watch, `statement` (pure) the words.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use holdfast_ebpf::Watch;
 use holdfast_model::RootFingerprint;
 use holdfast_model::sighting::Sighting;
 use tokio::sync::{mpsc, watch};
@@ -77,7 +79,12 @@ pub struct Senses {
     pub sightings: mpsc::Receiver<Sighting>,
     /// The sensors' own state.
     pub sensors: watch::Receiver<Sensors>,
+    /// What they have seen of every container.
+    pub kept: Watching,
 }
+
+/// What sensors have seen of every container, shared with whoever swears to it.
+pub type Watching = Arc<Mutex<Watch>>;
 
 /// How the sensors of a node are doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,14 +102,16 @@ pub struct Sensors {
 impl Senses {
     /// This node's own kernel: its view and its sensors.
     pub fn of_this_node(kernel: NodeKernel) -> std::io::Result<Self> {
-        let (sightings, sensors) = sensors::start()?;
-        Ok(Self { kernel: Box::new(kernel), sightings, sensors })
+        let kept = Watching::default();
+        let (sightings, sensors) = sensors::start(kept.clone())?;
+        Ok(Self { kernel: Box::new(kernel), sightings, sensors, kept })
     }
 
     /// A view of the kernel, and no sensor.
     pub fn of(kernel: impl Kernel + 'static) -> Self {
         let kernel = Box::new(kernel);
-        Self { kernel, sightings: mpsc::channel(1).1, sensors: watch::channel(Sensors::default()).1 }
+        let sensors = watch::channel(Sensors::default()).1;
+        Self { kernel, sightings: mpsc::channel(1).1, sensors, kept: Watching::default() }
     }
 }
 
@@ -113,8 +122,8 @@ pub async fn run(
     ready: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let Senses { kernel, sightings, sensors } = senses;
-    let mut eye = Eye::new(kernel);
+    let Senses { kernel, sightings, sensors, kept } = senses;
+    let mut eye = Eye::new(kernel, kept);
     eye.open().await;
     let mut outgoing = Outgoing::new(&session::boot(), sightings);
     let mut link = Link::new(config.clone(), AgentKey::generate()?);

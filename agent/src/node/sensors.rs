@@ -1,34 +1,34 @@
 //! The sensors of the node's kernel, on a thread of their own: what they see goes into a channel, how they are is told.
 //!
 //! A channel that is full holds nobody back: what does not fit is counted, and the counts go with every heartbeat. Repeated
-//! acts carry their whole count, so a repetition that is lost is told by the next one. Once a minute a canary must come
-//! back; when it does not, the relay shows the node as blind.
+//! acts carry their whole count, so a repetition that is lost is told by the next one. Every ten seconds a canary must
+//! come back; when it does not, the relay shows the node as blind. What is seen is also kept of every container, for whoever asks
+//! what it has done and what not ([`Watch`]): there time counts up to the last canary.
 
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use holdfast_ebpf::{Blind, Sensors as Kernel};
-use holdfast_model::{CoverageState, sighting::Sighting};
+use holdfast_ebpf::{Blind, Sensors as Kernel, Watch, since_boot};
+use holdfast_model::{CoverageState, SignalKind, sighting::Sighting};
 use tokio::sync::{mpsc, watch};
 
-use super::{SIGHTINGS, Sensors};
+use super::{SIGHTINGS, Sensors, Watching};
 use crate::clock;
 
 /// How long the thread sleeps where nothing happens.
 const WAIT: Duration = Duration::from_secs(1);
-/// How often repetitions are read.
-const SWEEP: Duration = Duration::from_secs(10);
-/// How often the canary is sent out.
-const CANARY: Duration = Duration::from_secs(60);
+/// How often repetitions are read, and the canary is sent out.
+const CANARY: Duration = Duration::from_secs(10);
 /// How long it may take to come back.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often opening is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Starts the thread. It ends when the receiver is dropped.
-pub(super) fn start() -> std::io::Result<(mpsc::Receiver<Sighting>, watch::Receiver<Sensors>)> {
+pub(super) fn start(kept: Watching) -> std::io::Result<(mpsc::Receiver<Sighting>, watch::Receiver<Sensors>)> {
     let (seen, sightings) = mpsc::channel(SIGHTINGS);
     let (state, told) = watch::channel(Sensors::default());
-    let watcher = Watcher { seen, state, lost: 0 };
+    let watcher = Watcher { seen, state, kept, lost: 0 };
     std::thread::Builder::new().name("holdfast-sense".to_owned()).spawn(move || watcher.run())?;
     Ok((sightings, told))
 }
@@ -36,6 +36,7 @@ pub(super) fn start() -> std::io::Result<(mpsc::Receiver<Sighting>, watch::Recei
 struct Watcher {
     seen: mpsc::Sender<Sighting>,
     state: watch::Sender<Sensors>,
+    kept: Watching,
     lost: u64,
 }
 
@@ -43,6 +44,7 @@ impl Watcher {
     fn run(mut self) {
         while !self.seen.is_closed() {
             let Err(blind) = self.watch() else { return };
+            self.keep(Watch::closed);
             tracing::warn!(reason = %blind, "the sensors of this node see nothing");
             self.state.send_modify(|state| {
                 state.attached.clear();
@@ -56,17 +58,16 @@ impl Watcher {
     fn watch(&mut self) -> Result<(), Blind> {
         let mut kernel = Kernel::open()?;
         self.attached(&kernel);
-        let (mut swept, mut sent, mut number) = (Instant::now(), None::<Instant>, 0);
+        let opened_at = since_boot();
+        self.keep(|watch| watch.opened(kernel.states(), opened_at));
+        let (mut sent, mut number) = (None::<Instant>, 0);
         while !self.seen.is_closed() {
             kernel.wait(WAIT)?;
             self.hand_on(kernel.poll());
-            if swept.elapsed() >= SWEEP {
-                swept = Instant::now();
-                self.hand_on(kernel.sweep());
-            }
             if sent.is_none_or(|sent| sent.elapsed() >= CANARY) {
                 sent = Some(Instant::now());
                 number += 1;
+                self.hand_on(kernel.sweep());
                 self.canary(&mut kernel, number);
             }
         }
@@ -84,6 +85,7 @@ impl Watcher {
 
     /// A canary that does not come back is told by its absence: the time of the last one stands still.
     fn canary(&mut self, kernel: &mut Kernel, number: u64) {
+        let sent_at = since_boot();
         let back = match kernel.canary(number, PATIENCE) {
             Ok(sightings) => {
                 self.hand_on(sightings);
@@ -94,6 +96,10 @@ impl Watcher {
                 false
             }
         };
+        match kernel.books() {
+            Ok(books) if back => self.keep(|watch| watch.accounted(&books, kernel.unattributed(), sent_at)),
+            _ => self.keep(|watch| watch.blinded(since_boot())),
+        }
         let counters = kernel.counters().unwrap_or_default();
         let lost = self.lost;
         self.state.send_modify(|state| {
@@ -116,8 +122,14 @@ impl Watcher {
         });
     }
 
+    fn keep(&self, change: impl FnOnce(&mut Watch)) {
+        change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn hand_on(&mut self, sightings: Vec<Sighting>) {
-        for sighting in sightings {
+        self.keep(|watch| watch.saw(&sightings));
+        // That a container writes to its own root is nobody's evidence: it is kept here for whoever asks what is used.
+        for sighting in sightings.into_iter().filter(|sighting| sighting.kind != SignalKind::RootWrite) {
             self.lost += u64::from(self.seen.try_send(sighting).is_err());
         }
     }

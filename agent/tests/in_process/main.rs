@@ -9,6 +9,7 @@ mod eyes;
 mod nodes;
 mod replicas;
 mod running;
+mod watched;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

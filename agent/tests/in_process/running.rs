@@ -36,7 +36,7 @@ pub fn replica_set() -> Value {
 }
 
 /// A fixed Deployment with its ReplicaSet and these Pods, under these eyes.
-async fn world(eyes: Option<Arc<Scripted>>, pods: &[Value]) -> World {
+pub async fn world(eyes: Option<Arc<Scripted>>, pods: &[Value]) -> World {
     let world = World::seeing(eyes.map(|eyes| eyes as Arc<_>), &[deployment("web", false)]).await;
     world.api.put("replicasets", replica_set());
     pods.iter().for_each(|pod| world.api.put("pods", pod.clone()));

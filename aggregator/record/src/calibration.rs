@@ -26,30 +26,40 @@ pub struct FleetPolicy {
     /// What each band does; at most one rule a band.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// What evidence from the kernel does to a finding that the posture reports too; none leaves the severity as it is.
+    #[serde(default)]
+    pub runtime: Option<RuntimeRule>,
 }
 
 /// How evidence from the kernel moves severities.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RuntimeRule {
     /// Its name, as events cite it.
-    pub name: &'static str,
+    pub name: String,
     /// By how many steps the severity rises; it stays at critical.
     pub raise: u8,
     /// Why, for people.
-    pub rationale: &'static str,
+    pub rationale: String,
 }
 
-/// The shipped rule: what runs is worse than what is written.
-pub const RUNTIME: RuntimeRule = RuntimeRule {
-    name: "runtime-evidence-raises-one-step",
-    raise: 1,
-    rationale: "What an object asks for is also seen in force by the kernel: an intruder needs nothing more to use it.",
-};
+/// What raises a severity, as a finding keeps it and people are shown it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raise {
+    /// By how many steps.
+    pub steps: u8,
+    /// The policy's rule.
+    pub rule: String,
+    /// Why, for people.
+    pub rationale: String,
+    /// Who approved the policy.
+    pub approver: String,
+}
 
-impl RuntimeRule {
+impl Raise {
     /// What was read, by which rule, approved by whom.
     pub fn facts(&self, count: u64) -> Value {
-        json!({ "count": count, "rule": self.name, "rationale": self.rationale, "approver": UNAPPROVED })
+        json!({ "count": count, "rule": self.rule, "rationale": self.rationale, "approver": self.approver })
     }
 }
 
@@ -81,6 +91,17 @@ impl FleetPolicy {
                 return Some(format!("rule {:?}: its name or its band has another rule already", rule.name));
             }
         }
+        if let Some(RuntimeRule { name, raise, rationale }) = &self.runtime {
+            if name.trim().is_empty() || rationale.trim().is_empty() {
+                return Some("runtime: it needs a name and a rationale".to_owned());
+            }
+            if usize::from(*raise) >= Severity::ALL.len() {
+                return Some(format!("runtime: there are no {raise} steps between two severities"));
+            }
+            if self.rules.iter().any(|rule| rule.name == *name) {
+                return Some(format!("rule {name:?}: its name has another rule already"));
+            }
+        }
         let nobody = self.approver.as_ref().is_some_and(|approver| approver.trim().is_empty());
         nobody.then(|| "approver: leave it out, or name who approved".to_owned())
     }
@@ -88,6 +109,13 @@ impl FleetPolicy {
     /// Who approved it, for events and people.
     pub fn approver(&self) -> &str {
         self.approver.as_deref().unwrap_or(UNAPPROVED)
+    }
+
+    /// What evidence from the kernel does to a severity, if anything.
+    pub fn raise(&self) -> Option<Raise> {
+        let RuntimeRule { name, raise, rationale } = self.runtime.clone()?;
+        let approver = self.approver().to_owned();
+        (raise > 0).then_some(Raise { steps: raise, rule: name, rationale, approver })
     }
 
     /// The rule of a band, if it has one.
@@ -198,6 +226,7 @@ mod tests {
                 rule("far-up", Band::Systemic, 2),
                 rule("down", Band::Isolated, -1),
             ],
+            runtime: Some(RuntimeRule { name: "seen".into(), raise: 1, rationale: "because".into() }),
         }
     }
 
@@ -249,5 +278,25 @@ mod tests {
         assert!(broken(|policy| policy.rules[0].rationale = " ".into()));
         assert!(broken(|policy| policy.approver = Some(String::new())));
         assert!(broken(|policy| policy.bands.left_at_percent = 0));
+        let runtime = |change: fn(&mut RuntimeRule)| {
+            let mut policy = super::tests::policy();
+            policy.runtime.iter_mut().for_each(change);
+            policy.problem().is_some()
+        };
+        assert!(runtime(|rule| rule.name = "up".into()));
+        assert!(runtime(|rule| rule.rationale.clear()));
+        assert!(runtime(|rule| rule.raise = 5));
+    }
+
+    #[test]
+    fn what_the_kernel_shows_raises_by_the_policys_rule_or_not_at_all() {
+        let mut policy = policy();
+        let raise = policy.raise().unwrap();
+        assert_eq!((raise.steps, raise.rule.as_str(), raise.approver.as_str()), (1, "seen", UNAPPROVED));
+        assert_eq!(raise.facts(7)["rule"], json!("seen"));
+        policy.runtime.iter_mut().for_each(|rule| rule.raise = 0);
+        assert_eq!(policy.raise(), None);
+        policy.runtime = None;
+        assert_eq!(policy.raise(), None);
     }
 }

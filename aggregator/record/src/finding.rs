@@ -11,6 +11,8 @@ use holdfast_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::calibration::Raise;
+
 /// One primary record for one (cluster, resource, control).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -81,6 +83,9 @@ pub struct Runtime {
     pub seen: RuntimeEvidence,
     /// By how many steps it raises the severity; none where nothing but the kernel reports the problem.
     pub raise: u8,
+    /// By which rule; records from before rules were data have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Raise>,
 }
 
 impl Finding {

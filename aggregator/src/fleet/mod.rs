@@ -10,6 +10,7 @@ pub mod policy;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_controls::catalog::Control;
@@ -83,7 +84,7 @@ pub struct FleetWorker {
     store: Store,
     live: Live,
     edge: SharedEdge,
-    policy: FleetPolicy,
+    policy: Arc<FleetPolicy>,
     judges: Judges,
     /// Everything that spread is looked at after a start, and whenever the fleet or the clock asks for it.
     sweep_due: bool,
@@ -94,7 +95,7 @@ pub struct FleetWorker {
 
 impl FleetWorker {
     /// The worker of this record under this policy.
-    pub fn new(store: Store, live: Live, edge: SharedEdge, policy: FleetPolicy) -> Self {
+    pub fn new(store: Store, live: Live, edge: SharedEdge, policy: Arc<FleetPolicy>) -> Self {
         let judges = Judges::default();
         Self { store, live, edge, policy, judges, sweep_due: true, look_again_at: None, rest_until: Instant::now() }
     }

@@ -82,6 +82,8 @@ mod tests {
         let entries = [&bands.several, &bands.widespread, &bands.systemic].map(entry);
         assert_eq!((entries, bands.left_at_percent), ([(2, 0), (4, 10), (8, 30)], 80));
         assert_eq!(policy.approver(), UNAPPROVED);
+        let raise = policy.raise().unwrap();
+        assert_eq!((raise.rule.as_str(), raise.steps), ("runtime-evidence-raises-one-step", 1));
     }
 
     #[test]
@@ -91,6 +93,8 @@ mod tests {
         assert!(refused("name: shipped", "name: shipped\nowner: me").contains("owner"));
         assert!(refused("band: systemic", "band: everywhere").contains("everywhere"));
         assert!(refused("band: systemic", "band: widespread").contains("another rule already"));
+        assert!(refused("runtime:\n", "runtime:\n  lower: 1\n").contains("lower"));
+        assert!(refused("runtime-evidence-raises-one-step", "systemic-raises-two-steps").contains("another rule"));
         assert!(refused("clusters: 8", "clusters: 3").contains("no fewer clusters"));
         assert!(refused("clusters: 8", "clusters: -8").starts_with("mine.yaml: "));
     }

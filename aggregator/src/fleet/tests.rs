@@ -63,7 +63,7 @@ async fn fleet(size: u8) -> Fleet {
 
 impl Fleet {
     fn worker(&self) -> FleetWorker {
-        FleetWorker::new(self.store.clone(), Live::default(), self.edge.clone(), policy())
+        FleetWorker::new(self.store.clone(), Live::default(), self.edge.clone(), std::sync::Arc::new(policy()))
     }
 
     fn minutes_later(&self, minutes: i64) {
@@ -229,8 +229,9 @@ async fn another_policy_moves_what_is_on_record() {
     }
     fleet.worker().pass().await.unwrap();
     let mut approved = fleet.worker();
-    approved.policy.rules[0].raise = 2;
-    approved.policy.approver = Some("the board".into());
+    let policy = std::sync::Arc::make_mut(&mut approved.policy);
+    policy.rules[0].raise = 2;
+    policy.approver = Some("the board".into());
     approved.pass().await.unwrap();
     let calibration = fleet.finding(1).await.calibration.unwrap();
     assert_eq!((calibration.severity, &calibration.detail["approver"]), (Severity::Critical, &"the board".into()));

@@ -69,7 +69,8 @@ impl House {
         tx.commit().await.unwrap();
         let edge = TestEdge::at(NOW);
         let sessions = Sessions::default();
-        let (writer, _) = Writer::start(store.clone(), edge.clone(), Live::default(), sessions.clone());
+        let policy = std::sync::Arc::new(crate::fleet::policy::shipped().unwrap());
+        let (writer, _) = Writer::start(store.clone(), edge.clone(), policy, Live::default(), sessions.clone());
         let intake = Intake {
             store,
             writer,

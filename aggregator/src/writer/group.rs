@@ -1,7 +1,10 @@
 //! One transaction of the writer: every task is decided, everything is written at once, and the answers go out after the
 //! commit. A job that the database refuses is refused alone.
 
+use std::sync::Arc;
+
 use holdfast_model::{Activity, Actor, ClusterId};
+use holdfast_record::calibration::FleetPolicy;
 use holdfast_store::{Connected, Store, StoreError};
 use serde_json::json;
 
@@ -20,27 +23,34 @@ enum Failed {
     Job(StoreError),
 }
 
+/// What a group is written with.
+pub(super) struct With {
+    pub(super) store: Store,
+    pub(super) edge: SharedEdge,
+    pub(super) policy: Arc<FleetPolicy>,
+}
+
 /// Writes a group. Where one of its jobs cannot be written, each is written by itself: what one agent says must not keep the
 /// others' from the record.
-pub(super) async fn commit(store: &Store, edge: &SharedEdge, mut tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
-    let failed = match attempt(store, edge, &mut tasks).await {
+pub(super) async fn commit(with: &With, mut tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
+    let failed = match attempt(with, &mut tasks).await {
         Ok(told) => return answer(tasks, told, live, sessions),
         Err(failed) => failed,
     };
     match failed {
         Failed::Job(error) if tasks.len() > 1 => {
             tracing::warn!(error = &error as &dyn std::error::Error, "a group of jobs is written one by one");
-            one_by_one(store, edge, tasks, live, sessions).await;
+            one_by_one(with, tasks, live, sessions).await;
         }
         Failed::Job(error) | Failed::Unavailable(error) => refuse(tasks.into_iter(), error),
     }
 }
 
-async fn one_by_one(store: &Store, edge: &SharedEdge, tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
+async fn one_by_one(with: &With, tasks: Vec<Task>, live: &Live, sessions: &Sessions) {
     let mut left = tasks.into_iter();
     while let Some(task) = left.next() {
         let mut alone = vec![task];
-        match attempt(store, edge, &mut alone).await {
+        match attempt(with, &mut alone).await {
             Ok(told) => answer(alone, told, live, sessions),
             Err(Failed::Job(error)) => refuse(alone.into_iter(), error),
             Err(Failed::Unavailable(error)) => return refuse(alone.into_iter().chain(left), error),
@@ -60,9 +70,9 @@ fn refuse(tasks: impl Iterator<Item = Task>, error: StoreError) {
     tasks.for_each(|task| task.answer(Err(error.clone())));
 }
 
-async fn attempt(store: &Store, edge: &SharedEdge, tasks: &mut [Task]) -> Result<Told, Failed> {
-    let tx = store.begin().await.map_err(Failed::Unavailable)?;
-    write(Work::new(tx, edge.clone()), tasks).await.map_err(Failed::Job)
+async fn attempt(with: &With, tasks: &mut [Task]) -> Result<Told, Failed> {
+    let tx = with.store.begin().await.map_err(Failed::Unavailable)?;
+    write(Work::new(tx, with.edge.clone(), with.policy.clone()), tasks).await.map_err(Failed::Job)
 }
 
 async fn write(mut work: Work, tasks: &mut [Task]) -> Result<Told, StoreError> {

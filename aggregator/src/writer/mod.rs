@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use holdfast_model::{Activity, Actor, ClusterId, FindingId, RetestId, RetestOrder};
+use holdfast_record::calibration::FleetPolicy;
 use holdfast_record::{Finding, Refused};
 use holdfast_store::{Connected, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use crate::edge::SharedEdge;
 use crate::live::{Live, LiveChange};
 use crate::sessions::Sessions;
+use group::With;
 
 mod group;
 mod job;
@@ -95,9 +97,15 @@ pub struct Writer {
 
 impl Writer {
     /// Starts the task.
-    pub fn start(store: Store, edge: SharedEdge, live: Live, sessions: Sessions) -> (Self, JoinHandle<()>) {
+    pub fn start(
+        store: Store,
+        edge: SharedEdge,
+        policy: Arc<FleetPolicy>,
+        live: Live,
+        sessions: Sessions,
+    ) -> (Self, JoinHandle<()>) {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(jobs, store, edge, live, sessions));
+        let task = tokio::spawn(run(jobs, With { store, edge, policy }, live, sessions));
         (Self { queue }, task)
     }
 
@@ -168,7 +176,7 @@ impl<T> Pending<T> {
     }
 }
 
-async fn run(mut jobs: mpsc::Receiver<Task>, store: Store, edge: SharedEdge, live: Live, sessions: Sessions) {
+async fn run(mut jobs: mpsc::Receiver<Task>, with: With, live: Live, sessions: Sessions) {
     while let Some(first) = jobs.recv().await {
         let mut weight = first.weight();
         let mut tasks = vec![first];
@@ -177,7 +185,7 @@ async fn run(mut jobs: mpsc::Receiver<Task>, store: Store, edge: SharedEdge, liv
             weight += next.weight();
             tasks.push(next);
         }
-        group::commit(&store, &edge, tasks, &live, &sessions).await;
+        group::commit(&with, tasks, &live, &sessions).await;
     }
 }
 

@@ -4,9 +4,11 @@
 //! `batch` (what agents state), `retests` (orders and answers), `scope`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use holdfast_controls::Control;
 use holdfast_model::{Activity, Actor, ClusterId, FindingId, OnDeletion, RetestId};
+use holdfast_record::calibration::FleetPolicy;
 use holdfast_record::{Command, Context, Decision, Entry, Finding, Refused, RetestChange, decide};
 use holdfast_store::finding::{Counted, Written};
 use holdfast_store::{Cluster, Retest, RetestState, StoreError, StoredReceipt, Tx};
@@ -33,6 +35,7 @@ struct Slot {
 pub(super) struct Work {
     tx: Tx,
     edge: SharedEdge,
+    policy: Arc<FleetPolicy>,
     now: i64,
     slots: HashMap<Place, Slot>,
     clusters: HashMap<ClusterId, Option<Cluster>>,
@@ -56,11 +59,12 @@ pub(super) struct Told {
 }
 
 impl Work {
-    pub(super) fn new(tx: Tx, edge: SharedEdge) -> Self {
+    pub(super) fn new(tx: Tx, edge: SharedEdge, policy: Arc<FleetPolicy>) -> Self {
         Self {
             tx,
             now: edge.now(),
             edge,
+            policy,
             slots: HashMap::new(),
             clusters: HashMap::new(),
             excluded: HashMap::new(),

@@ -195,6 +195,29 @@ impl Store {
         sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
     }
 
+    /// Open findings of these controls that no statement holds open and nothing has been asked about since then, in clusters
+    /// with an eye on processes; longest unchanged first.
+    pub async fn shown_only_unchanged_since(
+        &self,
+        controls: &[&str],
+        then: UnixMillis,
+        limit: u32,
+    ) -> Result<Vec<(ClusterId, FindingId)>> {
+        let mut sql = Sql::new(
+            "shown only unchanged since",
+            "SELECT cluster, id FROM finding WHERE status IN ('open', 'in-progress') AND statement IS NULL \
+             AND retest IS NULL AND changed_at <= ",
+        );
+        sql.place(then).push(" AND cluster IN (SELECT cluster FROM coverage WHERE state = 'seen' AND subject LIKE ");
+        sql.place(coverage_subject("%").as_str()).push(") AND cluster NOT IN (SELECT id FROM cluster WHERE ");
+        sql.push("revoked_at IS NOT NULL) AND control IN (");
+        for (i, &control) in controls.iter().enumerate() {
+            sql.push(if i == 0 { "" } else { ", " }).place(control);
+        }
+        sql.push(") ORDER BY changed_at, id LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+    }
+
     /// The failing statements of a cluster, as (finding, hash): what its agent last said, folded into a digest.
     pub async fn statements(&self, cluster: ClusterId) -> Result<Vec<(FindingId, StatementHash)>> {
         let text = "SELECT id, statement FROM finding WHERE cluster = $1 AND statement IS NOT NULL";

@@ -4,6 +4,7 @@ use holdfast_aggregator::api::view::Time;
 use holdfast_controls::running::capability;
 use holdfast_model::Testimony;
 use holdfast_model::kernel::{Alike, NodeStatement, RunningContainer, Seccomp, Standing};
+use holdfast_model::watched::{Done, Watched, Windows};
 
 use crate::render::escape::line;
 
@@ -13,6 +14,14 @@ pub fn text(testimony: &Testimony) -> String {
         return String::new();
     }
     let mut out = "\n  What ran, by the kernel of each node:\n".to_owned();
+    if let Some(Windows { unused_after, quiet_after }) = testimony.windows {
+        let seconds = |millis: i64| millis / 1000;
+        out.push_str(&format!(
+            "    unused is what was not used for {} s, quiet is what did nothing for {} s\n",
+            seconds(unused_after),
+            seconds(quiet_after)
+        ));
+    }
     for signed in &testimony.nodes {
         match serde_json::from_str::<NodeStatement>(&signed.statement) {
             Ok(statement) => node(&statement, &mut out),
@@ -40,7 +49,24 @@ fn node(statement: &NodeStatement, out: &mut String) {
         for alike in &container.alike {
             out.push_str(&format!("        {}\n", process(alike)));
         }
+        let watched = container.watched.as_ref().map(watched);
+        out.extend(watched.into_iter().map(|watched| format!("        {watched}\n")));
     }
+}
+
+/// `watched from its start, … to …; did shell 7 times`.
+fn watched(of: &Watched) -> String {
+    let since = if of.from_start { "watched from its start" } else { "watched, not from its start" };
+    let times = |done: &Done| format!("{} {} {}", done.kind, line(&done.object), times(done.count)).replace("  ", " ");
+    let acts: Vec<_> = of.acts.iter().map(times).collect();
+    let acts = if acts.is_empty() { String::new() } else { format!("; did {}", acts.join(", ")) };
+    let gaps: Vec<_> = of.gaps.iter().map(|gap| line(&gap.reason)).collect();
+    let gaps = if gaps.is_empty() { String::new() } else { format!("; may have missed: {}", gaps.join(", ")) };
+    format!("{since}, {} to {}{acts}{gaps}", Time(of.since), Time(of.until))
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn unnamed(container: &RunningContainer) -> String {
@@ -154,5 +180,34 @@ mod tests {
                   nothing of them is running
         "#]]
         .assert_eq(&out);
+    }
+
+    #[test]
+    fn how_long_a_container_was_watched_and_what_it_did_is_said() {
+        let done = Done {
+            kind: holdfast_model::SignalKind::Shell,
+            object: String::new(),
+            name: "sh".into(),
+            pid: 7,
+            count: 7,
+            first: 0,
+            last: 0,
+        };
+        let mut of = Watched {
+            since: 0,
+            from_start: true,
+            until: 60_000,
+            gaps: Vec::new(),
+            capabilities: 0,
+            root_written: false,
+            token_read: false,
+            acts: vec![done],
+        };
+        let span = "1970-01-01T00:00:00.000Z to 1970-01-01T00:01:00.000Z";
+        assert_eq!(watched(&of), format!("watched from its start, {span}; did shell 7 times"));
+        of.acts.clear();
+        of.gaps.push(holdfast_model::watched::Gap { kinds: Vec::new(), reason: "lost\n".into() });
+        of.from_start = false;
+        assert_eq!(watched(&of), format!("watched, not from its start, {span}; may have missed: lost\\n"));
     }
 }

@@ -30,6 +30,9 @@ pub enum Allowance {
     Token,
 }
 
+/// A field below the specification, and what it gives.
+type Place = (String, String);
+
 /// What containers of one workload make of an allowance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Used(BTreeMap<String, Answer>);
@@ -37,7 +40,7 @@ pub struct Used(BTreeMap<String, Answer>);
 /// The answer of one container, or of all of one name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Answer {
-    /// What is given and was not used, by path; none where nothing is given or nobody can say.
+    /// What is given and was not used; none where nothing is given or nobody can say.
     unused: Option<BTreeMap<String, Location>>,
     unread: Vec<String>,
 }
@@ -78,7 +81,7 @@ impl Used {
         let known = self.0.entry(name).or_default();
         known.unread.extend(other.unread);
         known.unused = match (known.unused.take(), other.unused) {
-            (Some(one), Some(other)) => Some(one.into_iter().filter(|(path, _)| other.contains_key(path)).collect()),
+            (Some(one), Some(other)) => Some(one.into_iter().filter(|(what, _)| other.contains_key(what)).collect()),
             (one, other) => one.or(other),
         };
     }
@@ -110,7 +113,10 @@ impl Allowance {
 
     /// What this container is given and has not used; none where it is given nothing. The error says why nobody knows.
     fn answer(self, seen: &Seen<'_>, spec: Spec<'_>) -> Result<Option<BTreeMap<String, Location>>, String> {
-        let Some(given) = self.given(seen, &spec) else { return Ok(None) };
+        if let Some(why) = &seen.container.unread {
+            return Err(short(why));
+        }
+        let Some(given) = self.given(seen, &spec)? else { return Ok(None) };
         let watched = seen.container.watched.as_ref().ok_or("no sensor watches it")?;
         let places = self.places(given, watched, &spec);
         if places.is_empty() {
@@ -126,54 +132,65 @@ impl Allowance {
         if seen_for < window {
             return Err(format!("it has been watched for {} of {}", time(seen_for), time(window)));
         }
-        let in_template = template_spec(seen, &spec).map(|template| self.places(given, watched, &template));
-        let placed = |(path, value): (String, String)| {
+        let of_template = template_spec(seen, &spec).map(|template| self.places(given, watched, &template));
+        let placed = |(what, place): (String, Place)| {
             let container = (self != Self::Token).then(|| seen.called());
-            let location = match (in_template.as_ref().and_then(|places| places.get(&path)), seen.template) {
-                (Some(value), Some(template)) => {
-                    Location { path: template.rooted(&path), value: value.clone(), container, object: None }
+            let location = match (of_template.as_ref().and_then(|places| places.get(&what)), seen.template) {
+                (Some((path, value)), Some(template)) => {
+                    Location { path: template.rooted(path), value: value.clone(), container, object: None }
                 }
-                _ => Location { path: format!("spec.{path}"), value, container, object: Some(seen.place()) },
+                _ => Location {
+                    path: format!("spec.{}", place.0),
+                    value: place.1,
+                    container,
+                    object: Some(seen.place()),
+                },
             };
-            (path, location)
+            (what, location)
         };
         Ok(Some(places.into_iter().map(placed).collect()))
     }
 
-    /// The capabilities that the kernel shows; any number for what is given or not. None: nothing is given.
-    fn given(self, seen: &Seen<'_>, spec: &Spec<'_>) -> Option<u64> {
+    /// The capabilities that the kernel shows; any number for what is given or not. None: nothing is given. What another control
+    /// says of the container leaves the question open: whoever makes it privileged has not mended this.
+    fn given(self, seen: &Seen<'_>, spec: &Spec<'_>) -> Result<Option<u64>, String> {
+        let standings = &seen.container.alike;
+        let writable = || !standings.iter().all(|alike| alike.standing.root_read_only == Some(true));
         match self {
-            // `workload.privileged` says so.
-            Self::Capabilities if spec.is_privileged() => None,
-            Self::Capabilities => Some(granted(seen.container, seen.host)).filter(|granted| *granted != 0),
-            // Where it should be read-only and is not, `workload.read-only-root` says so.
-            Self::WritableRoot if spec.is_privileged() || spec.is_ephemeral() || is_read_only(spec) => None,
-            Self::WritableRoot => {
-                let read_only = |alike: &holdfast_model::kernel::Alike| alike.standing.root_read_only == Some(true);
-                (!seen.container.alike.iter().all(read_only)).then_some(0)
-            }
-            Self::Token => spec.pod.volumes.iter().any(|volume| volume.name.starts_with(TOKEN_VOLUME)).then_some(0),
+            Self::Capabilities | Self::WritableRoot if spec.is_privileged() => Err("it is privileged".to_owned()),
+            Self::Capabilities => match granted(seen.container, seen.host) {
+                0 => Ok(None),
+                all if spec.drops_all() && all & !spec.adds() != 0 => {
+                    Err(format!("it has {}, which its specification drops", names(all & !spec.adds())))
+                }
+                some => Ok(Some(some)),
+            },
+            Self::WritableRoot if spec.is_ephemeral() || !writable() => Ok(None),
+            Self::WritableRoot if is_read_only(spec) => Err("its root should be read-only, and is not".to_owned()),
+            Self::WritableRoot => Ok(Some(0)),
+            Self::Token => Ok(spec.pod.volumes.iter().any(|volume| volume.name.starts_with(TOKEN_VOLUME)).then_some(0)),
         }
     }
 
-    /// The fields that give what was not used, by path below the specification, each with what it gives.
-    fn places(self, given: u64, watched: &Watched, spec: &Spec<'_>) -> BTreeMap<String, String> {
+    /// What was not used, each with the field that gives it.
+    fn places(self, given: u64, watched: &Watched, spec: &Spec<'_>) -> BTreeMap<String, Place> {
         match self {
             Self::Capabilities => capability_places(given, watched.capabilities, spec),
             Self::WritableRoot if watched.root_written || is_read_only(spec) => BTreeMap::new(),
             Self::WritableRoot => {
-                let place = spec.container.missing("securityContext.readOnlyRootFilesystem");
-                BTreeMap::from([(place.path, "it can be written, and never was".to_owned())])
+                let path = spec.container.missing("securityContext.readOnlyRootFilesystem").path;
+                one(path, "it can be written, and never was")
             }
             Self::Token if watched.token_read || spec.pod.automount_service_account_token == Some(false) => {
                 BTreeMap::new()
             }
-            Self::Token => {
-                let field = "automountServiceAccountToken".to_owned();
-                BTreeMap::from([(field, "its token is mounted, and was never read".to_owned())])
-            }
+            Self::Token => one("automountServiceAccountToken".to_owned(), "its token is mounted, and was never read"),
         }
     }
+}
+
+fn one(path: String, value: &str) -> BTreeMap<String, Place> {
+    BTreeMap::from([(String::new(), (path, value.to_owned()))])
 }
 
 fn is_read_only(spec: &Spec<'_>) -> bool {
@@ -182,7 +199,7 @@ fn is_read_only(spec: &Spec<'_>) -> bool {
 
 /// Of those that the specification names each is a place; those that it leaves to the runtime are one, where not a single
 /// capability was used: else what to drop is `workload.capabilities-not-dropped`'s question.
-fn capability_places(granted: u64, used: u64, spec: &Spec<'_>) -> BTreeMap<String, String> {
+fn capability_places(granted: u64, used: u64, spec: &Spec<'_>) -> BTreeMap<String, Place> {
     let context = spec.container.security_context();
     let named = context.and_then(|context| context.capabilities.as_ref());
     let mut places = BTreeMap::new();
@@ -190,13 +207,14 @@ fn capability_places(granted: u64, used: u64, spec: &Spec<'_>) -> BTreeMap<Strin
         let one = capability::set([&**name]) & granted;
         if one != 0 && one & used == 0 {
             let path = spec.container.at(&format!("securityContext.capabilities.add[{at}]"), "").path;
-            places.insert(path, format!("{} was never used", short(&names(one))));
+            let name = short(&names(one));
+            places.insert(name.clone(), (path, format!("{name} was never used")));
         }
     }
     if used & granted == 0 && !spec.drops_all() {
         let field = if named.is_some() { "securityContext.capabilities.drop" } else { "securityContext.capabilities" };
         let value = format!("{}: none was ever used", names(granted));
-        places.insert(spec.container.missing(field).path, value);
+        places.insert(String::new(), (spec.container.missing(field).path, value));
     }
     places
 }

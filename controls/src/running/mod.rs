@@ -171,13 +171,18 @@ impl Shown {
     /// A network is the Pod's: its sockets are nobody's in particular.
     fn ask_sockets(&mut self, rule: fn(&Listening, &PodSpec) -> Word, seen: &Seen<'_>) {
         let nodes_own = |alike: &Alike| alike.standing.namespaces.net == seen.host.net;
-        let Some(pod) = seen.listed else { return };
+        let unread = |why: &'static str| Word::Unread(why.into());
+        let Some(pod) = seen.listed else { return self.take(seen, "its sockets", unread("no Pod declares its ports")) };
         if pod.host_network || seen.container.alike.iter().any(nodes_own) {
-            // Whose a socket of the node's network is, nobody can say; `workload.host-network` flags it.
-            return;
+            // `workload.host-network` says so; that the socket is gone it does not prove.
+            return self.take(
+                seen,
+                "its sockets",
+                unread("it has the node's network, where nobody can say whose a socket is"),
+            );
         }
         let Some(listening) = &seen.container.listening else {
-            return self.take(seen, "its sockets", Word::Unread("its sockets could not be read".into()));
+            return self.take(seen, "its sockets", unread("they could not be read"));
         };
         for socket in listening {
             let place = format!("port {}/{}", socket.port, socket.transport);

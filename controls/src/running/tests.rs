@@ -452,6 +452,7 @@ fn a_process_that_every_control_likes_agrees_with_all_of_them_and_the_privileged
         workload.capabilities-added
         workload.capabilities-not-dropped
         workload.capabilities-restored
+        workload.capabilities-unused
         workload.hardening-not-in-force
         workload.privilege-escalation
         workload.privileged
@@ -459,7 +460,8 @@ fn a_process_that_every_control_likes_agrees_with_all_of_them_and_the_privileged
         workload.run-as-non-root
         workload.run-as-root-user
         workload.seccomp-unconfined
-        workload.seccomp-unset"#]]
+        workload.seccomp-unset
+        workload.writable-root-unused"#]]
     .assert_eq(&contradicted.join("\n"));
 }
 

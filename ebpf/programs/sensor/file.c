@@ -4,6 +4,7 @@
 
 enum { NAMED = 1, OF_NODE = 2, ETC_WRITE = 4, RUNTIME_SOCKET = 8, WRITING = 16 };
 #define FMODE_WRITE 2
+#define FMODE_CREATED 0x100000
 #define KEY_BYTES 32
 #define UNIX_FAMILY 1
 
@@ -149,6 +150,8 @@ int file_opened(struct returned *call)
 	struct file *file = file_at(task, call->result);
 	READ(mode, &file->f_mode);
 	u32 writing = mode & FMODE_WRITE, detail = worth(task, file, writing);
+	if (mode & (FMODE_WRITE | FMODE_CREATED))
+		root_opened(task, cgroup, file);
 	if (!detail)
 		return 0;
 	struct fold_key key = { .cgroup = cgroup, .act = OPENED, .detail = detail | (writing ? WRITING : 0) };

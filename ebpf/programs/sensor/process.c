@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /* Programs that are started, folded by their file, and who is still on the way into a container. */
 
-enum { PRIVILEGED = 1, FOREIGN = 2, NARROW = 4 };
+enum { PRIVILEGED = 1, FOREIGN = 2, NARROW = 4, FIRST_PROGRAM = 8 };
 #define CAP_SYS_ADMIN 21
 /* In a program's first bytes: what kind of ELF it is, and that it is one of 32 bits. */
 #define EI_CLASS 4
@@ -37,6 +37,16 @@ INLINE int privileged(struct task_struct *task)
 	u64 effective = 0;
 	READ(effective, &cred->cap_effective);
 	return (effective >> CAP_SYS_ADMIN & 1) && cred->user_ns->level == 0;
+}
+
+/* What a container was made to run, or what that became: the first process of its numbers, whose parent is a runtime. Who makes
+ * numbers of his own within the container has a parent there. */
+INLINE int is_first(struct task_struct *task)
+{
+	struct pid *pid = task->thread_pid;
+	int number = 0;
+	READ(number, &((struct upid *)&pid->numbers[0])[pid->level].nr);
+	return number == 1 && !contained(task->real_parent);
 }
 
 /* What tells starts of one file apart: the name it was called by; and for a file that is many programs, its first words. */
@@ -75,7 +85,7 @@ int process_exec(u64 *context)
 	struct inode *inode = program->file->f_inode;
 	struct fold_key key = { .cgroup = cgroup, .act = EXEC, .subject = called(task, inode->i_ino) };
 	key.detail = (privileged(task) ? PRIVILEGED : 0) | (foreign(task, inode) ? FOREIGN : 0) |
-		     (program->buf[EI_CLASS] == ELFCLASS32 ? NARROW : 0);
+		     (program->buf[EI_CLASS] == ELFCLASS32 ? NARROW : 0) | (is_first(task) ? FIRST_PROGRAM : 0);
 	struct event *event = told(task, &key);
 	if (!event)
 		return 0;

@@ -22,6 +22,11 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
+/// The number of a capability by its name.
+pub(crate) fn number(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
 fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
     let name = usize::try_from(event.subject).ok().and_then(|number| NAMES.get(number));
     let object = name.map_or_else(|| format!("capability {}", event.subject), |name| (*name).to_owned());

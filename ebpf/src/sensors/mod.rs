@@ -14,6 +14,7 @@ mod module;
 mod mount;
 mod namespace;
 mod process;
+mod root;
 mod socket;
 mod trace;
 
@@ -21,8 +22,11 @@ use std::net::SocketAddr;
 
 use holdfast_model::{CoverageState, SignalKind};
 
+pub(crate) use capability::number as capability_number;
 pub use driver::{Book, Books, Cost, Counters, Sensors, count_costs};
 use event::Event;
+pub(crate) use process::UNWATCHED;
+pub(crate) use root::RING;
 
 use crate::Owner;
 use crate::view::mounts::{Mount, as_host_sees};
@@ -37,6 +41,7 @@ const SENSORS: &[Sensor] = &[
     module::SENSOR,
     mount::SENSOR,
     namespace::SENSOR,
+    root::SENSOR,
     socket::SENSOR,
     trace::SENSOR,
 ];
@@ -100,11 +105,12 @@ enum Act {
     Open,
     Connect,
     Listen,
+    RootChanged,
     Canary,
 }
 
 impl Act {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Exec,
         Self::Spaces,
         Self::Mount,
@@ -115,6 +121,7 @@ impl Act {
         Self::Open,
         Self::Connect,
         Self::Listen,
+        Self::RootChanged,
         Self::Canary,
     ];
 
@@ -133,6 +140,7 @@ impl Act {
             Self::Open => &[SignalKind::SensitiveOpen, SignalKind::EtcWrite],
             Self::Connect => &[SignalKind::Connect, SignalKind::MetadataAsked],
             Self::Listen => &[SignalKind::Listen],
+            Self::RootChanged => &[SignalKind::RootWrite],
             Self::Canary => &[],
         }
     }
@@ -171,9 +179,30 @@ impl Node {
     }
 }
 
+/// What a sensor tells: what may have been missed where it does not see. None is all.
+pub(crate) fn kinds_of(sensor: &str) -> Vec<SignalKind> {
+    let of = SENSORS.iter().find(|known| known.id == sensor);
+    let mut kinds: Vec<_> = of.into_iter().flat_map(|known| known.acts).flat_map(|act| act.kinds()).copied().collect();
+    if sensor == file::SENSOR.id {
+        // What it opens for writing is a change of the root as well.
+        kinds.push(SignalKind::RootWrite);
+    }
+    kinds
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_kind_of_signal_is_missed_where_its_sensor_is() {
+        for kind in SignalKind::ALL {
+            assert!(SENSORS.iter().any(|sensor| kinds_of(sensor.id).contains(kind)), "{kind}");
+        }
+        let unnamed: Vec<_> =
+            SENSORS.iter().filter(|sensor| kinds_of(sensor.id).is_empty()).map(|one| one.id).collect();
+        assert_eq!(unnamed, ["canary"], "without its canary nothing is known");
+    }
 
     #[test]
     fn every_act_has_one_sensor_and_every_sensor_its_own_file_on_both_sides() {

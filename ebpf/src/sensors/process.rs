@@ -10,7 +10,9 @@ const FOREIGN: u32 = 2;
 const NARROW: u32 = 4;
 /// The kernel tells no tracepoint of a system call about programs of 32 bits on a machine of 64: their start is all that is
 /// seen of them, but for what other hooks see.
-const UNWATCHED: &str = "32-bit program: its system calls are not watched";
+pub(crate) const UNWATCHED: &str = "32-bit program: its system calls are not watched";
+/// Started as the container's first process: what its image or its specification says that it runs.
+const FIRST_PROGRAM: u32 = 8;
 const SHELLS: &[&str] = &["sh", "ash", "bash", "dash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "rbash"];
 /// Programs that are a shell only if they are called as one.
 const MANY_IN_ONE: &[&str] = &["busybox", "toybox"];
@@ -33,7 +35,7 @@ fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
         (SignalKind::ProcessStart, true),
         (SignalKind::PrivilegedStart, event.detail & PRIVILEGED != 0),
         (SignalKind::ForeignBinary, event.detail & FOREIGN != 0),
-        (SignalKind::Shell, is_shell(&event.binary, event.arguments)),
+        (SignalKind::Shell, event.detail & FIRST_PROGRAM == 0 && is_shell(&event.binary, event.arguments)),
     ];
     let arguments = masked(event.arguments);
     let told = kinds.into_iter().filter(|(_, is)| *is);

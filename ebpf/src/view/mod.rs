@@ -1,8 +1,8 @@
 //! Every running process of the node, folded by container and standing.
 //!
 //! [`KernelView`] asks the kernel through a BPF task iterator: no event can be missed, and a reading is a
-//! moment's work. What it needs is CAP_BPF, CAP_PERFMON and the node's own pid namespace. Mounts and labels of the
-//! containers come from /proc afterwards ([`mounts`], `label`), from files that need no right to trace.
+//! moment's work. What it needs is CAP_BPF, CAP_PERFMON and the node's own pid namespace. Mounts, sockets and labels of the
+//! containers come from /proc afterwards ([`mounts`], `sockets`, `label`), from files that need no right to trace.
 //! Threads that stand otherwise than their process are counted once a process and standing.
 
 pub(crate) mod fold;
@@ -11,10 +11,11 @@ mod label;
 pub mod mounts;
 mod proc;
 pub(crate) mod record;
+mod sockets;
 mod stray;
 
 use fold::{Witness, Witnesses};
-use holdfast_model::kernel::{Eye, HostMount, Namespaces, RunningContainer};
+use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
 
 use crate::Blind;
 
@@ -39,6 +40,13 @@ impl View {
     /// The containers of one Pod.
     pub fn pod<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a RunningContainer> {
         self.containers.iter().filter(move |container| container.pod == uid)
+    }
+
+    /// Adds the sockets that listen in the networks of the containers: a few files of /proc a network namespace.
+    pub fn read_sockets(&mut self) {
+        let is_it =
+            |alike: &Alike| proc::start_of(alike.pid, alike.pid).is_some_and(|start| start.is_of(alike.started));
+        sockets::add(&mut self.containers, &self.host, is_it);
     }
 
     /// Adds what the containers mount from the node: one file of /proc a mount namespace, that of a thread in it
@@ -80,6 +88,7 @@ impl KernelView {
     /// Every process that runs now, and what its containers mount from the node.
     pub fn read(&mut self) -> Result<View, Blind> {
         let mut view = self.processes()?;
+        view.read_sockets();
         view.read_mounts();
         Ok(view)
     }

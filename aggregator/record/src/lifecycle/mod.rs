@@ -13,6 +13,7 @@ use holdfast_model::{
 };
 use serde_json::{Value, json};
 
+use crate::calibration::Raise;
 use crate::finding::Finding;
 use crate::retest::{RetestCause, RetestChange};
 
@@ -110,6 +111,8 @@ pub struct Sighted<'a> {
     pub seen: &'a RuntimeEvidence,
     /// Whether a retest can look for it: an act that is over leaves nothing to look at.
     pub can_look: bool,
+    /// What that does to the severity, by the policy in force.
+    pub raise: Option<Raise>,
 }
 
 /// A testimony beside the order that it answers.

@@ -7,7 +7,6 @@ use holdfast_model::{RetiredReason, Status};
 use serde_json::json;
 
 use super::{Change, Context, Decision, Sighted};
-use crate::calibration::RUNTIME;
 use crate::finding::{Finding, Runtime};
 use crate::retest::RetestCause;
 
@@ -20,7 +19,7 @@ pub(super) fn unknown(context: &Context<'_>, sighted: &Sighted<'_>) -> Option<De
         origin: sighted.origin.clone(),
         // The ledger of the posture knows nothing of it.
         statement: None,
-        runtime: Some(Runtime { seen, raise: 0 }),
+        runtime: Some(Runtime { seen, raise: 0, by: None }),
         ..opened
     };
     let mut change = Change { context, from: None, finding, events: Vec::new(), retest: crate::RetestChange::Keep };
@@ -54,9 +53,9 @@ fn attach(change: &mut Change<'_>, sighted: &Sighted<'_>) {
     let is_news = match &mut change.finding.runtime {
         Some(known) => known.seen.fold(seen),
         None => {
-            let raises = change.finding.statement.is_some() && sighted.can_look;
-            let raise = if raises { RUNTIME.raise } else { 0 };
-            change.finding.runtime = Some(Runtime { seen: seen.clone(), raise });
+            let by = sighted.raise.clone().filter(|_| change.finding.statement.is_some() && sighted.can_look);
+            let raise = by.as_ref().map_or(0, |by| by.steps);
+            change.finding.runtime = Some(Runtime { seen: seen.clone(), raise, by });
             true
         }
     };
@@ -64,9 +63,10 @@ fn attach(change: &mut Change<'_>, sighted: &Sighted<'_>) {
         change.event("runtime-evidence", cause(seen), json!({ "count": seen.count, "places": seen.locations.len() }));
     }
     let after = change.finding.severity();
-    if before != after {
-        let detail = json!({ "from": before.word(), "to": after.word(), "reading": RUNTIME.facts(seen.count) });
-        change.event("severity-recalibrated", RUNTIME.rationale, detail);
+    let by = change.finding.runtime.as_ref().and_then(|runtime| runtime.by.clone());
+    if let Some(by) = by.filter(|_| before != after) {
+        let detail = json!({ "from": before.word(), "to": after.word(), "reading": by.facts(seen.count) });
+        change.event("severity-recalibrated", by.rationale, detail);
     }
 }
 

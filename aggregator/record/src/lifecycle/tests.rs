@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::calibration::Raise;
 use crate::retest::RetestCause;
 
 /// A finding with the world around it: what the shell would keep between two commands.
@@ -664,8 +665,16 @@ fn a_further_proof_replaces_a_shorter_one_and_never_the_other_way_round() {
 fn sight(world: &mut World, fact: &str, can_look: bool) {
     let seen = RuntimeEvidence::once(vec![Location::field("process sh (pid 7)", fact)], world.now);
     let (key, origin) = (key(), Origin::default());
-    let sighted =
-        Sighted { key: &key, origin: &origin, severity: Severity::High, control_version: 1, seen: &seen, can_look };
+    let raise = Raise { steps: 1, rule: "seen".into(), rationale: "it runs".into(), approver: "nobody".into() };
+    let sighted = Sighted {
+        key: &key,
+        origin: &origin,
+        severity: Severity::High,
+        control_version: 1,
+        seen: &seen,
+        can_look,
+        raise: Some(raise),
+    };
     world.run(Command::Sight(sighted)).unwrap();
 }
 
@@ -683,6 +692,7 @@ fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_r
     assert_eq!((now.id, now.locations.clone(), now.statement), (before.id, before.locations.clone(), before.statement));
     let evidence = now.runtime.as_ref().unwrap();
     assert_eq!((evidence.seen.count, evidence.seen.locations.len(), evidence.raise), (7, 1, 1));
+    assert_eq!(evidence.by.as_ref().map(|by| by.rule.as_str()), Some("seen"));
     assert!(now.severity() > before.severity() || before.severity() == Severity::Critical);
     sight(&mut world, "no_new_privs is not set", true);
     assert_eq!(world.events.last().map(String::as_str), Some("runtime-evidence"), "another fact is news");
@@ -705,6 +715,28 @@ fn what_only_the_kernel_shows_opens_a_finding_with_the_catalogs_severity() {
     let finding = world.finding.clone().unwrap();
     assert_eq!((finding.status, finding.severity(), finding.statement), (Status::Open, Severity::High, None));
     assert_eq!(world.events, ["finding-opened"]);
+}
+
+#[test]
+fn what_only_the_kernel_shows_closes_by_a_retest_that_nobody_claimed_and_never_by_silence() {
+    let mut world = World::new();
+    sight(&mut world, "a shell", false);
+    assert!(!world.run(Command::NotRepeated).unwrap(), "the ledger of the posture never held it");
+    world.run(Command::RequestRetest(RetestCause::RuntimeEvidence)).unwrap();
+    world.dispatch();
+    world.answer_with(Verdict::StillFailing, running).unwrap();
+    assert_eq!((world.status(), world.causes.last()), (Status::Open, Some(&RetestCause::ProcessDisagreed)));
+    world.dispatch();
+    world.answer(Verdict::Inconclusive).unwrap();
+    assert_eq!(world.status(), Status::Open, "not watched for long enough");
+    world.dispatch();
+    world.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::ObservedPass)));
+    world.dispatch();
+    world.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(world.status(), Status::Verified);
+    sight(&mut world, "a shell", false);
+    assert_eq!(world.status(), Status::Open, "and what is done again opens it");
 }
 
 #[test]

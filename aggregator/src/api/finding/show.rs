@@ -90,6 +90,9 @@ fn runtime(evidence: &record::finding::Runtime) -> RuntimeEvidence {
         first_seen_at: Time(first_seen_at),
         last_seen_at: Time(last_seen_at),
         raise: evidence.raise,
+        rule: evidence.by.as_ref().map(|by| by.rule.clone()),
+        rationale: evidence.by.as_ref().map(|by| by.rationale.clone()),
+        approver: evidence.by.as_ref().map(|by| by.approver.clone()),
     }
 }
 

@@ -40,7 +40,8 @@ impl Harness {
         let live = Live::default();
         let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), edge.clone());
         let sessions = Sessions::default();
-        let (writer, _) = Writer::start(store.clone(), edge.clone(), live.clone(), sessions.clone());
+        let policy = std::sync::Arc::new(crate::fleet::policy::shipped().unwrap());
+        let (writer, _) = Writer::start(store.clone(), edge.clone(), policy, live.clone(), sessions.clone());
         let (watched, written) = (live.clone(), writer.clone());
         let open = sessions.clone();
         let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, edge };

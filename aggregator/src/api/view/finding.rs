@@ -138,6 +138,15 @@ pub struct RuntimeEvidence {
     pub last_seen_at: Time,
     /// By how many steps it raises the severity.
     pub raise: u8,
+    /// The rule of the policy that does so.
+    #[serde(default)]
+    pub rule: Option<String>,
+    /// In words: why that moves the severity.
+    #[serde(default)]
+    pub rationale: Option<String>,
+    /// Who approved the policy.
+    #[serde(default)]
+    pub approver: Option<String>,
 }
 
 /// One place.

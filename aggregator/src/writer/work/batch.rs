@@ -1,6 +1,7 @@
 //! What an agent states: its batches, each applied once and in order, and what it no longer repeats.
 
 use holdfast_controls::Control;
+use holdfast_controls::running::Running;
 use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, Detection, FindingKey, Parcel, kernel};
 use holdfast_record::Command;
 use holdfast_record::lifecycle::{Observed, Sighted};
@@ -89,13 +90,15 @@ impl Work {
         let key = FindingKey { cluster, resource: resource.clone(), control: control.clone() };
         let id = key.finding_id();
         self.load_findings(cluster, &[id]).await?;
+        let policy = self.policy.clone();
         let sighted = Sighted {
             key: &key,
             origin: &detection.origin,
             severity: detection.severity,
             control_version: detection.control_version,
             seen: &detection.seen,
-            can_look: Control::find(control.as_str()).is_some_and(|control| control.running.is_some()),
+            can_look: Control::find(control.as_str()).and_then(|control| control.running).is_some_and(can_look),
+            raise: policy.raise(),
         };
         self.decide(actor, (cluster, id), Command::Sight(sighted), None)
     }
@@ -112,4 +115,9 @@ impl Work {
         }
         Ok(())
     }
+}
+
+/// Whether a retest can look for what was shown. An act is over when it is told: nothing that runs later takes it back.
+fn can_look(running: Running) -> bool {
+    !matches!(running, Running::Acts(_))
 }

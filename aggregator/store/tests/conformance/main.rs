@@ -426,6 +426,7 @@ async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
     tx.commit().await.unwrap();
     assert_eq!(found().await, [(cluster(1), all[0].id)]);
     assert_eq!(store.verified_without_processes(&["rbac.wildcard-verbs"], 99).await.unwrap(), []);
+    what_only_the_kernel_shows_is_found_where_there_is_an_eye(store).await;
     let of_reach = |reach| store_count(store, reach);
     assert_eq!((of_reach(Reach::Config).await, of_reach(Reach::Running).await), (2, 1));
 }
@@ -455,6 +456,18 @@ async fn open_eyes_are_counted(store: &Store) {
     assert_eq!(store.node_eyes(Some(cluster(7))).await.unwrap(), [counted]);
     assert_eq!(store.node_eyes(Some(cluster(8))).await.unwrap(), []);
     assert!(store.node_eyes(None).await.unwrap().contains(&counted));
+}
+
+/// Open, held open by no statement, left alone for a while; the first cluster has an eye by now, the second has none.
+async fn what_only_the_kernel_shows_is_found_where_there_is_an_eye(store: &Store) {
+    let shown = |number, name: &str, statement| Finding { statement, changed_at: 50, ..finding(number, name) };
+    let stated = finding(1, "stated").statement;
+    let all = [shown(1, "shell", None), shown(1, "stated", stated), shown(2, "nobody-looks", None)];
+    write(store, None, &all).await;
+    let found = async |then| store.shown_only_unchanged_since(&["workload.privileged"], then, 99).await.unwrap();
+    assert_eq!(found(50).await, [(cluster(1), all[0].id)]);
+    assert_eq!(found(49).await, [], "shown just now");
+    assert_eq!(store.shown_only_unchanged_since(&["rbac.wildcard-verbs"], 99, 99).await.unwrap(), []);
 }
 
 async fn store_count(store: &Store, reach: Reach) -> u64 {

@@ -2,11 +2,11 @@
 //! start, not for long enough, with a gap, and another Pod of the same workload that does use it.
 
 use holdfast_model::SignalKind;
-use holdfast_model::kernel::RunningContainer;
-use holdfast_model::watched::{Done, Gap, Watched, Windows};
+use holdfast_model::kernel::{RunningContainer, Standing};
+use holdfast_model::watched::{Done, Gap, Listening, Transport, Watched, Windows};
 
 use super::super::{Seen, Shown, Used};
-use super::{confined, container, default_root, idle, privileged, seen, word};
+use super::{HOST, confined, container, default_root, idle, privileged, seen, word};
 use crate::catalog::Control;
 use crate::catalog::check::pod;
 use crate::facts::{self, Facts, Workload, workload};
@@ -20,7 +20,7 @@ const TOKEN: &str = "workload.token-unused";
 const SHELL: &str = "workload.unexpected-shell";
 
 fn watched_by(watched: Option<Watched>) -> RunningContainer {
-    let standing = holdfast_model::kernel::Standing { root_read_only: Some(false), ..default_root() };
+    let standing = Standing { root_read_only: Some(false), ..default_root() };
     RunningContainer { watched, ..container(standing) }
 }
 
@@ -62,7 +62,6 @@ fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_g
         (CAPABILITIES, "used before the gap", PLAIN, Some(Watched { capabilities: 1, ..gap(&[]) }), "agrees"),
         (ROOT, "never written", PLAIN, Some(idle()), "it can be written, and never was"),
         (ROOT, "written", PLAIN, Some(used(|w| w.root_written = true)), "agrees"),
-        (ROOT, "as specified it is another control's", STRICT, Some(idle()), "agrees"),
         (ROOT, "not for long enough", PLAIN, Some(short.clone()), "unread: it has been watched for 60 s of 24 h"),
         (TOKEN, "never read", token, Some(idle()), "its token is mounted, and was never read"),
         (TOKEN, "read", token, Some(used(|w| w.token_read = true)), "agrees"),
@@ -76,12 +75,15 @@ fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_g
 #[test]
 fn what_is_not_given_cannot_be_unused() {
     let unlisted = Watched { from_start: false, ..idle() };
-    for control in [CAPABILITIES, ROOT] {
+    for (control, in_force) in [(CAPABILITIES, "its specification drops"), (ROOT, "should be read-only, and is not")] {
         let confined = RunningContainer { watched: Some(unlisted.clone()), ..container(confined()) };
         assert_eq!(says(control, STRICT, &confined), "agrees", "{control}");
         let privileged = RunningContainer { watched: Some(idle()), ..container(privileged()) };
         let yaml = "{containers: [{name: web, securityContext: {privileged: true}}]}";
-        assert_eq!(says(control, yaml, &privileged), "agrees", "{control}: another control says so");
+        // Another control says so, and whoever makes it privileged has mended nothing.
+        assert_eq!(says(control, yaml, &privileged), "unread: it is privileged", "{control}");
+        let said = says(control, STRICT, &watched_by(Some(idle())));
+        assert!(said.starts_with("unread: ") && said.ends_with(in_force), "{control}: {said}");
     }
     let nobodys = super::shown(CAPABILITIES, None, &watched_by(Some(idle())));
     assert_eq!(word(nobodys), "unread: nobody knows what it was given");
@@ -91,7 +93,12 @@ fn what_is_not_given_cannot_be_unused() {
 fn a_capability_that_is_added_by_name_is_a_place_of_its_own() {
     let yaml =
         "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN, SETUID, SYS_ADMIN]}}}]}";
-    let with = |capabilities| watched_by(Some(Watched { capabilities, ..idle() }));
+    let has = 1 | 1 << 7 | 1 << 21;
+    let standing = Standing { effective: has, permitted: has, bounding: has, ..default_root() };
+    let with = |capabilities| {
+        let watched = Some(Watched { capabilities, ..idle() });
+        RunningContainer { watched, ..container(standing.clone()) }
+    };
     assert_eq!(says(CAPABILITIES, yaml, &with(1)), "CAP_SETUID was never used");
     assert_eq!(says(CAPABILITIES, yaml, &with(1 | 1 << 7)), "agrees", "of CAP_SYS_ADMIN nothing can be said");
 }
@@ -151,6 +158,26 @@ fn one_pod_that_uses_a_thing_answers_for_all_and_one_that_nobody_watched_leaves_
     assert_eq!(both(&used, &blind), "agrees");
     assert_eq!(both(&unused, &blind), "unread: no sensor watches it");
     assert!(both(&unused, &unused).ends_with("none was ever used"));
+}
+
+#[test]
+fn whose_a_socket_of_the_nodes_network_is_nobody_can_say() {
+    let port = "workload.undeclared-port";
+    let socket = Listening { transport: Transport::Tcp, address: [0, 0, 0, 0].into(), port: 8080 };
+    let open = |net: u32| {
+        let mut running = RunningContainer { listening: Some(vec![socket.clone()]), ..container(confined()) };
+        running.alike[0].standing.namespaces.net = net;
+        running
+    };
+    let own = super::OWN.net;
+    let undeclared = "tcp port 8080 is open at 0.0.0.0, and no containerPort declares it";
+    assert_eq!(says(port, PLAIN, &open(own)), undeclared);
+    assert_eq!(says(port, "{containers: [{name: web, ports: [{containerPort: 8080}]}]}", &open(own)), "agrees");
+    let nobody = "unread: it has the node's network, where nobody can say whose a socket is";
+    assert_eq!(says(port, PLAIN, &open(HOST.net)), nobody);
+    let unread = RunningContainer { listening: None, ..open(own) };
+    assert_eq!(says(port, PLAIN, &unread), "unread: they could not be read");
+    assert_eq!(word(super::shown(port, None, &open(own))), "unread: no Pod declares its ports");
 }
 
 fn shell(count: u64) -> Watched {

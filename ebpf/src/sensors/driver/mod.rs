@@ -4,7 +4,6 @@
 //! reads from time to time. Every number is the kernel's own: nothing is counted twice, and what was lost is counted too.
 
 mod attach;
-mod clock;
 mod cost;
 mod counters;
 mod living;
@@ -22,11 +21,11 @@ use holdfast_model::{Sighting, UnixMillis};
 use super::{Act, Event, Node, Reading, SENSORS, Sensor, SensorState};
 use crate::blind::chain;
 use crate::bytes::until_zero;
+use crate::clock::{boot_time, millis};
 use crate::view::fold;
 use crate::view::iterator::Iterator;
 use crate::view::mounts::{self, Mount};
 use crate::{Blind, Owner};
-use clock::{boot_time, millis};
 pub use cost::{Cost, count_costs};
 use counters::Counts;
 pub use counters::{Book, Books, Counters};

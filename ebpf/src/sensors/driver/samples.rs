@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use aya::maps::{MapData, PerCpuHashMap};
 use holdfast_model::{Sighting, UnixMillis};
 
-use super::clock::millis;
+use crate::clock::millis;
 
 /// What all samples may take, and those of one cgroup.
 const MOST_BYTES: usize = 16 << 20;

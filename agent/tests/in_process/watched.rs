@@ -1,0 +1,115 @@
+//! What takes time: retests of what was done and of what is never used, and the evidence of it over a workload's Pods. What a
+//! node says it has watched is scripted; what follows from it is the agent's own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_agent::eyes::{Look, Seen};
+use holdfast_model::kernel::RunningContainer;
+use holdfast_model::watched::{Done, Gap, Watched, Windows};
+use holdfast_model::{Detection, Method, SignalKind, Verdict};
+
+use crate::aggregator::Record;
+use crate::eyes::{Scripted, container, signed, statement};
+use crate::running::{pod, world};
+use crate::web;
+
+const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
+const SHELL: &str = "workload.unexpected-shell";
+const ROOT: &str = "workload.writable-root-unused";
+
+/// Watched from its start for two days.
+fn idle() -> Watched {
+    Watched {
+        since: 0,
+        from_start: true,
+        until: 2 * Windows::default().unused_after,
+        gaps: Vec::new(),
+        capabilities: 0,
+        root_written: false,
+        token_read: false,
+        acts: Vec::new(),
+    }
+}
+
+fn shells(count: u64) -> Watched {
+    let (kind, last) = (SignalKind::Shell, idle().until - 5000);
+    let done = Done { kind, object: String::new(), name: "sh".into(), pid: 7, count, first: 1, last };
+    Watched { acts: vec![done], ..idle() }
+}
+
+/// A container of this Pod that may write to its root, and was watched so.
+fn of(pod: &str, watched: Option<Watched>) -> RunningContainer {
+    let mut running = container(pod, false);
+    running.alike[0].standing.root_read_only = Some(false);
+    RunningContainer { watched, ..running }
+}
+
+fn saying(what: impl Fn(&str) -> Option<Watched> + Send + Sync + 'static) -> Scripted {
+    Scripted::new(move |look: &Look, node: &str, _| -> Seen {
+        signed(&statement(look, node, look.pods[node].iter().map(|pod| of(pod, what(pod))).collect()))
+    })
+}
+
+#[tokio::test]
+async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_and_kept_quiet() {
+    let gap = Gap { kinds: Vec::new(), reason: "acts of this container were lost".into() };
+    let cases: [(&str, Option<Watched>, Verdict, &str); 6] = [
+        ("quiet", Some(idle()), Verdict::Fixed, "agree"),
+        (
+            "it did",
+            Some(shells(7)),
+            Verdict::StillFailing,
+            "Pod web-a on node node-1, container app, what it did: shell",
+        ),
+        ("too short", Some(Watched { until: 30_000, ..idle() }), Verdict::Inconclusive, "for 30 s of 10 min"),
+        ("too late", Some(Watched { from_start: false, ..idle() }), Verdict::Inconclusive, "not been watched from its"),
+        ("a gap", Some(Watched { gaps: vec![gap], ..idle() }), Verdict::Inconclusive, "were lost"),
+        ("unwatched", None, Verdict::Inconclusive, "no sensor watches it"),
+    ];
+    for (name, watched, verdict, reason) in cases {
+        let world = world(Some(Arc::new(saying(move |_| watched.clone()))), &[pod("web-a", "node-1")]).await;
+        let testimony = world.verdict_with(1, &web(), SHELL, &BOTH).await;
+        assert_eq!(testimony.verdict, verdict, "{name}: {}", testimony.reason);
+        assert!(testimony.reason.contains(reason), "{name}: {}", testimony.reason);
+        assert_eq!(testimony.windows, Some(Windows::default()), "{name}: a receipt says how long it took");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_runs_nothing_was_watched() {
+    let world = world(Some(Arc::new(saying(|_| Some(idle())))), &[]).await;
+    for (number, control) in [(1, SHELL), (2, ROOT)] {
+        let testimony = world.verdict_with(number, &web(), control, &BOTH).await;
+        assert_eq!(testimony.verdict, Verdict::Inconclusive, "{control}: {}", testimony.reason);
+        assert!(testimony.reason.contains("nothing could be watched"), "{control}: {}", testimony.reason);
+    }
+}
+
+#[tokio::test]
+async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_place_in_the_template() {
+    for (used_by, told) in [("nobody", 1), ("uid-web-b", 0)] {
+        let eyes = Arc::new(saying(move |pod| Some(Watched { root_written: pod == used_by, ..idle() })));
+        let pods = [pod("web-a", "node-1"), pod("web-b", "node-1")];
+        let mut world = world(Some(eyes.clone()), &pods).await;
+        world.patrol = Duration::from_millis(10);
+        world.start_agent();
+        world.until("some evidence", |record| !record.detections.is_empty()).await;
+        let looks = eyes.looks();
+        while eyes.looks() < looks + 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let record = world.aggregator.record.lock().unwrap();
+        let found = unused(&record);
+        assert_eq!(found.len(), told, "used by {used_by}");
+        if let [one] = &found[..] {
+            let place = &one.seen.locations[0];
+            assert_eq!(place.path, "spec.template.spec.containers[0].securityContext.readOnlyRootFilesystem");
+            assert_eq!((place.object.as_deref(), one.seen.locations.len()), (None, 1));
+        }
+    }
+}
+
+fn unused(record: &Record) -> Vec<Detection> {
+    record.detections.iter().filter(|found| found.control.as_str() == ROOT).cloned().collect()
+}
