@@ -1,6 +1,8 @@
 //! The whole of Holdfast where it lives: both charts on a real node, and a fix that is proved down to the running processes.
 //! No step is played: images, charts, kubelet, containers, kernel, relay, aggregator and receipt are the real ones.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::{ControlPlane, SHELL, apply};
 use holdfast_tests::installed::{Installed, scene, state};
@@ -43,6 +45,7 @@ async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     let old = plane.kubectl(&["-n", "shop", "get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
 
     the_kernel_shows_it_too(plane, installed, id).await?;
+    what_holdfast_finds_of_itself_is_in_the_list(installed).await?;
 
     // Paused: the template is fixed at once, the Pod is not.
     apply(&plane.client().await?, &[web(true, true)]).await?;
@@ -63,6 +66,27 @@ async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     assert_eq!(verified["reach"], "running", "{verified}");
     the_receipt_carries_the_nodes_statement(plane, installed, id).await?;
     another_replica_takes_over_and_reopens_the_same_record(plane, installed, id).await
+}
+
+/// The node part is a workload like any other: all that the chart's page names is there, open, and nothing beside it.
+async fn what_holdfast_finds_of_itself_is_in_the_list(installed: &Installed) -> Result<()> {
+    let page = std::fs::read_to_string(holdfast_tests::helm::chart_path("holdfast-agent") + "/FINDINGS.md")?;
+    let named: BTreeSet<&str> = page.split('`').filter(|word| word.starts_with("workload.")).collect();
+    let line = ["findings", "--namespace", "holdfast-node", "-o", "json"];
+    let found = eventually("the node part's own findings", async || {
+        let mut rows = installed.holdfast(&line).await?.as_array().context("no list")?.clone();
+        rows.retain(|row| row["resource"]["kind"] == "DaemonSet");
+        let is_there = |control: &&&str| rows.iter().any(|row| row["control_id"] == ***control);
+        let lacking: Vec<_> = named.iter().filter(|control| !is_there(control)).collect();
+        ensure!(lacking.is_empty(), "not in the list: {lacking:?}; of {rows:#?}");
+        Ok(Some(rows))
+    });
+    for row in found.await? {
+        let control = row["control_id"].as_str().unwrap_or_default();
+        ensure!(named.contains(control), "the page does not name {row}");
+        ensure!(row["status"] == "open", "{row}");
+    }
+    Ok(())
 }
 
 /// Posture says what was asked for, the kernel what is so: two pieces of evidence on one finding.
