@@ -35,13 +35,39 @@ pub struct Installed {
     way: JoinSet<()>,
 }
 
+/// How the agent is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Two replicas with the cluster's duties, and a part on every node.
+    Apart,
+    /// Both in one Pod on every node.
+    Folded,
+}
+
+impl Form {
+    /// The flags of `holdfast cluster add` for it, and what must be rolled out then.
+    fn installed(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::Apart => (
+                &[],
+                "kubectl rollout status deployment/holdfast-agent -n holdfast-agent --timeout=60s
+                kubectl rollout status daemonset/holdfast-agent-node -n holdfast-node --timeout=60s",
+            ),
+            Self::Folded => (
+                &["--in-daemon-set"],
+                "kubectl rollout status daemonset/holdfast-agent-node -n holdfast-agent --timeout=60s",
+            ),
+        }
+    }
+}
+
 /// A cluster of this name with real nodes and Holdfast installed in it; none where a tier can't run.
-pub async fn scene(cluster: &str, real_nodes: u16) -> Result<Option<(ControlPlane, Installed)>> {
+pub async fn scene(cluster: &str, real_nodes: u16, form: Form) -> Result<Option<(ControlPlane, Installed)>> {
     let Some(helm) = tier::available("helm", Helm::prepare().await)? else { return Ok(None) };
     let options = Options { real_nodes, ..Options::default() };
     let plane = ControlPlane::start_with(cluster, options, |line| println!("{line}")).await;
     let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
-    let installed = Installed::install(helm, &plane, cluster).await;
+    let installed = Installed::install(helm, &plane, cluster, form).await;
     let said = if installed.is_err() { state(&plane).await } else { String::new() };
     Ok(Some((plane, installed.context(said)?)))
 }
@@ -58,17 +84,16 @@ pub async fn state(plane: &ControlPlane) -> String {
 
 impl Installed {
     /// Builds the images, loads them into every node, installs the aggregator, and the agent as the cluster with this name.
-    pub async fn install(helm: Helm, plane: &ControlPlane, cluster: &str) -> Result<Self> {
+    pub async fn install(helm: Helm, plane: &ControlPlane, cluster: &str, form: Form) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("holdfast-installed-").tempdir()?;
         load_images(plane, &folder).await?;
         let mut installed = Self { helm, server: String::new(), token: String::new(), folder, way: JoinSet::new() };
         installed.install_aggregator(plane).await?;
         let flags = ["cluster", "add", cluster, "--helm", "--agents", AGENTS, "-o", "json"];
         let chart = chart_path("holdfast-agent");
-        let added = installed.holdfast(&[&flags[..], &["--chart", &chart]].concat()).await?;
+        let (more, rollouts) = form.installed();
+        let added = installed.holdfast(&[&flags[..], &["--chart", &chart], more].concat()).await?;
         installed.paste(plane, added["commands"].as_str().context("no commands")?).await?;
-        let rollouts = "kubectl rollout status deployment/holdfast-agent -n holdfast-agent --timeout=60s
-            kubectl rollout status daemonset/holdfast-agent-node -n holdfast-node --timeout=60s";
         installed.paste(plane, rollouts).await?;
         let tests = "helm test holdfast-aggregator -n holdfast --timeout 60s
             helm test holdfast-agent -n holdfast-agent --timeout 60s";

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use holdfast_lab::{ControlPlane, SHELL, apply};
-use holdfast_tests::installed::{Installed, scene, state};
+use holdfast_tests::installed::{Form, Installed, scene, state};
 use holdfast_tests::inventory::{self, Identity};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -250,7 +250,7 @@ fn number(variable: &str, otherwise: u64) -> Result<u64> {
 async fn after_everything_was_killed_at_random_the_record_equals_a_fresh_inventory() -> Result<()> {
     let seconds = number("HOLDFAST_CHAOS_SECONDS", 90)?;
     let seed = number("HOLDFAST_CHAOS_SEED", rand::random())?;
-    let Some((plane, mut installed)) = scene(CLUSTER, NODES).await? else { return Ok(()) };
+    let Some((plane, mut installed)) = scene(CLUSTER, NODES, Form::Apart).await? else { return Ok(()) };
     println!("HOLDFAST_CHAOS_SEED={seed} HOLDFAST_CHAOS_SECONDS={seconds}");
     let told = story(&plane, &mut installed, seed, Duration::from_secs(seconds)).await;
     let said = if told.is_err() { state(&plane).await } else { String::new() };

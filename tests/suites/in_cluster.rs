@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::{ControlPlane, SHELL, apply};
-use holdfast_tests::installed::{Installed, scene, state};
+use holdfast_model::kernel::coverage_subject;
+use holdfast_tests::installed::{Form, Installed, scene, state};
 use holdfast_tests::programs::eventually;
 use serde_json::{Value, json};
 
@@ -31,10 +32,48 @@ fn web(privileged: bool, paused: bool) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fix_is_verified_only_once_the_old_pod_has_gone_and_the_kernel_agrees() -> Result<()> {
-    let Some((plane, installed)) = scene("prod-eu", 1).await? else { return Ok(()) };
+    let Some((plane, installed)) = scene("prod-eu", 1, Form::Apart).await? else { return Ok(()) };
     let told = story(&plane, &installed).await;
     let said = if told.is_err() { state(&plane).await } else { String::new() };
     told.context(said)
+}
+
+/// A small cluster's way: every node's Pod has both parts, and one of them leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn folded_into_the_node_pods_another_node_leads_when_the_leader_goes_and_the_kernels_agree() -> Result<()> {
+    let Some((plane, installed)) = scene("edge", 2, Form::Folded).await? else { return Ok(()) };
+    let told = folded(&plane, &installed).await;
+    let said = if told.is_err() { state(&plane).await } else { String::new() };
+    told.context(said)
+}
+
+async fn folded(plane: &ControlPlane, installed: &Installed) -> Result<()> {
+    plane.namespace("shop", &[]).await?;
+    apply(&plane.client().await?, &[web(true, false)]).await?;
+    let id = &installed.finding("shop", PRIVILEGED).await?;
+    let lease = ["-n", "holdfast-agent", "get", "lease", "holdfast-agent", "-o", "jsonpath={.spec.holderIdentity}"];
+    let before = plane.kubectl(&lease).await?;
+    let pod = before.split('_').next().context("nobody leads")?;
+    plane.kubectl(&["-n", "holdfast-agent", "delete", "pod", pod, "--force", "--grace-period=0"]).await?;
+    eventually("another node to lead", async || {
+        let now = plane.kubectl(&lease).await?;
+        Ok((!now.is_empty() && now != before).then_some(()))
+    })
+    .await?;
+    eventually("both nodes to be looked into", async || {
+        let cluster = installed.holdfast(&["cluster", "show", "edge", "-o", "json"]).await?;
+        let rows = cluster["coverage"].as_array().context("no coverage")?;
+        for node in plane.node_names() {
+            let row = rows.iter().find(|row| row["subject"] == coverage_subject(&node));
+            ensure!(row.is_some_and(|row| row["state"] == "seen"), "{node}: {row:?}");
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    apply(&plane.client().await?, &[web(false, false)]).await?;
+    let verified = installed.until(id, "verified").await?;
+    assert_eq!(verified["reach"], "running", "{verified}");
+    Ok(())
 }
 
 async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {

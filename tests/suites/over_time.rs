@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::{ControlPlane, Options, SHELL, apply};
 use holdfast_tests::helm::{Helm, chart_path};
-use holdfast_tests::installed::Installed;
+use holdfast_tests::installed::{Form, Installed};
 use holdfast_tests::programs::eventually;
 use holdfast_tests::tier;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ async fn what_was_done_and_what_is_never_used_is_told_and_closes_only_when_it_wa
     let options = Options { real_nodes: 1, ..Options::default() };
     let plane = ControlPlane::start_with("prod-us", options, |line| println!("{line}")).await;
     let Some(plane) = tier::available("node", plane)? else { return Ok(()) };
-    let installed = Installed::install(helm, &plane, "prod-us").await?;
+    let installed = Installed::install(helm, &plane, "prod-us", Form::Apart).await?;
     let story = Story { plane: &plane, installed: &installed };
     let told = story.tell().await;
     let said = if told.is_err() { story.state().await } else { String::new() };
