@@ -7,7 +7,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 mod child;
@@ -25,7 +25,7 @@ use figure::{Effort, Figure};
 #[derive(Debug, Parser)]
 #[command(name = "holdfast-bench")]
 struct Bench {
-    /// Only these figures; all of them when none is named
+    /// Only these figures, or those whose names begin so (`kernel`); all of them when none is named
     figures: Vec<String>,
     /// Toy sizes, to see that everything runs
     #[arg(long)]
@@ -44,7 +44,10 @@ type Entry = (&'static str, fn(&Effort) -> Result<Vec<Figure>>);
 const FIGURES: &[Entry] = &[
     ("check-files", figures::check_files::measure),
     ("cold-start", figures::cold_start::measure),
-    ("kernel", figures::kernel::measure),
+    ("kernel-view", figures::kernel::views),
+    ("kernel-storms", figures::kernel::storms),
+    ("kernel-records", figures::kernel::records),
+    ("kernel-rest", figures::kernel::rest),
     ("live", figures::live::measure),
     ("store-insert", figures::store_insert::measure),
     ("stored", figures::stored::measure),
@@ -77,9 +80,14 @@ fn wanted(names: &[String]) -> Result<Vec<Entry>> {
         return Ok(FIGURES.to_vec());
     }
     let find = |name: &String| {
-        let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
-        let entry = FIGURES.iter().find(|(known, _)| known == name).copied();
-        entry.with_context(|| format!("there is no figure {name:?}: use one of {}", known.join(", ")))
+        let is_meant = |entry: &&Entry| entry.0 == name || entry.0.starts_with(&format!("{name}-"));
+        let meant: Vec<_> = FIGURES.iter().filter(is_meant).copied().collect();
+        if meant.is_empty() {
+            let known: Vec<_> = FIGURES.iter().map(|(name, _)| *name).collect();
+            bail!("there is no figure {name:?}: use one of {}", known.join(", "));
+        }
+        Ok(meant)
     };
-    names.iter().map(find).collect()
+    let found: Vec<_> = names.iter().map(find).collect::<Result<_>>()?;
+    Ok(found.concat())
 }

@@ -20,19 +20,30 @@ use cell::{Cell, Tracefs};
 /// The floors that `--floor` may ask for.
 pub const FLOORS: &[&str] = &["exec", "open", "connect", "eye"];
 
-/// Every figure of the kernel's.
-pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
+/// A reading of every process, and of every mount.
+pub fn views(effort: &Effort) -> Result<Vec<Figure>> {
+    let _tracefs = Tracefs::mounted()?;
+    Ok(vec![view::processes(effort, &Cell::new()?)?, view::mounts(effort)?])
+}
+
+/// Storms under the sensors: how fast they still are, and what the programs take.
+pub fn storms(effort: &Effort) -> Result<Vec<Figure>> {
     let _tracefs = Tracefs::mounted()?;
     let cell = Cell::new()?;
-    let mut figures = vec![view::processes(effort, &cell)?, view::mounts(effort)?];
-    for storm in flood::FLOODS {
-        figures.push(flood::rate(effort, &cell, storm)?);
-        figures.push(flood::cost(effort, &cell, storm)?);
-    }
-    figures.push(records::measure(effort, &cell)?);
-    figures.push(eye::idle(effort)?);
-    figures.push(eye::churn(effort)?);
-    Ok(figures)
+    let of = |storm| [flood::rate(effort, &cell, storm), flood::cost(effort, &cell, storm)];
+    flood::FLOODS.iter().flat_map(of).collect()
+}
+
+/// What one core makes of the kernel's records.
+pub fn records(effort: &Effort) -> Result<Vec<Figure>> {
+    let _tracefs = Tracefs::mounted()?;
+    Ok(vec![records::measure(effort, &Cell::new()?)?])
+}
+
+/// The eye at rest, and while containers come and go.
+pub fn rest(effort: &Effort) -> Result<Vec<Figure>> {
+    let _tracefs = Tracefs::mounted()?;
+    Ok(vec![eye::idle(effort)?, eye::churn(effort)?])
 }
 
 /// Is one of the floors.
