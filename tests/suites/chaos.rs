@@ -152,9 +152,15 @@ impl Storm<'_> {
         Ok(true)
     }
 
+    /// Starts what has been dead for long enough, and what ended because something else was dead.
     fn revive(&mut self, now: Instant) -> Result<()> {
-        for (node, program) in self.dead.extract_if(.., |_, due| *due <= now).map(|(key, _)| key).collect::<Vec<_>>() {
-            self.plane.revive_on_node(&node, program)?;
+        self.dead.retain(|_, due| *due > now);
+        for node in self.plane.node_names() {
+            for program in ["containerd", "kubelet"] {
+                if !self.dead.contains_key(&(node.clone(), program)) {
+                    self.plane.revive_on_node(&node, program)?;
+                }
+            }
         }
         Ok(())
     }
@@ -266,6 +272,11 @@ async fn story(plane: &ControlPlane, installed: &mut Installed, seed: u64, lengt
     storm.rage(length).await?;
     println!("{:?}", storm.done);
     let calm = Instant::now();
+    at_rest("every kubelet to answer", async || {
+        storm.revive(Instant::now())?;
+        kubelets_answer(plane).await
+    })
+    .await?;
     plane.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s"]).await?;
     at_rest("the record to equal the cluster", async || the_record_equals_the_cluster(plane, installed).await).await?;
     at_rest("nothing to be verified that fails", async || nothing_is_verified_that_fails(plane, installed).await)
@@ -292,6 +303,15 @@ async fn at_rest(what: &str, mut look: impl AsyncFnMut() -> Result<()>) -> Resul
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     bail!("waited {} s for {what}: {last}", REST.as_secs())
+}
+
+/// A node is called Ready for a while after its kubelet has died.
+async fn kubelets_answer(plane: &ControlPlane) -> Result<()> {
+    for node in plane.node_names() {
+        let said = plane.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/healthz")]).await?;
+        ensure!(said.trim() == "ok", "the kubelet of {node} says {said}");
+    }
+    Ok(())
 }
 
 async fn recorded(installed: &Installed, status: &str) -> Result<BTreeMap<Identity, String>> {

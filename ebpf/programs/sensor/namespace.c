@@ -113,6 +113,10 @@ SEC("tp_btf/cgroup_attach_task")
 int namespace_left(u64 *context)
 {
 	struct task_struct *task = (void *)context[2];
+	struct cgroup *to = (void *)context[0];
+	/* Moves in hierarchies by which nobody is known: a runtime makes them while its process is on the way in. */
+	if (to != task->cgroups->dfl_cgrp && to != cgroup_of(task))
+		return 0;
 	u32 space = task->nsproxy->mnt_ns->ns.inum;
 	u64 *home = bpf_map_lookup_elem(&homes, &space);
 	u32 *owner = home ? bpf_map_lookup_elem(&owners, home) : NULL;
@@ -120,7 +124,7 @@ int namespace_left(u64 *context)
 	if (!home || (owner && *owner == HOST_OWNED) || is_within(cgroup_of(task), *home))
 		return 0;
 	struct fold_key key = { .cgroup = *home, .act = SPACES_ENTERED, .detail = LEFT };
-	key.subject = serial_of((void *)context[0]);
+	key.subject = serial_of(to);
 	struct event *event = told(task, &key);
 	if (!event)
 		return 0;

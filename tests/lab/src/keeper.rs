@@ -65,7 +65,7 @@ impl Keeper {
         answer.recv().context("the lab's keeper ended")?
     }
 
-    /// Starts a killed program again as it was started; its log goes on.
+    /// Starts a program again that was killed, or has ended by itself, as it was started; its log goes on.
     pub(crate) fn revive(&self, name: &str) -> Result<()> {
         let (reply, answer) = mpsc::channel();
         self.send(Request::Revive(name.to_owned(), reply))?;
@@ -170,7 +170,8 @@ impl Program {
     }
 
     fn revive(&mut self) -> Result<()> {
-        if self.killed {
+        let runs = !self.killed && matches!(self.child.try_wait(), Ok(None));
+        if !runs {
             self.child = self.command.spawn().with_context(|| format!("starting {} again", self.name))?;
             self.killed = false;
         }

@@ -38,7 +38,8 @@ impl ControlPlane {
         self.keeper.kill(&format!("{name}-{program}"))
     }
 
-    /// Starts a killed program of a real node again, as an init system does.
+    /// Starts a program of a real node again that was killed, or has ended by itself, as an init system does: a kubelet ends
+    /// where it finds no containerd.
     pub fn revive_on_node(&self, name: &str, program: &str) -> Result<()> {
         self.keeper.revive(&format!("{name}-{program}"))
     }
