@@ -17,7 +17,8 @@ const IDLE: Duration = Duration::from_secs(60);
 /// As the agent does it.
 const WAIT: Duration = Duration::from_secs(1);
 const SWEEP: Duration = Duration::from_secs(10);
-const CANARY: Duration = Duration::from_secs(60);
+const CANARY: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Is the eye itself, until nobody holds its input any more.
@@ -26,7 +27,7 @@ pub fn be_eye() -> Result<ExitCode> {
     let (over, end) = mpsc::channel();
     std::thread::spawn(move || over.send(std::io::stdin().read(&mut [0; 1]).is_ok()));
     println!("open");
-    let (mut swept, mut looked, mut number) = (Instant::now(), None::<Instant>, 0);
+    let (mut swept, mut looked, mut sang, mut number) = (Instant::now(), None::<Instant>, None::<Instant>, 0);
     while matches!(end.try_recv(), Err(mpsc::TryRecvError::Empty)) {
         sensors.wait(WAIT)?;
         sensors.poll();
@@ -34,10 +35,13 @@ pub fn be_eye() -> Result<ExitCode> {
             swept = Instant::now();
             sensors.sweep();
         }
-        if looked.is_none_or(|looked| looked.elapsed() >= CANARY) {
-            looked = Some(Instant::now());
+        if sang.is_none_or(|sang| sang.elapsed() >= CANARY) {
+            sang = Some(Instant::now());
             number += 1;
             sensors.canary(number, PATIENCE)?;
+        }
+        if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
             view.read()?;
         }
     }
