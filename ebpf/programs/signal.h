@@ -111,27 +111,34 @@ struct {
 	TYPE(value, u64);
 } homes SEC(".maps");
 
-/* Processes that were put into a cgroup and have not started a program since, with the time of their start: a number alone
- * may be another one's by now. */
+/* Processes that were put into a cgroup and have not started a program there since, with the time of their start: a number
+ * alone may be another one's by now. One that another process put there is a runtime's: it may start itself anew before it
+ * leaves the node's mounts (runc copies itself first), and is still on its way then. */
+struct arrival { u64 started, led; };
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, 4096);
 	TYPE(key, u32);
-	TYPE(value, u64);
+	TYPE(value, struct arrival);
 } arriving SEC(".maps");
+
+INLINE struct arrival *arrival_of(struct task_struct *task)
+{
+	u32 pid = task->tgid;
+	struct arrival *arrival = bpf_map_lookup_elem(&arriving, &pid);
+	return arrival && arrival->started == task->group_leader->start_boottime ? arrival : NULL;
+}
 
 INLINE int is_arriving(struct task_struct *task)
 {
-	u32 pid = task->tgid;
-	u64 *started = bpf_map_lookup_elem(&arriving, &pid);
-	return started && *started == task->group_leader->start_boottime;
+	return arrival_of(task) != NULL;
 }
 
-INLINE void arrive(struct task_struct *task)
+INLINE void arrive(struct task_struct *task, u64 led)
 {
 	u32 pid = task->tgid;
-	u64 started = task->group_leader->start_boottime;
-	bpf_map_update_elem(&arriving, &pid, &started, ANY);
+	struct arrival arrival = { task->group_leader->start_boottime, led };
+	bpf_map_update_elem(&arriving, &pid, &arrival, ANY);
 }
 
 /* What became of acts: each is generated once, and then one of the other three. `lost` has a bit for each act of which

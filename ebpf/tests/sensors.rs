@@ -209,6 +209,23 @@ fn a_process_that_leaves_its_containers_cgroup_is_told_of_it_and_one_that_goes_d
 }
 
 #[test]
+fn a_runtime_that_starts_itself_anew_on_its_way_in_is_not_the_container() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_runtime_that_starts_itself_anew_on_its_way_in_is_not_the_container")?
+    else {
+        return Ok(());
+    };
+    // Put inside by another, as runtimes do it; starts another program among the node's mounts, and only then leaves them.
+    let script = "read line; exec unshare -m --propagation private sh -c 'mount -t tmpfs none /mnt'";
+    let mut runtime = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn()?;
+    std::fs::write(cell.folder().join("cgroup.procs"), runtime.id().to_string())?;
+    runtime.stdin.take().context("its input")?.write_all(b"go\n")?;
+    assert!(runtime.wait()?.success());
+    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Mount && s.path == "/mnt")?;
+    assert_eq!(objects(&seen, SignalKind::NamespaceEntry), [""; 0], "what made its namespaces was the runtime");
+    Ok(())
+}
+
+#[test]
 fn namespaces_entered_and_made_are_told_apart() -> Result<()> {
     let Some((mut sensors, cell)) = open("namespaces_entered_and_made_are_told_apart")? else { return Ok(()) };
     cell.run(&["true"])?;

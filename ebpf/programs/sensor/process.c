@@ -61,6 +61,13 @@ INLINE u64 called(struct task_struct *task, u64 inode)
 	return sort ^ hash_of(words, sizeof(words));
 }
 
+INLINE int is_among_the_nodes_mounts(struct task_struct *task)
+{
+	u32 which = SPACE_MNT;
+	u32 *host = bpf_map_lookup_elem(&host_spaces, &which);
+	return host && *host == task->nsproxy->mnt_ns->ns.inum;
+}
+
 /* Where a process of this mount namespace belongs; the number of a namespace that ended is given again. */
 INLINE void settle(struct task_struct *task, u64 cgroup)
 {
@@ -80,7 +87,8 @@ int process_exec(u64 *context)
 	u64 cgroup = watched(task);
 	if (!cgroup)
 		return 0;
-	if (bpf_map_lookup_elem(&arriving, &pid))
+	struct arrival *arrival = arrival_of(task);
+	if (arrival && !(arrival->led && is_among_the_nodes_mounts(task)))
 		bpf_map_delete_elem(&arriving, &pid);
 	struct inode *inode = program->file->f_inode;
 	struct fold_key key = { .cgroup = cgroup, .act = EXEC, .subject = called(task, inode->i_ino) };
@@ -130,8 +138,9 @@ int process_arrives(u64 *context)
 {
 	struct task_struct *task = (void *)context[2];
 	learn((void *)context[0], (void *)context[1]);
-	if (!contained(bpf_get_current_task_btf()))
-		arrive(task);
+	struct task_struct *mover = bpf_get_current_task_btf();
+	if (!contained(mover))
+		arrive(task, mover->tgid != task->tgid);
 	return 0;
 }
 
@@ -143,7 +152,8 @@ int process_forks(u64 *context)
 	if (parent->tgid == child->tgid)
 		return 0;
 	int born_into = parent->cgroups->dfl_cgrp != child->cgroups->dfl_cgrp && !contained(parent);
-	if (born_into || is_arriving(parent))
-		arrive(child);
+	struct arrival *arrival = arrival_of(parent);
+	if (born_into || arrival)
+		arrive(child, arrival ? arrival->led : 0);
 	return 0;
 }
