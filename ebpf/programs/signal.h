@@ -112,9 +112,10 @@ struct {
 } homes SEC(".maps");
 
 /* Processes that were put into a cgroup and have not started a program there since, with the time of their start: a number
- * alone may be another one's by now. One that another process put there is a runtime's: it may start itself anew before it
- * leaves the node's mounts (runc copies itself first), and is still on its way then. */
-struct arrival { u64 started, led; };
+ * alone may be another one's by now. One that others put there is a runtime's, and `outside` is the mount namespace that the
+ * runtime works in, not always the node's first: as long as it starts programs there it is still on its way (runc copies
+ * itself before it makes the container's own). */
+struct arrival { u64 started, outside; };
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, 4096);
@@ -134,10 +135,21 @@ INLINE int is_arriving(struct task_struct *task)
 	return arrival_of(task) != NULL;
 }
 
-INLINE void arrive(struct task_struct *task, u64 led)
+INLINE u32 mounts_of(struct task_struct *task)
+{
+	u32 space = 0;
+	struct nsproxy *proxy = NULL;
+	struct mnt_namespace *mounts = NULL;
+	READ(proxy, &task->nsproxy);
+	READ(mounts, &proxy->mnt_ns);
+	READ(space, &mounts->ns.inum);
+	return space;
+}
+
+INLINE void arrive(struct task_struct *task, u64 outside)
 {
 	u32 pid = task->tgid;
-	struct arrival arrival = { task->group_leader->start_boottime, led };
+	struct arrival arrival = { task->group_leader->start_boottime, outside };
 	bpf_map_update_elem(&arriving, &pid, &arrival, ANY);
 }
 

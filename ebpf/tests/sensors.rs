@@ -214,14 +214,24 @@ fn a_runtime_that_starts_itself_anew_on_its_way_in_is_not_the_container() -> Res
     else {
         return Ok(());
     };
-    // Put inside by another, as runtimes do it; starts another program among the node's mounts, and only then leaves them.
-    let script = "read line; exec unshare -m --propagation private sh -c 'mount -t tmpfs none /mnt'";
-    let mut runtime = Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).spawn()?;
-    std::fs::write(cell.folder().join("cgroup.procs"), runtime.id().to_string())?;
-    runtime.stdin.take().context("its input")?.write_all(b"go\n")?;
-    assert!(runtime.wait()?.success());
-    let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Mount && s.path == "/mnt")?;
-    assert_eq!(objects(&seen, SignalKind::NamespaceEntry), [""; 0], "what made its namespaces was the runtime");
+    // Put inside by another, as runtimes do it; starts another program among the mounts of its starter, and only then leaves them.
+    let runtime = "sh -c 'read line; exec env unshare -m --propagation private sh -c \"mount -t tmpfs none $1\"' < \"$0\" & \
+                   echo $! > \"$2\"/cgroup.procs; echo go > \"$0\"; wait $!";
+    let folder = tempfile::tempdir()?;
+    let pipe = folder.path().join("pipe");
+    ensure!(Command::new("mkfifo").arg(&pipe).status()?.success());
+    // A node that is itself a container works in mounts that aren't the machine's.
+    for (place, outside) in [("/mnt", &["sh"][..]), ("/media", &["unshare", "-m", "sh"])] {
+        let runtime = runtime.replace("$1", place);
+        let mut command = Command::new(outside[0]);
+        command.args(&outside[1..]).args(["-c", &runtime]).arg(&pipe).arg("").arg(cell.folder());
+        ensure!(command.status()?.success());
+        let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Mount && s.path == place)?;
+        assert_eq!(objects(&seen, SignalKind::NamespaceEntry), [""; 0], "what made its namespaces was the runtime");
+        let started = seen.iter().filter(|s| s.kind == SignalKind::ProcessStart);
+        let early: Vec<_> = started.filter(|s| s.binary.ends_with("/env") || s.binary.ends_with("/unshare")).collect();
+        assert!(early.is_empty(), "{early:?}");
+    }
     Ok(())
 }
 
@@ -617,7 +627,7 @@ fn a_container_that_was_quiet_before_the_sensors_is_known_from_within_another_on
     // Born into it (clone3, CLONE_INTO_CGROUP): nobody sees it being made, nor anybody entering it.
     let script = "open(my $cgroup, '<', $ARGV[0]) or die $!; my $args = pack('Q11', 0x200000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, \
                   fileno($cgroup)); my $pid = syscall(435, $args, 88); die $! if $pid < 0; \
-                  if (!$pid) { system('ls', '/'); sleep 1000 } print \"$pid\\n\"; exit";
+                  if (!$pid) { system('unshare', '-m', 'ls', '/'); sleep 1000 } print \"$pid\\n\"; exit";
     let folder = empty.folder().display().to_string();
     let born = Command::new("perl").args(["-e", script, &folder]).stdout(Stdio::piped()).spawn()?;
     let seen = until(&mut sensors, &empty, |s| s.binary.ends_with("/ls"));

@@ -61,13 +61,6 @@ INLINE u64 called(struct task_struct *task, u64 inode)
 	return sort ^ hash_of(words, sizeof(words));
 }
 
-INLINE int is_among_the_nodes_mounts(struct task_struct *task)
-{
-	u32 which = SPACE_MNT;
-	u32 *host = bpf_map_lookup_elem(&host_spaces, &which);
-	return host && *host == task->nsproxy->mnt_ns->ns.inum;
-}
-
 /* Where a process of this mount namespace belongs; the number of a namespace that ended is given again. */
 INLINE void settle(struct task_struct *task, u64 cgroup)
 {
@@ -88,7 +81,10 @@ int process_exec(u64 *context)
 	if (!cgroup)
 		return 0;
 	struct arrival *arrival = arrival_of(task);
-	if (arrival && !(arrival->led && is_among_the_nodes_mounts(task)))
+	/* A runtime's own program, which is nobody's but the node's. */
+	if (arrival && arrival->outside == mounts_of(task))
+		return 0;
+	if (arrival)
 		bpf_map_delete_elem(&arriving, &pid);
 	struct inode *inode = program->file->f_inode;
 	struct fold_key key = { .cgroup = cgroup, .act = EXEC, .subject = called(task, inode->i_ino) };
@@ -140,7 +136,7 @@ int process_arrives(u64 *context)
 	learn((void *)context[0], (void *)context[1]);
 	struct task_struct *mover = bpf_get_current_task_btf();
 	if (!contained(mover))
-		arrive(task, mover->tgid != task->tgid);
+		arrive(task, mover->tgid == task->tgid ? 0 : mounts_of(task->real_parent));
 	return 0;
 }
 
@@ -154,6 +150,6 @@ int process_forks(u64 *context)
 	int born_into = parent->cgroups->dfl_cgrp != child->cgroups->dfl_cgrp && !contained(parent);
 	struct arrival *arrival = arrival_of(parent);
 	if (born_into || arrival)
-		arrive(child, arrival ? arrival->led : 0);
+		arrive(child, arrival ? arrival->outside : mounts_of(parent));
 	return 0;
 }
