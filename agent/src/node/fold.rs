@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use holdfast_model::canonical;
 use holdfast_model::sighting::Sighting;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -113,8 +112,15 @@ impl Fold {
 
 fn name(sighting: &Sighting) -> Act {
     let Sighting { kind, cgroup, binary, path, object, address, .. } = sighting;
-    let bytes = canonical::bytes(&(kind.word(), cgroup.to_string(), binary, path, object, address));
-    let hash: [u8; 32] = Sha256::digest(bytes.unwrap_or_default()).into();
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(cgroup.to_be_bytes());
+    for text in [kind.word(), binary, path, object, &address] {
+        // Its length first: no two acts may run together to one.
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    let hash: [u8; 32] = hash.finalize().into();
     let mut act = Act::default();
     act.copy_from_slice(&hash[..16]);
     act

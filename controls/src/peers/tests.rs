@@ -93,13 +93,12 @@ fn metadata_services_are_told_from_what_stands_beside_them() {
     peers.put_service("shop", "sly", &service(&[], &["169.254.169.254", "100.100.100.200"], &[]));
     let clouds = metadata_service::ALL;
     for metadata in clouds {
-        let told = peers.resolve(SocketAddr::new(ip(metadata.address), 80), T);
+        let told = peers.resolve(SocketAddr::new(metadata.address, 80), T);
         assert_eq!(told, Peer::CloudMetadata(metadata));
-        assert_eq!(metadata_service::asked(SocketAddr::new(ip(metadata.address), 80)), Some(metadata));
-        assert_eq!(metadata_service::asked(SocketAddr::new(ip(metadata.address), 53)), None, "a name server");
+        assert_eq!(metadata_service::asked(SocketAddr::new(metadata.address, 80)), Some(metadata));
+        assert_eq!(metadata_service::asked(SocketAddr::new(metadata.address, 53)), None, "a name server");
         assert!(metadata.source.starts_with("https://"), "{}", metadata.address);
     }
-    assert_eq!(metadata_service::addresses().count(), clouds.len(), "an address that is none");
     assert!(clouds.is_sorted_by(|a, b| a.cloud <= b.cloud), "by cloud");
     is(&peers, "[::ffff:169.254.169.254]:80", "the metadata service of AWS, Azure, Google Cloud, OpenStack and others");
     is(&peers, "168.63.129.16:32526", "the metadata service of Azure");

@@ -22,7 +22,7 @@ const COMMANDS: &[(u64, &str)] = &[
 pub(super) const SENSOR: Sensor =
     Sensor { id: "bpf", hooks: &[Hook::needed("bpf_call", At::Call("bpf"))], acts: &[Act::Bpf], read };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let name = COMMANDS.iter().find(|(command, _)| *command == event.subject).map(|(_, name)| (*name).to_owned());
     let object = name.unwrap_or_else(|| format!("command {}", event.subject));
     vec![Reading { object, ..Reading::of(SignalKind::Bpf) }]

@@ -10,6 +10,6 @@ pub(super) const SENSOR: Sensor = Sensor {
 };
 
 /// The driver itself waits for it; it is nobody's sighting.
-fn read(_: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(_: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     Vec::new()
 }

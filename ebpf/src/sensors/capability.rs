@@ -27,7 +27,7 @@ pub(crate) fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let name = usize::try_from(event.subject).ok().and_then(|number| NAMES.get(number));
     let object = name.map_or_else(|| format!("capability {}", event.subject), |name| (*name).to_owned());
     vec![Reading { object, ..Reading::of(SignalKind::CapabilityUsed) }]

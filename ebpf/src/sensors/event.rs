@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::bytes::{Bytes, until_zero};
-use crate::text::{shown, shown_whole};
+use crate::text::shown_whole;
 
 const BINARY: usize = 104;
 const TEXT_BYTES: usize = 608;
@@ -27,8 +27,10 @@ pub(super) struct Event<'a> {
     pub act: u32,
     pub detail: u32,
     pub device: u32,
-    pub name: String,
-    pub binary: String,
+    /// Its name, as its process gave it.
+    pub name: &'a [u8],
+    /// The names of its program's path, leaf first.
+    pub binary: &'a [u8],
     pub address: Option<SocketAddr>,
     /// Names leaf first, or a text as its process gave it.
     pub path: &'a [u8],
@@ -48,8 +50,8 @@ impl<'a> Event<'a> {
             act: event.u32(44)?,
             detail: event.u32(48)?,
             device: event.u32(100)?,
-            name: shown(until_zero(&event.array::<16>(72)?)),
-            binary: upwards(text(event, BINARY, event.u32(88)?)?),
+            name: until_zero(event.slice(72..88)?),
+            binary: text(event, BINARY, event.u32(88)?)?,
             address: address(event),
             path: text(event, PATH, event.u32(92)?)?,
             arguments: text(event, ARGUMENTS, event.u32(96)?)?,

@@ -64,7 +64,7 @@ pub(super) fn name_lengths() -> u64 {
     names().fold(0, |lengths, name| lengths | 1 << name.len())
 }
 
-fn read(event: &Event<'_>, node: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, node: &Node<'_>) -> Vec<Reading> {
     if event.detail & RUNTIME_SOCKET != 0 {
         let path = shown(until_zero(event.path));
         let known = SOCKETS.iter().any(|name| path.rsplit('/').next() == Some(*name));
@@ -90,11 +90,11 @@ fn credential(path: &str) -> Option<&'static str> {
 }
 
 /// A file of the node, unless kubelet or runtime keep it for this very Pod.
-fn of_node(event: &Event<'_>, node: &Node) -> Option<Reading> {
+fn of_node(event: &Event<'_>, node: &Node<'_>) -> Option<Reading> {
     let on_file_system = upwards(event.arguments);
     let device = format!("{}:{}", event.device >> 20, event.device & 0xf_ffff);
     let sources: Vec<String> = node.places(&device, &on_file_system).collect();
-    let Owner::Pod { pod, container } = &node.owner else { return None };
+    let Owner::Pod { pod, container } = node.owner else { return None };
     let own = Own { pod, containers: vec![container.as_str()] };
     let given = |source: &String| GIVEN.iter().any(|name| source.ends_with(name)) && has_id(source);
     if sources.iter().any(|source| own.made(source) || given(source)) {

@@ -63,7 +63,7 @@ struct Sensor {
     hooks: &'static [Hook],
     acts: &'static [Act],
     /// What an act means. Pure.
-    read: fn(&Event<'_>, &Node) -> Vec<Reading>,
+    read: fn(&Event<'_>, &Node<'_>) -> Vec<Reading>,
 }
 
 /// Where one program is attached.
@@ -167,12 +167,12 @@ impl Reading {
 }
 
 /// What a sensor may know beside the act: whose it was, and the node's mounts.
-struct Node {
-    owner: Owner,
-    mounts: Vec<Mount>,
+struct Node<'n> {
+    owner: &'n Owner,
+    mounts: &'n [Mount],
 }
 
-impl Node {
+impl Node<'_> {
     /// The places where the node sees a folder of a file system.
     fn places<'a>(&'a self, device: &'a str, path: &'a str) -> impl Iterator<Item = String> + 'a {
         self.mounts.iter().filter_map(move |mount| as_host_sees(mount, device, path))

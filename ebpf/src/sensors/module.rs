@@ -13,6 +13,6 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     vec![Reading { object: shown(until_zero(event.path)), ..Reading::of(SignalKind::ModuleLoad) }]
 }

@@ -18,7 +18,7 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let object = match event.detail {
         1 => "mount",
         2 => "move_mount",

@@ -24,7 +24,7 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     if event.detail == LEFT {
         let (object, path) = ("left its cgroup".to_owned(), shown(until_zero(event.path)));
         return vec![Reading { object, path, ..Reading::of(SignalKind::NamespaceEntry) }];

@@ -3,6 +3,7 @@
 use holdfast_model::SignalKind;
 
 use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use crate::bytes::until_zero;
 use crate::masking::masked;
 
 const PRIVILEGED: u32 = 1;
@@ -30,12 +31,12 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let kinds = [
         (SignalKind::ProcessStart, true),
         (SignalKind::PrivilegedStart, event.detail & PRIVILEGED != 0),
         (SignalKind::ForeignBinary, event.detail & FOREIGN != 0),
-        (SignalKind::Shell, event.detail & FIRST_PROGRAM == 0 && is_shell(&event.binary, event.arguments)),
+        (SignalKind::Shell, event.detail & FIRST_PROGRAM == 0 && is_shell(until_zero(event.binary), event.arguments)),
     ];
     let arguments = masked(event.arguments);
     let told = kinds.into_iter().filter(|(_, is)| *is);
@@ -44,8 +45,9 @@ fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
         .collect()
 }
 
-fn is_shell(binary: &str, arguments: &[u8]) -> bool {
-    let program = base(binary);
+/// By the name of its file and the words of its call.
+fn is_shell(program: &[u8], arguments: &[u8]) -> bool {
+    let program = std::str::from_utf8(program).unwrap_or_default();
     if !MANY_IN_ONE.contains(&program) {
         return SHELLS.contains(&program);
     }
@@ -65,11 +67,11 @@ mod tests {
 
     #[test]
     fn a_shell_is_known_by_its_file_and_a_busybox_by_how_it_is_called() {
-        assert!(is_shell("/bin/bash", b"x\0"));
-        assert!(is_shell("/bin/busybox", b"/bin/sh\0-c\0"));
-        assert!(is_shell("/bin/busybox", b"-ash\0"));
-        assert!(is_shell("/bin/busybox", b"/bin/busybox\0sh\0-c\0"));
-        assert!(!is_shell("/bin/busybox", b"sleep\0sh\0"));
-        assert!(!is_shell("/usr/bin/ssh", b"sh\0"));
+        assert!(is_shell(b"bash", b"x\0"));
+        assert!(is_shell(b"busybox", b"/bin/sh\0-c\0"));
+        assert!(is_shell(b"busybox", b"-ash\0"));
+        assert!(is_shell(b"busybox", b"/bin/busybox\0sh\0-c\0"));
+        assert!(!is_shell(b"busybox", b"sleep\0sh\0"));
+        assert!(!is_shell(b"ssh", b"sh\0"));
     }
 }

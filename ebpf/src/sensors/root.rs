@@ -63,7 +63,7 @@ const fn older(name: &'static str) -> Hook {
     Hook::optional("root_call", At::Call(name))
 }
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let object = if event.detail & PAST_CALLS != 0 { RING.to_owned() } else { String::new() };
     vec![Reading { object, ..Reading::of(SignalKind::RootWrite) }]
 }

@@ -26,7 +26,7 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let object = if event.detail == UDP { "udp" } else { "" };
     let told = |kind, object: &str| Reading { address: event.address, object: object.to_owned(), ..Reading::of(kind) };
     if !Act::Connect.is(event.act) {

@@ -15,7 +15,7 @@ pub(super) const SENSOR: Sensor = Sensor {
     read,
 };
 
-fn read(event: &Event<'_>, _: &Node) -> Vec<Reading> {
+fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let object = match event.subject {
         0 => "PTRACE_TRACEME",
         16 => "PTRACE_ATTACH",

@@ -16,12 +16,14 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuHashMap, RingBuf};
 use aya::{Btf, Ebpf};
-use holdfast_model::{Sighting, UnixMillis};
+use holdfast_model::Sighting;
 
-use super::{Act, Event, Node, Reading, SENSORS, Sensor, SensorState};
+use super::event::upwards;
+use super::{Act, Event, Node, SENSORS, Sensor, SensorState};
 use crate::blind::chain;
 use crate::bytes::until_zero;
 use crate::clock::{boot_time, millis};
+use crate::text::shown;
 use crate::view::fold;
 use crate::view::iterator::Iterator;
 use crate::view::mounts::{self, Mount};
@@ -207,58 +209,44 @@ impl Sensors {
     }
 
     fn tell_one(&mut self, record: &[u8], offset: u64, sightings: &mut Vec<Sighting>) {
-        if let Some(event) = Event::read(record) {
-            sightings.extend(self.sighted(&event, offset));
-        }
-    }
-
-    fn sighted(&mut self, event: &Event<'_>, offset: u64) -> Vec<Sighting> {
+        let Some(event) = Event::read(record) else { return };
+        let at = millis(event.at, offset);
         if Act::Canary.is(event.act) {
             self.canary = String::from_utf8_lossy(until_zero(event.path)).into_owned();
-            return Vec::new();
+            return;
         }
-        let Some(owner) = self.owners.of(event) else {
+        // The kernel forgot that it was told: the next sweep tells it, as it does of what the kernel folds.
+        if self.samples.is_again(&event.key(), at) {
+            return;
+        }
+        let Some(owner) = self.owners.of(&event) else {
             self.unattributed += 1;
-            return Vec::new();
+            return;
         };
-        let Some(sensor) = SENSORS.iter().find(|sensor| sensor.acts.iter().any(|act| act.is(event.act))) else {
-            return Vec::new();
-        };
-        if owner == Owner::Host {
-            return Vec::new();
-        }
-        let node = Node { owner, mounts: std::mem::take(&mut self.mounts) };
-        let readings = (sensor.read)(event, &node);
-        self.mounts = node.mounts;
-        let before = self.samples.told(&event.key());
-        let at = millis(event.at, offset);
-        let told = readings.into_iter().filter_map(|reading| sighting(event, &node.owner, reading, before + 1, at));
-        let sightings: Vec<Sighting> = told.collect();
-        self.samples.remember(event.key(), &sightings, before);
-        sightings
+        let sensor = SENSORS.iter().find(|sensor| sensor.acts.iter().any(|act| act.is(event.act)));
+        let (Some(sensor), Owner::Pod { pod, container }) = (sensor, owner) else { return };
+        let readings = (sensor.read)(&event, &Node { owner, mounts: &self.mounts });
+        let (name, binary) = (shown(event.name), upwards(event.binary));
+        let told = sightings.len();
+        sightings.extend(readings.into_iter().map(|reading| Sighting {
+            kind: reading.kind,
+            cgroup: event.cgroup,
+            pod: pod.clone(),
+            container: container.clone(),
+            pid: event.pid,
+            started: event.started,
+            name: name.clone(),
+            binary: binary.clone(),
+            arguments: reading.arguments,
+            path: reading.path,
+            object: reading.object,
+            address: reading.address,
+            count: 1,
+            first: at,
+            last: at,
+        }));
+        self.samples.remember(event.key(), &sightings[told..]);
     }
-}
-
-/// What a Pod did; the host's own acts are nobody's sighting.
-fn sighting(event: &Event<'_>, owner: &Owner, reading: Reading, count: u64, at: UnixMillis) -> Option<Sighting> {
-    let Owner::Pod { pod, container } = owner else { return None };
-    Some(Sighting {
-        kind: reading.kind,
-        cgroup: event.cgroup,
-        pod: pod.clone(),
-        container: container.clone(),
-        pid: event.pid,
-        started: event.started,
-        name: event.name.clone(),
-        binary: event.binary.clone(),
-        arguments: reading.arguments,
-        path: reading.path,
-        object: reading.object,
-        address: reading.address,
-        count,
-        first: at,
-        last: at,
-    })
 }
 
 fn broken(error: &MapError) -> Blind {

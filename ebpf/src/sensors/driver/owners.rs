@@ -42,14 +42,13 @@ impl<S: Sources> Owners<S> {
     }
 
     /// Whose an act is; none if nobody can tell any more.
-    pub(super) fn of(&mut self, event: &Event<'_>) -> Option<Owner> {
-        if let Some(owner) = self.known.get(&event.serial) {
-            return Some(owner.clone());
+    pub(super) fn of(&mut self, event: &Event<'_>) -> Option<&Owner> {
+        if !self.known.contains_key(&event.serial) {
+            // The last is for a cgroup that was there before the sensors.
+            let owner = self.named(event.serial).or_else(|| self.sources.living(event.serial))?;
+            self.learn(event.serial, owner);
         }
-        // The last is for a cgroup that was there before the sensors.
-        let owner = self.named(event.serial).or_else(|| self.sources.living(event.serial))?;
-        self.learn(event.serial, owner.clone());
-        Some(owner)
+        self.known.get(&event.serial)
     }
 
     /// Whose a cgroup is, as far as it was learned or made under the eyes of the programs.
@@ -239,7 +238,7 @@ mod tests {
             for _ in 0..self.random.random_range(0..16) {
                 let Some((bytes, expected)) = self.ring.pop_front() else { return };
                 let event = Event::read(&bytes).unwrap();
-                let owner = self.owners.of(&event);
+                let owner = self.owners.of(&event).cloned();
                 let before = self.last.insert(event.cgroup, event.serial);
                 self.reused += usize::from(before.is_some_and(|serial| serial != event.serial));
                 self.told += usize::from(owner.is_some());

@@ -40,6 +40,8 @@ struct Sample {
     /// Counted before the kernel's table forgot the sort.
     before: u64,
     counted: u64,
+    /// Done again, and not told yet.
+    again: bool,
     bytes: usize,
 }
 
@@ -48,19 +50,21 @@ impl Samples {
         Self { folds, by_key: HashMap::new(), bytes: Bytes::default(), tidied: false }
     }
 
-    /// How often an act of this sort was told already.
-    pub(super) fn told(&self, key: &Key) -> u64 {
-        self.by_key.get(key).map_or(0, |sample| sample.before + sample.counted)
+    /// Whether acts of this sort were told before: then this one is counted here, and told by the next sweep.
+    pub(super) fn is_again(&mut self, key: &Key, at: UnixMillis) -> bool {
+        let sample = self.by_key.get_mut(key);
+        let is_again = sample.is_some();
+        sample.into_iter().for_each(|sample| sample.forgotten(at));
+        is_again
     }
 
-    pub(super) fn remember(&mut self, key: Key, sightings: &[Sighting], before: u64) {
-        if sightings.is_empty() {
-            return;
-        }
-        self.forget(&key);
+    pub(super) fn remember(&mut self, key: Key, sightings: &[Sighting]) {
         let bytes = sightings.iter().map(bytes_of).sum();
         // Whoever has used up his own share makes nobody look.
-        if !self.tidied && self.bytes.within_share(&key, bytes) && !self.bytes.fits(&key, bytes) {
+        if sightings.is_empty() || !self.bytes.within_share(&key, bytes) {
+            return;
+        }
+        if !self.tidied && !self.bytes.fits(&key, bytes) {
             self.tidied = true;
             let folds = &self.folds;
             let gone = self.by_key.keys().filter(|key| folds.get(key, 0).is_err()).copied().collect();
@@ -68,7 +72,8 @@ impl Samples {
         }
         if self.bytes.fits(&key, bytes) {
             self.bytes.take(&key, bytes);
-            self.by_key.insert(key, Sample { sightings: sightings.to_vec(), before, counted: 1, bytes });
+            let sightings = sightings.to_vec();
+            self.by_key.insert(key, Sample { sightings, before: 0, counted: 1, again: false, bytes });
         }
     }
 
@@ -135,11 +140,17 @@ fn bytes_of(sighting: &Sighting) -> usize {
 }
 
 impl Sample {
+    /// The kernel's table begins anew with this act.
+    fn forgotten(&mut self, at: UnixMillis) {
+        (self.before, self.counted, self.again) = (self.before + self.counted, 1, true);
+        self.sightings.iter_mut().for_each(|sighting| sighting.last = at.max(sighting.last));
+    }
+
     fn again(&mut self, count: u64, last: UnixMillis) -> Vec<Sighting> {
-        if count == self.counted {
+        if count == self.counted && !self.again {
             return Vec::new();
         }
-        self.counted = count;
+        (self.counted, self.again) = (count, false);
         for sighting in &mut self.sightings {
             sighting.count = self.before + count;
             sighting.last = last.max(sighting.last);
@@ -154,7 +165,12 @@ mod tests {
 
     #[test]
     fn a_sort_that_the_kernel_forgot_goes_on_counting() {
-        let mut sample = Sample { sightings: Vec::new(), before: 5, counted: 1, bytes: 0 };
+        let mut sample = Sample { sightings: Vec::new(), before: 0, counted: 1, again: false, bytes: 0 };
+        sample.again(5, 0);
+        sample.forgotten(0);
+        assert!(sample.again, "the next sweep tells it, though the kernel counts no more than was known");
+        sample.again(1, 0);
+        assert!(!sample.again);
         sample.again(3, 0);
         assert_eq!(sample.before + sample.counted, 8);
     }

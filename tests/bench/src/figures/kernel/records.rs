@@ -16,27 +16,61 @@ const RECORDS: usize = 100_000;
 const ACTS: &str = "for name in \"$0\"/*; do \"$name\"; done; mount -t tmpfs none /etc; \
     for n in $(seq 400); do echo > /etc/$n; done; for n in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/$n) 2>/dev/null || true; done";
 
-/// One figure.
-pub fn measure(effort: &Effort, cell: &Cell) -> Result<Figure> {
+/// Where a record tells equal acts of one container apart: `subject` of `struct event`.
+const SUBJECT: std::ops::Range<usize> = 24..32;
+
+/// Two figures: of acts that nobody has told before, each of which is told, and of more of the same, which is counted.
+pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
+    let mut sensors = Sensors::open()?;
+    let mut records = recorded(&mut sensors, cell)?;
+    let mut number = 0;
+    let new = rate(effort, "new acts decoded, attributed and told", &mut |size| {
+        let (mut taken, mut told) = (Duration::ZERO, 0);
+        for round in chunks(size, records.len()) {
+            for record in &mut records[..round] {
+                number += 1;
+                record[SUBJECT].copy_from_slice(&u64::to_ne_bytes(number << 32));
+            }
+            let start = Instant::now();
+            told += sensors.tell(records[..round].iter().map(Vec::as_slice)).len();
+            taken += start.elapsed();
+        }
+        ensure!(told >= size, "{size} records told {told} things");
+        Ok(taken)
+    })?;
+    drop(sensors);
     let mut sensors = Sensors::open()?;
     let records = recorded(&mut sensors, cell)?;
+    let again = rate(effort, "acts told before decoded, attributed and folded", &mut |size| {
+        let start = Instant::now();
+        let told = sensors.tell(records.iter().cycle().take(size).map(Vec::as_slice)).len();
+        let taken = start.elapsed();
+        let counted: u64 = sensors.sweep().iter().map(|sighting| sighting.count).sum();
+        ensure!(told == 0 && counted >= size as u64, "{size} records told {told} things and counted {counted}");
+        Ok(taken)
+    })?;
+    Ok(vec![new, again])
+}
+
+fn chunks(size: usize, most: usize) -> impl Iterator<Item = usize> {
+    (0..size).step_by(most).map(move |at| most.min(size - at))
+}
+
+/// One figure, of whatever so many records take.
+fn rate(effort: &Effort, name: &str, run: &mut dyn FnMut(usize) -> Result<Duration>) -> Result<Figure> {
     let (mut ours, mut curve) = (Samples::default(), Vec::new());
     for size in effort.sizes(RECORDS) {
         let mut seconds = Samples::default();
         ours = Samples::default();
         for _ in 0..effort.rounds() {
-            let again = records.iter().cycle().take(size).map(Vec::as_slice);
-            let start = Instant::now();
-            let told = sensors.tell(again).len();
-            let taken = start.elapsed().as_secs_f64();
+            let taken = run(size)?.as_secs_f64();
             seconds.push(taken);
             ours.push(size as f64 / taken);
-            ensure!(told >= size, "{size} records told {told} things");
         }
         curve.push((size, seconds.median()));
     }
     Ok(Figure {
-        name: format!("records decoded, attributed and folded ({} different ones)", records.len()),
+        name: name.to_owned(),
         unit: "a second and core",
         n: effort.size(RECORDS),
         samples: ours,
