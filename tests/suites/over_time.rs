@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 
 /// How long anything must be watched here, in seconds: longer than a canary takes to come back.
 const WINDOW: u32 = 12;
+const NAMES: [&str; 4] = ["worked", "idle", "busy", "doored"];
 const UNUSED: [&str; 3] = ["workload.capabilities-unused", "workload.token-unused", "workload.writable-root-unused"];
+/// What a runtime does before a container is the container, and none of these ever does.
+const OF_RUNTIMES: [&str; 3] = ["workload.namespace-entered", "workload.mount-made", "workload.hardening-not-in-force"];
 /// Uses one of each: a capability, the root file system, its token. Its shell is what the container was made to run.
 const USES: &str = "touch /written && chown 1234 /written && \
     cat /var/run/secrets/kubernetes.io/serviceaccount/token >/dev/null && exec sleep infinity";
@@ -65,7 +68,7 @@ impl Story<'_> {
             deployment("doored", &["httpd", "-f", "-p", "8080"]),
         ];
         apply(&self.plane.client().await?, &all).await?;
-        for name in ["worked", "idle", "busy", "doored"] {
+        for name in NAMES {
             self.rolled_out(name).await?;
         }
         let shells = self.seven_shells_are_one_finding().await?;
@@ -76,6 +79,10 @@ impl Story<'_> {
             ensure!(self.find("busy", control).await?.is_none(), "busy uses what {control} says it does not");
         }
         ensure!(self.find("busy", "workload.unexpected-shell").await?.is_none(), "its own program is no stranger");
+        for (name, control) in NAMES.iter().flat_map(|name| OF_RUNTIMES.map(|control| (name, control))) {
+            let found = self.find(name, control).await?;
+            ensure!(found.is_none(), "{name} is told of {control}, which its runtime did: {found:?}");
+        }
         Ok(())
     }
 
