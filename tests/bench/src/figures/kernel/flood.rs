@@ -116,19 +116,26 @@ fn rounds(effort: &Effort, size: usize, flood: &Flood) -> usize {
 
 /// How long the programs run for one of them. The kernel's clock is read twice a run, which is part of what it counts.
 pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
-    let (mut ours, mut curve) = (Samples::default(), Vec::new());
+    let (mut ours, mut curve, mut each) = (Samples::default(), Vec::new(), Vec::new());
     for size in effort.sizes(flood.whole) {
-        ours = watched(cell, |sensors| {
+        ours = Samples::default();
+        each = flood.programs.iter().map(|name| Peer { name, samples: Samples::default() }).collect();
+        watched(cell, |sensors| {
             let _counting = count_costs()?;
-            let each = |_| {
+            for _ in 0..effort.rounds().min(FEW_ROUNDS) {
                 let before = sensors();
                 cell.run(flood.name, size)?;
-                Ok(flood.programs.iter().map(|program| a_run(program, &before, &sensors())).sum())
-            };
-            (0..effort.rounds().min(FEW_ROUNDS)).map(each).collect::<Result<_>>()
+                let after = sensors();
+                let runs: Vec<f64> = each.iter().map(|one| a_run(one.name, &before, &after)).collect();
+                each.iter_mut().zip(&runs).for_each(|(one, run)| one.samples.push(*run));
+                ours.push(runs.iter().sum());
+            }
+            Ok(())
         })?;
         curve.push((size, ours.median() * size as f64));
     }
+    // One program is all there is.
+    let peers = if each.len() > 1 { each } else { Vec::new() };
     Ok(Figure {
         name: format!(
             "time in the kernel's programs a{} {}",
@@ -140,7 +147,7 @@ pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
         samples: ours,
         cpu: None,
         peak: None,
-        peers: Vec::new(),
+        peers,
         curve,
         aim: flood.aim_cost,
     })
