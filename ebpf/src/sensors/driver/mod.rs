@@ -256,7 +256,7 @@ fn broken(error: &MapError) -> Blind {
 #[cfg(test)]
 mod tests {
     use aya::programs::BtfTracePoint;
-    use holdfast_model::CoverageState;
+    use holdfast_model::{CoverageState, SignalKind};
 
     use super::*;
     use crate::cell;
@@ -273,5 +273,26 @@ mod tests {
         program.unload().unwrap();
         let blind = sensors.canary(3, Duration::from_millis(100)).unwrap_err();
         assert_eq!(blind.state(), CoverageState::Failing, "{blind}");
+    }
+
+    #[test]
+    fn what_the_kernel_forgot_and_tells_again_is_counted_and_told_by_the_next_sweep() {
+        let Some(mut sensors) = cell::available(Sensors::open()) else { return };
+        let cell = cell::Cell::new().unwrap();
+        cell.run(&["true"]).unwrap();
+        let (mut record, mut told) = (Vec::new(), Vec::new());
+        while !told.iter().any(|one: &Sighting| one.pod == cell.pod && one.name == "true") {
+            sensors.wait(PATIENCE).unwrap();
+            assert!(sensors.take(&mut record), "nothing came");
+            told = sensors.tell([record.as_slice()]);
+        }
+        let key = Event::read(&record).unwrap().key();
+        assert!(sensors.tell([record.as_slice()]).is_empty(), "this may wait");
+        sensors.samples.folds.remove(&key).unwrap();
+        let is_start = |one: &&Sighting| one.pod == cell.pod && one.kind == SignalKind::ProcessStart;
+        let counts = |said: &[Sighting]| -> Vec<u64> { said.iter().filter(is_start).map(|one| one.count).collect() };
+        assert_eq!(counts(&sensors.sweep()), [2], "though the kernel knows nothing of it any more");
+        assert_eq!(counts(&sensors.sweep()), [0; 0]);
+        assert_eq!(counts(&sensors.tell([record.as_slice()])), [1], "begun anew");
     }
 }

@@ -20,7 +20,7 @@ pub(super) type Count = [u64; 2];
 
 /// Every sort that was told, beside the kernel's table of counts.
 pub(super) struct Samples {
-    folds: PerCpuHashMap<MapData, Key, Count>,
+    pub(super) folds: PerCpuHashMap<MapData, Key, Count>,
     by_key: HashMap<Key, Sample>,
     bytes: Bytes,
     /// Whether they were looked through since the last sweep: each look asks the kernel of every sort.
@@ -67,7 +67,9 @@ impl Samples {
         if !self.tidied && !self.bytes.fits(&key, bytes) {
             self.tidied = true;
             let folds = &self.folds;
-            let gone = self.by_key.keys().filter(|key| folds.get(key, 0).is_err()).copied().collect();
+            // What is still to be told stays for the sweep.
+            let told = self.by_key.iter().filter(|(_, sample)| !sample.again);
+            let gone = told.filter(|(key, _)| folds.get(key, 0).is_err()).map(|(key, _)| *key).collect();
             self.forget_all(gone);
         }
         if self.bytes.fits(&key, bytes) {
@@ -82,6 +84,7 @@ impl Samples {
         let (mut repeated, mut gone) = (Vec::new(), Vec::new());
         for (key, sample) in &mut self.by_key {
             let Ok(by_cpu) = self.folds.get(key, 0) else {
+                repeated.extend(sample.again(sample.counted, 0));
                 gone.push(*key);
                 continue;
             };
