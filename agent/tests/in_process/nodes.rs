@@ -208,9 +208,14 @@ impl Scene {
     }
 
     async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + crate::PATIENCE;
         while !condition() {
-            assert!(Instant::now() < deadline, "not within 20 s: {what}; {:?}", self.coverage.lock().unwrap());
+            assert!(
+                Instant::now() < deadline,
+                "not within {:?}: {what}; {:?}",
+                crate::PATIENCE,
+                self.coverage.lock().unwrap()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -230,13 +235,13 @@ impl Node {
     async fn until_connected(&self) {
         let mut ready = self.ready.clone();
         let connected = ready.wait_for(|ready| *ready == Readiness::Ready);
-        tokio::time::timeout(Duration::from_secs(20), connected).await.expect("it connects").unwrap();
+        tokio::time::timeout(crate::PATIENCE, connected).await.expect("it connects").unwrap();
     }
 
     async fn refusal(&self) -> String {
         let mut ready = self.ready.clone();
         let refused = ready.wait_for(|ready| matches!(ready, Readiness::NotReady(why) if !why.is_empty()));
-        match &*tokio::time::timeout(Duration::from_secs(20), refused).await.expect("it is refused").unwrap() {
+        match &*tokio::time::timeout(crate::PATIENCE, refused).await.expect("it is refused").unwrap() {
             Readiness::NotReady(why) => why.clone(),
             Readiness::Ready => unreachable!(),
         }
@@ -456,7 +461,7 @@ async fn a_nodes_certificate_is_renewed_before_it_ends_and_what_it_swears_to_ver
         scene.until("a certificate", || scene.signing.made.load(Ordering::SeqCst) >= usize::from(round)).await;
         scene.until_covered("worker-1", CoverageState::Seen).await;
         // What it swears is checked against the certificate of the stream that it came by.
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + crate::PATIENCE;
         let certificate = loop {
             assert!(Instant::now() < deadline, "no statement under a new certificate");
             match scene.look(round, "worker-1", &["u1"]).await {
