@@ -119,9 +119,12 @@ fn a_container_whose_id_another_hierarchy_gave_too_is_still_itself() -> Result<(
         return Ok(());
     };
     let begin = id(Cell::new()?.folder())?;
-    let near =
-        (begin <= FARTHEST).then_some(()).ok_or("too many ids were given here since boot to give them all again");
-    let Some(()) = available(near) else { return Ok(()) };
+    if begin > FARTHEST {
+        println!(
+            "skipped: {begin} ids were given since this machine started: to give them all again would take too long"
+        );
+        return Ok(());
+    }
     let twins = other.give(begin, begin + IDS)?;
     loop {
         let cell = Cell::new()?;
