@@ -22,6 +22,8 @@ use crate::relay::NodeSightings;
 const RECORD_BYTES: usize = 64 * 1024;
 /// How long a batch waits for Pods that are not known. The watch may be a moment behind the kernel.
 const PATIENCE_MILLIS: UnixMillis = 10_000;
+/// How long at least, whatever its node's clock says.
+const MOMENT_MILLIS: UnixMillis = 1_000;
 /// Batches of one node, each of another run, that may wait: one, unless its agent starts again and again.
 const RUNS: usize = 4;
 
@@ -64,8 +66,11 @@ impl Engine {
             return;
         }
         let is_ready = |batch: &Batch| {
-            let awaited = |sighting: &Sighting| self.did(&batch.from.node, &sighting.pod).is_none();
-            now - batch.since >= PATIENCE_MILLIS || !batch.sightings.iter().any(awaited)
+            let waited = now - batch.since;
+            // Whose act is that old would be known by now: many that nobody knows do not hold back those that come behind.
+            let is_fresh = |sighting: &Sighting| waited < MOMENT_MILLIS || now - sighting.first < PATIENCE_MILLIS;
+            let is_unknown = |sighting: &Sighting| self.did(&batch.from.node, &sighting.pod).is_none();
+            waited >= PATIENCE_MILLIS || !batch.sightings.iter().any(|it| is_fresh(it) && is_unknown(it))
         };
         let waiting = self.sighted.iter().filter(|(_, batch)| !batch.packed && is_ready(batch));
         let ready: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();

@@ -296,6 +296,20 @@ fn a_batch_of_a_pod_that_is_not_known_yet_waits_for_it_and_not_for_ever() {
 }
 
 #[test]
+fn an_old_act_of_a_pod_that_nobody_knows_holds_nobody_back() {
+    let mut engine = leader(0, 0);
+    let mut node = Node { name: "node-9".into(), ..Node::new(9) };
+    node.act(0, 5);
+    let arrived = 3 * PATIENCE_MILLIS;
+    let (kept, mut told) = oneshot::channel();
+    engine.sight(NodeSightings { kept, ..node.say().unwrap() }, arrived);
+    engine.settle(arrived + MOMENT_MILLIS - 1);
+    assert!(told.try_recv().is_err(), "the node's clock may be behind");
+    engine.settle(arrived + MOMENT_MILLIS);
+    assert_eq!(told.try_recv(), Ok(()));
+}
+
+#[test]
 fn what_a_pod_did_is_told_though_it_has_just_gone() {
     let mut engine = leader(0, 0);
     let mut node = Node::new(0);
