@@ -137,13 +137,7 @@ INLINE int is_arriving(struct task_struct *task)
 
 INLINE u32 mounts_of(struct task_struct *task)
 {
-	u32 space = 0;
-	struct nsproxy *proxy = NULL;
-	struct mnt_namespace *mounts = NULL;
-	READ(proxy, &task->nsproxy);
-	READ(mounts, &proxy->mnt_ns);
-	READ(space, &mounts->ns.inum);
-	return space;
+	return task->nsproxy->mnt_ns->ns.inum;
 }
 
 INLINE void arrive(struct task_struct *task, u64 outside)

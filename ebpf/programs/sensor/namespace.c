@@ -117,7 +117,7 @@ int namespace_left(u64 *context)
 	/* Moves in hierarchies by which nobody is known: a runtime makes them while its process is on the way in. */
 	if (to != task->cgroups->dfl_cgrp && to != cgroup_of(task))
 		return 0;
-	u32 space = task->nsproxy->mnt_ns->ns.inum;
+	u32 space = mounts_of(task);
 	u64 *home = bpf_map_lookup_elem(&homes, &space);
 	u32 *owner = home ? bpf_map_lookup_elem(&owners, home) : NULL;
 	/* A runtime's monitor beside the containers is the host's. */

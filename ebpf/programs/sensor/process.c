@@ -64,7 +64,7 @@ INLINE u64 called(struct task_struct *task, u64 inode)
 /* Where a process of this mount namespace belongs; the number of a namespace that ended is given again. */
 INLINE void settle(struct task_struct *task, u64 cgroup)
 {
-	u32 space = task->nsproxy->mnt_ns->ns.inum, which = SPACE_MNT;
+	u32 space = mounts_of(task), which = SPACE_MNT;
 	u32 *host = bpf_map_lookup_elem(&host_spaces, &which);
 	u64 *home = bpf_map_lookup_elem(&homes, &space);
 	if (host && *host != space && (!home || !is_within(cgroup_of(task), *home)))
