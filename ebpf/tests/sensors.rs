@@ -627,9 +627,10 @@ fn a_container_that_was_quiet_before_the_sensors_is_known_from_within_another_on
     // Born into it (clone3, CLONE_INTO_CGROUP): nobody sees it being made, nor anybody entering it.
     let script = "open(my $cgroup, '<', $ARGV[0]) or die $!; my $args = pack('Q11', 0x200000000, 0, 0, 0, 17, 0, 0, 0, 0, 0, \
                   fileno($cgroup)); my $pid = syscall(435, $args, 88); die $! if $pid < 0; \
-                  if (!$pid) { system('unshare', '-m', 'ls', '/'); sleep 1000 } print \"$pid\\n\"; exit";
+                  if (!$pid) { system('unshare', '-m', 'ls', '/'); <STDIN> } print \"$pid\\n\"; exit";
     let folder = empty.folder().display().to_string();
-    let born = Command::new("perl").args(["-e", script, &folder]).stdout(Stdio::piped()).spawn()?;
+    let born =
+        Command::new("perl").args(["-e", script, &folder]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let seen = until(&mut sensors, &empty, |s| s.binary.ends_with("/ls"));
     std::fs::write(empty.folder().join("cgroup.kill"), "1")?;
     let _ = born.wait_with_output()?;
