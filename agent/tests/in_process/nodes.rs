@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::PATIENCE;
 use crate::aggregator::{CLUSTER, certificate, certificate_for};
 use crate::api_server::ApiServer;
 
@@ -208,14 +209,9 @@ impl Scene {
     }
 
     async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let deadline = Instant::now() + crate::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while !condition() {
-            assert!(
-                Instant::now() < deadline,
-                "not within {:?}: {what}; {:?}",
-                crate::PATIENCE,
-                self.coverage.lock().unwrap()
-            );
+            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {:?}", self.coverage.lock().unwrap());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -235,13 +231,13 @@ impl Node {
     async fn until_connected(&self) {
         let mut ready = self.ready.clone();
         let connected = ready.wait_for(|ready| *ready == Readiness::Ready);
-        tokio::time::timeout(crate::PATIENCE, connected).await.expect("it connects").unwrap();
+        tokio::time::timeout(PATIENCE, connected).await.expect("it connects").unwrap();
     }
 
     async fn refusal(&self) -> String {
         let mut ready = self.ready.clone();
         let refused = ready.wait_for(|ready| matches!(ready, Readiness::NotReady(why) if !why.is_empty()));
-        match &*tokio::time::timeout(crate::PATIENCE, refused).await.expect("it is refused").unwrap() {
+        match &*tokio::time::timeout(PATIENCE, refused).await.expect("it is refused").unwrap() {
             Readiness::NotReady(why) => why.clone(),
             Readiness::Ready => unreachable!(),
         }
@@ -461,7 +457,7 @@ async fn a_nodes_certificate_is_renewed_before_it_ends_and_what_it_swears_to_ver
         scene.until("a certificate", || scene.signing.made.load(Ordering::SeqCst) >= usize::from(round)).await;
         scene.until_covered("worker-1", CoverageState::Seen).await;
         // What it swears is checked against the certificate of the stream that it came by.
-        let deadline = Instant::now() + crate::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         let certificate = loop {
             assert!(Instant::now() < deadline, "no statement under a new certificate");
             match scene.look(round, "worker-1", &["u1"]).await {

@@ -21,7 +21,7 @@ use crate::aggregator::Aggregator;
 use crate::api_server::ApiServer;
 use crate::nodes::{Told, sighting};
 use crate::running::{pod, replica_set};
-use crate::{deployment, ended, fails, web};
+use crate::{PATIENCE, deployment, ended, fails, web};
 
 const TIMING: Timing =
     Timing { life: Duration::from_secs(1), deadline: Duration::from_millis(600), period: Duration::from_millis(100) };
@@ -82,9 +82,9 @@ fn replica_with(api: &ApiServer, aggregator: &Aggregator, name: &str, relay: Opt
 impl Replica {
     async fn until(&self, what: &str, condition: impl FnMut(&AgentStatus) -> bool) -> AgentStatus {
         let mut status = self.status.clone();
-        match tokio::time::timeout(crate::PATIENCE, status.wait_for(condition)).await {
+        match tokio::time::timeout(PATIENCE, status.wait_for(condition)).await {
             Ok(reached) => reached.unwrap().clone(),
-            Err(_) => panic!("not within {:?}: {what}; {:?}", crate::PATIENCE, self.status.borrow().clone()),
+            Err(_) => panic!("not within {PATIENCE:?}: {what}; {:?}", self.status.borrow().clone()),
         }
     }
 
@@ -130,9 +130,11 @@ async fn a_leader_that_vanishes_is_followed_and_what_changed_meanwhile_is_said()
     first.task.abort();
     api.put("deployments", deployment("web", false));
     api.put("deployments", deployment("shop", true));
+    let vanished = Instant::now();
     second.until_leading().await;
+    assert!(vanished.elapsed() < Duration::from_secs(10), "{:?}", vanished.elapsed());
     let shop = holdfast_model::Resource::namespaced("apps", "Deployment", "shop", "shop");
-    let deadline = Instant::now() + crate::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !fails(&aggregator.record.lock().unwrap(), &shop) {
         assert!(Instant::now() < deadline, "the new finding was lost");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -201,9 +203,9 @@ fn counted(aggregator: &Aggregator) -> (u64, usize) {
 }
 
 async fn until_counted(aggregator: &Aggregator, what: &str, condition: impl Fn((u64, usize)) -> bool) {
-    let deadline = Instant::now() + crate::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !condition(counted(aggregator)) {
-        assert!(Instant::now() < deadline, "not within {:?}: {what}; {:?}", crate::PATIENCE, counted(aggregator));
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}; {:?}", counted(aggregator));
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -255,7 +257,7 @@ async fn a_replica_without_its_secret_says_so() {
     api.vanish("secrets", "holdfast", "credential");
     let only = replica(&api, &aggregator, "only");
     let mut only = only;
-    let ended = tokio::time::timeout(crate::PATIENCE, &mut only.task).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, &mut only.task).await.unwrap().unwrap();
     let error = format!("{:#}", ended.unwrap_err());
     assert!(error.contains("the Secret holdfast/credential"), "{error}");
 }
