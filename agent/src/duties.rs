@@ -16,8 +16,8 @@ use crate::api::Api;
 use crate::cluster::{self, ClusterFacts, Server};
 use crate::credential::{AgentKey, Credential};
 use crate::engine::{self, Command, Engine, Handle};
-use crate::patrol::Patrol;
 use crate::relay::{self, NodeCounts, Relay};
+use crate::runtime_scan::RuntimeScan;
 use crate::uplink::{Link, Uplink};
 use crate::vault::Vault;
 use crate::{AgentConfig, AgentStatus, clock, collect, enrol, jitter, retest};
@@ -98,11 +98,11 @@ async fn begin(
     let (renewed, credentials) = watch::channel(credential.clone());
     let (handle, commands, progress) = Handle::new();
     let run = format!("{:08x}{:08x}", jitter::number(), jitter::number());
-    let (sighted, sightings) = mpsc::channel(relay::REQUESTS);
+    let (sighted, observations) = mpsc::channel(relay::REQUESTS);
     let mut engine = Engine::new(credential.cluster, &run, clock::now());
     engine.set_windows(config.windows);
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
-    let (mut eyes, mut counts) = (config.eyes.clone(), None);
+    let (mut views, mut counts) = (config.views.clone(), None);
     if let Some(settings) = &config.relay {
         let world = relay::World {
             api: api.clone(),
@@ -111,10 +111,10 @@ async fn begin(
             credential: credentials,
             nodes,
             engine: handle.clone(),
-            sightings: Some(sighted),
+            observations: Some(sighted),
         };
         let relay = Relay::listen(settings.clone(), world).await?;
-        eyes.get_or_insert_with(|| Arc::new(relay.nodes()));
+        views.get_or_insert_with(|| Arc::new(relay.nodes()));
         counts = Some(relay.nodes().counts());
         tracing::info!(address = %relay.address(), "serving nodes");
         parts.spawn(named_part("the relay", async move { relay.serve().await }));
@@ -130,7 +130,7 @@ async fn begin(
         key: key.clone(),
         engine: handle.clone(),
         limits: config.retests,
-        eyes: eyes.clone(),
+        views: views.clone(),
         windows: config.windows,
     };
     let uplink = Uplink {
@@ -148,11 +148,12 @@ async fn begin(
         link,
         introduced: false,
     };
-    if let Some(eyes) = eyes {
-        let patrol = Patrol { eyes, places: engine.places(), engine: handle.clone(), every: config.patrol };
-        parts.spawn(named_part("the patrol", patrol.run()));
+    if let Some(views) = views {
+        let runtime_scan =
+            RuntimeScan { views, places: engine.places(), engine: handle.clone(), every: config.runtime_scan };
+        parts.spawn(named_part("the runtime_scan", runtime_scan.run()));
     }
-    parts.spawn(named_part("the sightings", hand_on(sightings, handle.clone())));
+    parts.spawn(named_part("the observations", hand_on(observations, handle.clone())));
     parts.spawn(named_part("the engine", engine::run(engine, received, commands, progress)));
     parts.spawn(named_part("the retests", retest::run(retester, ordered, answers)));
     parts.spawn(named_part("the uplink", uplink.run()));
@@ -161,9 +162,9 @@ async fn begin(
 }
 
 /// Hands on what sensors saw until the engine is gone. Without a relay nothing comes, and that is no end.
-async fn hand_on(mut sightings: mpsc::Receiver<relay::NodeSightings>, engine: Handle) {
-    while let Some(batch) = sightings.recv().await {
-        if engine.tell(Command::Sighted(batch)).await.is_err() {
+async fn hand_on(mut observations: mpsc::Receiver<relay::NodeObservations>, engine: Handle) {
+    while let Some(batch) = observations.recv().await {
+        if engine.tell(Command::Detected(batch)).await.is_err() {
             return;
         }
     }

@@ -12,7 +12,7 @@ use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::peers::Peers;
 use holdfast_controls::{Inventory, KINDS, Kind};
 use holdfast_model::watched::Windows;
-use holdfast_model::{ClusterId, Coverage, CoverageState, Parcel, Resource, UnixMillis};
+use holdfast_model::{ClusterId, Coverage, CoverageState, DetectionBatch, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
 
 use crate::collect::Unreadable;
@@ -260,7 +260,7 @@ impl Engine {
     /// Everything up to this batch has been committed.
     pub fn acknowledged(&mut self, sequence: u64) {
         let flying = self.outbox.flying();
-        for Parcel { source, run, sequence, .. } in self.outbox.acknowledged(sequence) {
+        for DetectionBatch { source, run, sequence, .. } in self.outbox.acknowledged(sequence) {
             self.settled(&source, &run, sequence);
         }
         self.acknowledged += flying.saturating_sub(self.outbox.flying());

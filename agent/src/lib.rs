@@ -24,19 +24,19 @@ pub mod credential;
 mod duties;
 pub mod engine;
 pub mod enrol;
-pub mod eyes;
 pub mod health;
 mod jitter;
 pub mod lease;
 pub mod ledger;
 pub mod metrics;
 pub mod node;
+pub mod node_views;
 pub mod outbox;
-pub mod patrol;
 pub mod places;
 pub mod relay;
 pub mod retest;
 pub mod rights;
+pub mod runtime_scan;
 mod text;
 pub mod uplink;
 pub mod vault;
@@ -87,11 +87,11 @@ pub struct AgentConfig {
     /// How much of the API server retests may take.
     pub retests: retest::Limits,
     /// The pause between two looks at everything that runs.
-    pub patrol: Duration,
+    pub runtime_scan: Duration,
     /// How long containers must have been watched before what they did not do counts.
     pub windows: Windows,
-    /// Eyes on nodes that are already there; without them, the relay's nodes are asked.
-    pub eyes: Option<Arc<dyn eyes::Eyes>>,
+    /// NodeViews on nodes that are already there; without them, the relay's nodes are asked.
+    pub views: Option<Arc<dyn node_views::NodeViews>>,
 }
 
 /// What replicas share: who leads, and as whom all of them speak.
@@ -143,9 +143,9 @@ impl AgentConfig {
             name: "agent".to_owned(),
             pace: collect::Pace::default(),
             retests: retest::Limits::default(),
-            patrol: Duration::from_secs(60),
+            runtime_scan: Duration::from_secs(60),
             windows: Windows::default(),
-            eyes: None,
+            views: None,
         }
     }
 }

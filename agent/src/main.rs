@@ -133,7 +133,7 @@ struct Replica {
     unused_after_seconds: u32,
     /// Seconds for which what runs must have been watched without an act before the finding of that act is closed.
     #[arg(long, env = "HOLDFAST_QUIET_AFTER_SECONDS", value_name = "SECONDS", default_value_t = 600)]
-    quiet_after_seconds: u32,
+    idle_after_seconds: u32,
     /// Service account of the nodes' part: tokens of no other one are believed.
     #[arg(long, env = "HOLDFAST_NODE_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME")]
     node_service_account: Option<ServiceAccount>,
@@ -262,10 +262,10 @@ fn config(run: &Run) -> Result<AgentConfig> {
     let usual = AgentConfig::new(kube_source(run), aggregator, run.state_dir.clone());
     let windows = Windows {
         unused_after: i64::from(run.replica.unused_after_seconds) * 1000,
-        quiet_after: i64::from(run.replica.quiet_after_seconds) * 1000,
+        idle_after: i64::from(run.replica.idle_after_seconds) * 1000,
     };
-    let patrol = Duration::from_secs(run.replica.look_every_seconds.max(1).into());
-    Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, patrol, windows, ..usual })
+    let runtime_scan = Duration::from_secs(run.replica.look_every_seconds.max(1).into());
+    Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, runtime_scan, windows, ..usual })
 }
 
 fn kube_source(run: &Run) -> KubeSource {

@@ -92,21 +92,21 @@ fn cluster(page: &mut Page, status: &AgentStatus) {
 }
 
 fn node(page: &mut Page, sensors: &Sensors) {
-    let acts = "holdfast_agent_node_events_total";
-    page.counter(acts, "What the sensors noticed since the agent's start, by sensor and what became of it.");
+    let behaviors = "holdfast_agent_node_events_total";
+    page.counter(behaviors, "What the sensors noticed since the agent's start, by sensor and what became of it.");
     for (name, count) in &sensors.counters {
         if let Some((sensor, became)) = name.rsplit_once('.') {
-            page.sample(acts, &[("sensor", sensor), ("became", became)], *count);
+            page.sample(behaviors, &[("sensor", sensor), ("became", became)], *count);
         }
     }
     page.one("holdfast_agent_node_sensors_attached", "Sensors that are attached.", count(sensors.attached.len()));
     let lacking = "Sensors that this kernel, or these rights, lack.";
     page.one("holdfast_agent_node_sensors_lacking", lacking, count(sensors.blind.len()));
     // Without a canary there is no age: an alert must look for its absence as well.
-    if sensors.canary_at > 0 {
-        let age = clock::now().saturating_sub(sensors.canary_at).max(0) / 1000;
+    if sensors.probe_at > 0 {
+        let age = clock::now().saturating_sub(sensors.probe_at).max(0) / 1000;
         let help = "Seconds since the last canary came back: over 180 the sensors are blind.";
-        page.one("holdfast_agent_node_canary_age_seconds", help, u64::try_from(age).unwrap_or_default());
+        page.one("holdfast_agent_node_probe_age_seconds", help, u64::try_from(age).unwrap_or_default());
     }
 }
 
@@ -188,12 +188,12 @@ mod tests {
         let page =
             |sensors: &Sensors| Figures { cluster: None, node: Some(watch::channel(sensors.clone()).1) }.render();
         assert!(!page(&sensors).contains("canary"), "there was none yet");
-        sensors.canary_at = clock::now() - 61_500;
+        sensors.probe_at = clock::now() - 61_500;
         let page = page(&sensors);
-        let acts = "holdfast_agent_node_events_total{sensor=\"file\",became=\"dropped\"} 4";
-        assert_eq!(line(&page, acts), acts, "{page}");
+        let behaviors = "holdfast_agent_node_events_total{sensor=\"file\",became=\"dropped\"} 4";
+        assert_eq!(line(&page, behaviors), behaviors, "{page}");
         assert_eq!(line(&page, "holdfast_agent_node_sensors_lacking "), "holdfast_agent_node_sensors_lacking 1");
-        assert!(page.contains("holdfast_agent_node_canary_age_seconds 6"), "{page}");
+        assert!(page.contains("holdfast_agent_node_probe_age_seconds 6"), "{page}");
         let is_one = |line: &str| line.starts_with('#') || line.starts_with("holdfast_agent_");
         assert!(page.lines().all(is_one) && page.contains("sensor=\"sly1\""), "{page}");
     }

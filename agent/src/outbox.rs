@@ -8,14 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast_controls::Control;
-use holdfast_model::{Coverage, Detection, Observation, Origin, Parcel, Read, Report, Resource};
+use holdfast_model::{Coverage, Detection, DetectionBatch, Observation, Origin, Read, Report, Resource};
 use holdfast_proto::{convert, limits, v1};
 use prost::Message;
 
 /// Coverage states, and scope proposals, in one batch: each is a kilobyte or two at most.
 const SMALL: usize = 64;
 
-/// Findings in one parcel of what the agent looked at itself: each is some ten kilobytes at most.
+/// Findings in one detection batch of what the agent looked at itself: each is some ten kilobytes at most.
 const DETECTIONS: usize = 16;
 
 /// What is owed about one subject.
@@ -47,8 +47,8 @@ pub struct Outbox {
     coverage: BTreeMap<String, Coverage>,
     proposals: BTreeMap<(String, String), String>,
     /// Said, or about to be, as they are.
-    parcels: VecDeque<Parcel>,
-    /// What the agent looked at itself, folded until the last parcel of that has been taken.
+    detection_batches: VecDeque<DetectionBatch>,
+    /// What the agent looked at itself, folded until the last detection batch of that has been taken.
     detections: BTreeMap<(Resource, String), Detection>,
     run: String,
     looks: u64,
@@ -63,7 +63,7 @@ pub struct Flight {
     ended: Vec<(Resource, Owed)>,
     coverage: Vec<Coverage>,
     proposals: Vec<((String, String), String)>,
-    parcels: Vec<Parcel>,
+    detection_batches: Vec<DetectionBatch>,
 }
 
 /// What one batch will hold.
@@ -78,7 +78,7 @@ pub struct Draft {
     /// What namespaces' labels ask for.
     pub proposals: Vec<v1::ScopeProposal>,
     /// What the kernel showed.
-    pub parcels: Vec<v1::Parcel>,
+    pub detection_batches: Vec<v1::DetectionBatch>,
     /// Every subject of coverage has been said in this session.
     pub coverage_complete: bool,
     /// Buckets of which everything has been said with this batch.
@@ -125,8 +125,8 @@ impl Outbox {
     }
 
     /// Owes what a node's sensors saw.
-    pub fn pack(&mut self, parcel: Parcel) {
-        self.parcels.push_back(parcel);
+    pub fn pack(&mut self, detection_batch: DetectionBatch) {
+        self.detection_batches.push_back(detection_batch);
     }
 
     /// Owes the word that all coverage has been said, after the coverage that waits.
@@ -137,7 +137,7 @@ impl Outbox {
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.owed.is_empty()
-            && self.parcels.is_empty()
+            && self.detection_batches.is_empty()
             && (self.detections.is_empty() || self.is_looked_at())
             && !self.coverage_complete
             && self.resync.is_empty()
@@ -183,44 +183,44 @@ impl Outbox {
     pub fn begin(&mut self) -> (Draft, Flight) {
         let coverage: Vec<_> = std::iter::from_fn(|| self.coverage.pop_first()).take(SMALL).map(|(_, c)| c).collect();
         let proposals: Vec<_> = std::iter::from_fn(|| self.proposals.pop_first()).take(SMALL).collect();
-        let (parcels, packed) = self.take_parcels().into_iter().unzip();
+        let (detection_batches, packed) = self.take_detection_batches().into_iter().unzip();
         let is_all = self.coverage.is_empty();
         let draft = Draft {
-            parcels: packed,
+            detection_batches: packed,
             coverage_complete: is_all && std::mem::take(&mut self.coverage_complete),
             coverage: coverage.iter().map(convert::coverage_to_wire).collect(),
             proposals: proposals.iter().map(proposal_to_wire).collect(),
             ..Draft::default()
         };
-        (draft, Flight { coverage, proposals, parcels, ..Flight::default() })
+        (draft, Flight { coverage, proposals, detection_batches, ..Flight::default() })
     }
 
-    /// The parcels that come first, as many as half a message holds, and one at least.
-    fn take_parcels(&mut self) -> Vec<(Parcel, v1::Parcel)> {
+    /// The detection batches that come first, as many as half a message holds, and one at least.
+    fn take_detection_batches(&mut self) -> Vec<(DetectionBatch, v1::DetectionBatch)> {
         if !self.detections.is_empty() && !self.is_looked_at() {
             let taken = std::iter::from_fn(|| self.detections.pop_first()).take(DETECTIONS);
             let detections = taken.map(|(_, detection)| detection).collect();
             self.looks += 1;
             let (source, run, sequence) = (String::new(), self.run.clone(), self.looks);
-            self.parcels.push_back(Parcel { source, run, sequence, detections });
+            self.detection_batches.push_back(DetectionBatch { source, run, sequence, detections });
         }
         let (mut bytes, mut taken) = (0, Vec::new());
-        while let Some(parcel) = self.parcels.pop_front() {
-            let packed = convert::parcel_to_wire(&parcel);
+        while let Some(detection_batch) = self.detection_batches.pop_front() {
+            let packed = convert::detection_batch_to_wire(&detection_batch);
             bytes += packed.encoded_len() + 8;
             if bytes > limits::BATCH_BYTES && !taken.is_empty() {
-                self.parcels.push_front(parcel);
+                self.detection_batches.push_front(detection_batch);
                 break;
             }
-            taken.push((parcel, packed));
+            taken.push((detection_batch, packed));
         }
         taken
     }
 
-    /// Whether a parcel of the agent's own looks has not been taken yet.
+    /// Whether a detection batch of the agent's own looks has not been taken yet.
     fn is_looked_at(&self) -> bool {
-        let flying = self.flying.values().flat_map(|flight| &flight.parcels);
-        self.parcels.iter().chain(flying).any(|parcel| parcel.source.is_empty())
+        let flying = self.flying.values().flat_map(|flight| &flight.detection_batches);
+        self.detection_batches.iter().chain(flying).any(|detection_batch| detection_batch.source.is_empty())
     }
 
     /// Numbers a batch and notes what it carries; `None` when nothing came of it. `complete_buckets` goes with the batch
@@ -243,11 +243,11 @@ impl Outbox {
         u64::try_from(self.flying.len()).unwrap_or(u64::MAX)
     }
 
-    /// Everything up to this batch has been committed: these parcels with it.
-    pub fn acknowledged(&mut self, sequence: u64) -> Vec<Parcel> {
+    /// Everything up to this batch has been committed: these detection batches with it.
+    pub fn acknowledged(&mut self, sequence: u64) -> Vec<DetectionBatch> {
         let flying = self.flying.split_off(&sequence.saturating_add(1));
         let landed = std::mem::replace(&mut self.flying, flying);
-        landed.into_values().flat_map(|flight| flight.parcels).collect()
+        landed.into_values().flat_map(|flight| flight.detection_batches).collect()
     }
 
     /// A new session: numbers start anew. What was not acknowledged is owed again, except failures, which the digests cover,
@@ -267,7 +267,11 @@ impl Outbox {
             for coverage in flight.coverage {
                 self.coverage.entry(coverage.subject.clone()).or_insert(coverage);
             }
-            flight.parcels.into_iter().rev().for_each(|parcel| self.parcels.push_front(parcel));
+            flight
+                .detection_batches
+                .into_iter()
+                .rev()
+                .for_each(|detection_batch| self.detection_batches.push_front(detection_batch));
             for (key, value) in flight.proposals {
                 self.proposals.entry(key).or_insert(value);
             }
@@ -293,14 +297,17 @@ impl Draft {
     pub fn encoded_len(&self) -> usize {
         let coverage = self.coverage.iter().map(|coverage| coverage.encoded_len() + 8);
         let proposals = self.proposals.iter().map(|proposal| proposal.encoded_len() + 8);
-        coverage.chain(proposals).chain(self.parcels.iter().map(|parcel| parcel.encoded_len() + 8)).sum()
+        coverage
+            .chain(proposals)
+            .chain(self.detection_batches.iter().map(|detection_batch| detection_batch.encoded_len() + 8))
+            .sum()
     }
 
     fn is_empty(&self) -> bool {
         self.reports.is_empty()
             && self.coverage.is_empty()
             && self.proposals.is_empty()
-            && self.parcels.is_empty()
+            && self.detection_batches.is_empty()
             && !self.coverage_complete
             && self.complete_buckets.is_empty()
     }

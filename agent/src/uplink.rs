@@ -300,7 +300,7 @@ impl Uplink {
             reports: draft.reports,
             coverage: draft.coverage,
             scope_proposals: draft.proposals,
-            parcels: draft.parcels,
+            detection_batches: draft.detection_batches,
             coverage_complete: draft.coverage_complete,
             complete_buckets: draft.complete_buckets,
         };

@@ -11,7 +11,7 @@ use holdfast_store::Store;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::sessions::Session;
 use crate::writer::{WriteError, Writer};
 
@@ -24,7 +24,7 @@ const PAUSE: (i64, i64) = (100, 60_000);
 pub(crate) struct Dispatch<'a> {
     pub store: &'a Store,
     pub writer: &'a Writer,
-    pub edge: &'a SharedEdge,
+    pub environment: &'a SharedEnvironment,
     pub session: &'a Session,
     pub cluster: ClusterId,
     pub outbound: &'a mpsc::Sender<Result<v1::ToAgent, Status>>,
@@ -42,7 +42,7 @@ impl Dispatch<'_> {
     }
 
     async fn send_due(&self) -> Result<usize, WriteError> {
-        let now = self.edge.now();
+        let now = self.environment.now();
         let out = self.store.retests_out(self.cluster, now).await?;
         let room = u32::try_from(AT_A_TIME.saturating_sub(out)).unwrap_or_default();
         if room == 0 {
@@ -64,7 +64,7 @@ impl Dispatch<'_> {
 
     async fn wait(&self) -> Result<(), WriteError> {
         let next = self.store.next_retest_due(self.cluster).await?;
-        let pause = next.map_or(PAUSE.1, |due_at| (due_at - self.edge.now()).clamp(PAUSE.0, PAUSE.1));
+        let pause = next.map_or(PAUSE.1, |due_at| (due_at - self.environment.now()).clamp(PAUSE.0, PAUSE.1));
         let pause = Duration::from_millis(u64::try_from(pause).unwrap_or_default());
         // Either way the record is asked again: a pause that ends is no error.
         let _ = tokio::time::timeout(pause, self.session.woken()).await;

@@ -13,7 +13,7 @@ use holdfast_model::{Actor, ClusterId, FindingId, Status};
 use holdfast_record::RetestCause;
 use holdfast_store::{Store, StoreError};
 
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::writer::{Action, WriteError, Writer};
 
 /// The pause between two passes.
@@ -41,14 +41,14 @@ pub enum PeriodicError {
 pub struct Periodic {
     store: Store,
     writer: Writer,
-    edge: SharedEdge,
+    environment: SharedEnvironment,
     period: Duration,
 }
 
 impl Periodic {
     /// Comes round to every verified finding once in this period.
-    pub fn new(store: Store, writer: Writer, edge: SharedEdge, period: Duration) -> Self {
-        Self { store, writer, edge, period }
+    pub fn new(store: Store, writer: Writer, environment: SharedEnvironment, period: Duration) -> Self {
+        Self { store, writer, environment, period }
     }
 
     /// Runs until it is dropped or the writer is gone. A failure is logged and tried again.
@@ -69,15 +69,15 @@ impl Periodic {
     pub async fn pass(&self) -> Result<usize, PeriodicError> {
         let counts = self.store.counts().await?;
         let verified = counts.iter().filter(|count| count.status == Status::Verified).map(|count| count.findings).sum();
-        let unchanged_since = self.edge.now() - i64::try_from(self.period.as_millis()).unwrap_or(i64::MAX);
+        let unchanged_since = self.environment.now() - i64::try_from(self.period.as_millis()).unwrap_or(i64::MAX);
         let due = self.store.verified_unchanged_since(unchanged_since, share(verified, self.period)).await?;
-        let by_eye: Vec<_> =
+        let with_kernel_view: Vec<_> =
             catalog::all().filter(|control| control.running.is_some()).map(|control| control.id).collect();
-        let short = self.store.verified_without_processes(&by_eye, GAINED).await?;
+        let short = self.store.verified_without_processes(&with_kernel_view, GAINED).await?;
         let (most, left_alone) = SHOWN;
         let of_processes = catalog::all().filter(|control| matches!(control.judge, Judge::Processes));
         let of_processes: Vec<_> = of_processes.map(|control| control.id).collect();
-        let then = self.edge.now() - left_alone;
+        let then = self.environment.now() - left_alone;
         let shown = self.store.shown_only_unchanged_since(&of_processes, then, most).await?;
         self.request(&due, RetestCause::Periodic).await?;
         self.request(&shown, RetestCause::RuntimeEvidence).await?;

@@ -2,7 +2,7 @@
 //!
 //! [`verify`] is what a stranger runs years later, with a receipt and the fingerprint of the installation's root. It judges
 //! certificates at the moment when the verdict was recorded, so renewals and a new root change nothing about old receipts.
-//! [`check_testimony`] is what the aggregator runs on an agent's answer, [`countersign`] what it adds.
+//! [`check_attestation`] is what the aggregator runs on an agent's answer, [`countersign`] what it adds.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use holdfast_model::canonical;
 use holdfast_model::kernel::{NodeStatement, SignedNodeStatement};
 use holdfast_model::receipt::Countersigned;
-use holdfast_model::{ClusterId, FindingKey, Method, Reach, Receipt, RootFingerprint, Testimony, UnixMillis};
+use holdfast_model::{Attestation, ClusterId, FindingKey, Method, Reach, Receipt, RootFingerprint, UnixMillis};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,15 +21,15 @@ use webpki::{EndEntityCert, KeyUsage};
 use crate::authority::{Authority, AuthorityError};
 use crate::certificate::{CertificateFacts, CertificateProblem, Party};
 
-/// Why a receipt, a testimony or a signature is not believed.
+/// Why a receipt, an attestation or a signature is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptProblem {
     /// The receipt is of a form that this program does not know.
     #[error("the receipt's form is {0:?}, not {known:?}", known = Receipt::FORM)]
     Form(String),
-    /// The testimony is of a form that this program does not know.
-    #[error("the testimony's form is {0:?}, not {known:?}", known = Testimony::FORM)]
-    TestimonyForm(String),
+    /// The attestation is of a form that this program does not know.
+    #[error("the attestation's form is {0:?}, not {known:?}", known = Attestation::FORM)]
+    AttestationForm(String),
     /// The root in the receipt is not the one that the verifier trusts.
     #[error("the receipt comes from another installation: its root has the fingerprint {found}")]
     OtherRoot {
@@ -69,15 +69,15 @@ pub enum ReceiptProblem {
     /// Signed text that is not one value in canonical form.
     #[error("the {what} is not in canonical form: {problem}")]
     NotCanonical {
-        /// `testimony`, `countersignature`, `node's statement` or `head`.
+        /// `attestation`, `countersignature`, `node's statement` or `head`.
         what: &'static str,
         /// What is wrong.
         problem: String,
     },
-    /// The countersignature is about another testimony or another agent's signature.
+    /// The countersignature is about another attestation or another agent's signature.
     #[error("the countersignature is about another {0}")]
     OtherSubject(&'static str),
-    /// The testimony is about another cluster than its signer's.
+    /// The attestation is about another cluster than its signer's.
     #[error("the agent of cluster {signer} testifies about cluster {testified}")]
     ForeignCluster {
         /// Whose certificate signed.
@@ -85,7 +85,7 @@ pub enum ReceiptProblem {
         /// Which cluster is testified about.
         testified: ClusterId,
     },
-    /// What a node swears to belongs to another question, or is not whole.
+    /// What a node attests to belongs to another question, or is not whole.
     #[error("the statement of node {node} proves nothing here: {problem}")]
     Node {
         /// The node, as its certificate names it.
@@ -94,18 +94,18 @@ pub enum ReceiptProblem {
         problem: String,
     },
     /// A proof that goes to the processes without having looked at them.
-    #[error("the testimony reaches the running processes, and names no method or no node that looked at them")]
+    #[error("the attestation reaches the running processes, and names no method or no node that looked at them")]
     Unlooked,
     /// The finding's id does not follow from cluster, resource and control.
-    #[error("the finding's id does not follow from the testimony's cluster, resource and control")]
+    #[error("the finding's id does not follow from the attestation's cluster, resource and control")]
     OtherFinding,
 }
 
 /// What a receipt proves, once it was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// What the agent swears to.
-    pub testimony: Testimony,
+    /// What the agent attests to.
+    pub attestation: Attestation,
     /// When it was recorded, and where in the activity log.
     pub countersigned: Countersigned,
     /// The installation: `holdfast-<id>`.
@@ -119,7 +119,7 @@ pub fn verify(receipt: &Receipt, root: &RootFingerprint) -> Result<Verified, Rec
     }
     let countersigned: Countersigned = canonical_value("countersignature", &receipt.countersigned)?;
     let trusted = Trusted::root(&receipt.root_certificate, root, countersigned.recorded_at)?;
-    check_hash("testimony", receipt.testimony.as_bytes(), &countersigned.testimony_hash)?;
+    check_hash("attestation", receipt.attestation.as_bytes(), &countersigned.attestation_hash)?;
     check_hash("agent's signature", &receipt.agent_signature, &countersigned.agent_signature_hash)?;
     let signed = receipt.countersigned.as_bytes();
     trusted.check_aggregator(&receipt.aggregator_certificate, signed, &receipt.aggregator_signature)?;
@@ -128,49 +128,49 @@ pub fn verify(receipt: &Receipt, root: &RootFingerprint) -> Result<Verified, Rec
     if agent.name.trust_domain != trusted.trust_domain {
         return Err(ReceiptProblem::Name { whose: "agent's", name: agent.name.to_string() });
     }
-    let testimony =
-        check_testimony(receipt.testimony.as_bytes(), &receipt.agent_signature, &receipt.agent_certificate)?;
-    trusted.check_nodes(&testimony)?;
-    Ok(Verified { testimony, countersigned, trust_domain: trusted.trust_domain })
+    let attestation =
+        check_attestation(receipt.attestation.as_bytes(), &receipt.agent_signature, &receipt.agent_certificate)?;
+    trusted.check_nodes(&attestation)?;
+    Ok(Verified { attestation, countersigned, trust_domain: trusted.trust_domain })
 }
 
-/// Checks what an agent swears to: its signature, its form, and that it speaks of its own cluster. The certificate's chain
+/// Checks what an agent attests to: its signature, its form, and that it speaks of its own cluster. The certificate's chain
 /// has been checked by TLS or by [`verify`].
-pub fn check_testimony(bytes: &[u8], signature: &[u8], certificate: &[u8]) -> Result<Testimony, ReceiptProblem> {
+pub fn check_attestation(bytes: &[u8], signature: &[u8], certificate: &[u8]) -> Result<Attestation, ReceiptProblem> {
     let name = facts("agent's", certificate)?.name;
     let Party::Cluster(signer) = name.party else {
         return Err(ReceiptProblem::Name { whose: "agent's", name: name.to_string() });
     };
     check_signature("agent's", certificate, bytes, signature)?;
     let text = std::str::from_utf8(bytes)
-        .map_err(|error| ReceiptProblem::NotCanonical { what: "testimony", problem: error.to_string() })?;
-    let testimony: Testimony = canonical_value("testimony", text)?;
-    if testimony.form != Testimony::FORM {
-        return Err(ReceiptProblem::TestimonyForm(testimony.form));
+        .map_err(|error| ReceiptProblem::NotCanonical { what: "attestation", problem: error.to_string() })?;
+    let attestation: Attestation = canonical_value("attestation", text)?;
+    if attestation.form != Attestation::FORM {
+        return Err(ReceiptProblem::AttestationForm(attestation.form));
     }
-    if testimony.cluster != signer {
-        return Err(ReceiptProblem::ForeignCluster { signer, testified: testimony.cluster });
+    if attestation.cluster != signer {
+        return Err(ReceiptProblem::ForeignCluster { signer, testified: attestation.cluster });
     }
-    let Testimony { cluster, resource, control, .. } = testimony.clone();
-    if (FindingKey { cluster, resource, control }).finding_id() != testimony.finding {
+    let Attestation { cluster, resource, control, .. } = attestation.clone();
+    if (FindingKey { cluster, resource, control }).finding_id() != attestation.finding {
         return Err(ReceiptProblem::OtherFinding);
     }
-    Ok(testimony)
+    Ok(attestation)
 }
 
-/// Checks what the nodes swear to in a testimony that comes in now, under the installation's own root.
-pub fn check_nodes(testimony: &Testimony, root: &[u8], now: UnixMillis) -> Result<(), ReceiptProblem> {
-    if testimony.nodes.is_empty() && testimony.reach != Reach::Running {
+/// Checks what the nodes attest to in an attestation that comes in now, under the installation's own root.
+pub fn check_nodes(attestation: &Attestation, root: &[u8], now: UnixMillis) -> Result<(), ReceiptProblem> {
+    if attestation.nodes.is_empty() && attestation.reach != Reach::Running {
         return Ok(());
     }
-    Trusted::root(root, &RootFingerprint::of(root), now)?.check_nodes(testimony)
+    Trusted::root(root, &RootFingerprint::of(root), now)?.check_nodes(attestation)
 }
 
-/// An agent's testimony with everything that the aggregator vouches for beside it.
+/// An agent's attestation with everything that the aggregator vouches for beside it.
 #[derive(Debug, Clone, Copy)]
 pub struct Recorded<'a> {
-    /// The testimony's canonical bytes, as text.
-    pub testimony: &'a str,
+    /// The attestation's canonical bytes, as text.
+    pub attestation: &'a str,
     /// The agent's signature over them.
     pub agent_signature: &'a [u8],
     /// The agent's certificate, DER.
@@ -183,10 +183,10 @@ pub struct Recorded<'a> {
     pub log_leaf: [u8; 32],
 }
 
-/// Makes the receipt of a testimony that was checked and recorded.
+/// Makes the receipt of an attestation that was checked and recorded.
 pub fn countersign(authority: &Authority, recorded: &Recorded<'_>) -> Result<Receipt, CountersignError> {
     let countersigned = Countersigned {
-        testimony_hash: Sha256::digest(recorded.testimony).to_vec(),
+        attestation_hash: Sha256::digest(recorded.attestation).to_vec(),
         agent_signature_hash: Sha256::digest(recorded.agent_signature).to_vec(),
         recorded_at: recorded.recorded_at,
         log_index: recorded.log_index,
@@ -195,7 +195,7 @@ pub fn countersign(authority: &Authority, recorded: &Recorded<'_>) -> Result<Rec
     let text = canonical_text(&countersigned)?;
     Ok(Receipt {
         form: Receipt::FORM.to_owned(),
-        testimony: recorded.testimony.to_owned(),
+        attestation: recorded.attestation.to_owned(),
         agent_signature: recorded.agent_signature.to_vec(),
         agent_certificate: recorded.agent_certificate.to_vec(),
         aggregator_signature: authority.sign(text.as_bytes())?,
@@ -251,16 +251,16 @@ impl<'a> Trusted<'a> {
         check_signature("aggregator's", der, bytes, signature)
     }
 
-    /// Checks every node's statement: signed by a certificate of this installation that names a node of the testimony's
-    /// cluster, one a node, and an answer to the testimony's own order.
-    fn check_nodes(&self, testimony: &Testimony) -> Result<(), ReceiptProblem> {
-        let looked = testimony.methods.contains(&Method::RuntimeRecheck) && !testimony.nodes.is_empty();
-        if testimony.reach == Reach::Running && !looked {
+    /// Checks every node's statement: signed by a certificate of this installation that names a node of the attestation's
+    /// cluster, one a node, and an answer to the attestation's own order.
+    fn check_nodes(&self, attestation: &Attestation) -> Result<(), ReceiptProblem> {
+        let looked = attestation.methods.contains(&Method::RuntimeRecheck) && !attestation.nodes.is_empty();
+        if attestation.reach == Reach::Running && !looked {
             return Err(ReceiptProblem::Unlooked);
         }
         let mut seen = BTreeSet::new();
-        for signed in &testimony.nodes {
-            let node = self.check_node(testimony, signed)?;
+        for signed in &attestation.nodes {
+            let node = self.check_node(attestation, signed)?;
             if let Some(twice) = seen.replace(node) {
                 return Err(ReceiptProblem::Node { node: twice, problem: "it is there twice".to_owned() });
             }
@@ -269,11 +269,11 @@ impl<'a> Trusted<'a> {
     }
 
     /// Checks one, and answers which node it is.
-    fn check_node(&self, testimony: &Testimony, signed: &SignedNodeStatement) -> Result<String, ReceiptProblem> {
+    fn check_node(&self, attestation: &Attestation, signed: &SignedNodeStatement) -> Result<String, ReceiptProblem> {
         self.check_chain("node's", &signed.certificate)?;
         let name = facts("node's", &signed.certificate)?.name;
         let node = match &name.party {
-            Party::Node(cluster, node) if *cluster == testimony.cluster && name.trust_domain == self.trust_domain => {
+            Party::Node(cluster, node) if *cluster == attestation.cluster && name.trust_domain == self.trust_domain => {
                 node.as_str().to_owned()
             }
             _ => return Err(ReceiptProblem::Name { whose: "node's", name: name.to_string() }),
@@ -285,7 +285,7 @@ impl<'a> Trusted<'a> {
         } else if let Some(blind) = &statement.blind {
             Some(format!("its view is not whole: {blind}"))
         } else {
-            statement.answers(testimony.retest, testimony.nonce, testimony.cluster).err().map(str::to_owned)
+            statement.answers(attestation.retest, attestation.nonce, attestation.cluster).err().map(str::to_owned)
         };
         match problem {
             None => Ok(node),

@@ -18,8 +18,8 @@ use crate::activity::Sequencer;
 use crate::api::role::Role;
 use crate::api::{AppState, mint, router};
 use crate::authority::{Authority, AuthoritySettings, files};
-use crate::edge::{SharedEdge, SystemEdge};
 use crate::enrol::Enrolments;
+use crate::environment::{SharedEnvironment, SystemEnvironment};
 use crate::fleet::{FleetWorker, policy};
 use crate::intake::Intake;
 use crate::live::Live;
@@ -47,16 +47,16 @@ impl Aggregator {
     /// Opens the record and serves.
     pub async fn start(settings: Settings) -> Result<Self> {
         files::folder(&settings.data)?;
-        let edge: SharedEdge = Arc::new(SystemEdge::default());
-        let authority = open_authority(&settings, edge.now())?;
+        let environment: SharedEnvironment = Arc::new(SystemEnvironment::default());
+        let authority = open_authority(&settings, environment.now())?;
         let policy = Arc::new(settings.policy.as_deref().map_or_else(policy::shipped, policy::load)?);
         let store = Store::open(&address(&settings)).await.context("opening the store")?;
         let live = Live::default();
         let sessions = Sessions::default();
-        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), edge.clone());
+        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), environment.clone());
         let (writer, writing) =
-            Writer::start(store.clone(), edge.clone(), policy.clone(), live.clone(), sessions.clone());
-        let token = admin_token(&settings.data, &store, edge.now()).await?;
+            Writer::start(store.clone(), environment.clone(), policy.clone(), live.clone(), sessions.clone());
+        let token = admin_token(&settings.data, &store, environment.now()).await?;
         let state = AppState {
             store: store.clone(),
             authority: authority.clone(),
@@ -64,13 +64,13 @@ impl Aggregator {
             sessions: sessions.clone(),
             enrolments: enrolments.clone(),
             live: live.clone(),
-            edge: edge.clone(),
+            environment: environment.clone(),
         };
         let intake = Intake {
             store: store.clone(),
             writer: writer.clone(),
             sessions: sessions.clone(),
-            edge: edge.clone(),
+            environment: environment.clone(),
             identify: Arc::new(enrolments.clone()),
             certify: Arc::new(enrolments.clone()),
             root: authority.root().into(),
@@ -91,11 +91,11 @@ impl Aggregator {
         tasks.spawn(named("writer", async { drop(writing.await) }));
         tasks.spawn(named(
             "sequencer",
-            Sequencer::new(store.clone(), authority.clone(), live.clone(), edge.clone()).run(),
+            Sequencer::new(store.clone(), authority.clone(), live.clone(), environment.clone()).run(),
         ));
-        tasks.spawn(named("fleet", FleetWorker::new(store.clone(), live.clone(), edge.clone(), policy).run()));
+        tasks.spawn(named("fleet", FleetWorker::new(store.clone(), live.clone(), environment.clone(), policy).run()));
         if let Some(period) = settings.recheck {
-            tasks.spawn(named("periodic", Periodic::new(store, writer, edge, period).run()));
+            tasks.spawn(named("periodic", Periodic::new(store, writer, environment, period).run()));
         }
         tasks.spawn(named("api", serve_api(api, state, stopping.clone())));
         tasks.spawn(named("agents", serve_agents(agents, authority, enrolments, intake, stopping)));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_aggregator::api::view::cluster::{NewScope, NodeEyes};
+use holdfast_aggregator::api::view::cluster::{NewScope, NodeCoverage};
 use holdfast_aggregator::api::view::{Cluster, Coverage, JoinToken, NewCluster, Scope};
 use holdfast_model::{ClusterId, CoverageState};
 
@@ -156,7 +156,7 @@ const COLUMNS: &[Column<Cluster>] = &[
 
 /// How many nodes can be looked into: which, `cluster show` lists.
 fn nodes_seen(cluster: &Cluster) -> String {
-    let NodeEyes { expected, open } = cluster.nodes;
+    let NodeCoverage { expected, open } = cluster.nodes;
     match open {
         _ if expected == 0 => "none".to_owned(),
         Some(open) => format!("{open} of {expected}"),
@@ -204,7 +204,7 @@ fn cluster_text(cluster: &Cluster, coverage: &[Coverage]) -> String {
     }
     for part in kinds.into_iter().chain(nodes).filter(|part| part.state != CoverageState::Seen) {
         let (subject, reason) = (escape::line(&part.subject), escape::line(&part.reason));
-        text.push_str(&format!("  {subject}: {} since {}. {reason}\n", paint::word(part.state.word()), part.since));
+        text.push_str(&format!("  {subject}: {} since {}. {reason}\n", paint::word(part.state.as_str()), part.since));
     }
     text
 }
@@ -263,7 +263,7 @@ mod tests {
             server_version: Some("v1.34.4".into()),
             agent_version: Some("0.1.0".into()),
             connected: true,
-            nodes: NodeEyes { expected: 2, open: Some(1) },
+            nodes: NodeCoverage { expected: 2, open: Some(1) },
             last_seen_at: Some(at),
             added_at: at,
             revoked_at: None,
@@ -297,7 +297,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("node/b/sensors: failing") && !text.contains("node/c"), "{text}");
-        let away = Cluster { connected: false, nodes: NodeEyes { expected: 2, open: None }, ..cluster };
+        let away = Cluster { connected: false, nodes: NodeCoverage { expected: 2, open: None }, ..cluster };
         assert_eq!((nodes_seen(&away), state(&away)), ("unknown of 2".to_owned(), "offline"));
     }
 }

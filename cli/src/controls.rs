@@ -49,7 +49,7 @@ impl Args {
 fn text(control: &Control) -> String {
     let row = &control.row;
     let head =
-        format!("{}\n{}, {}, version {}", heading(&line(&row.title)), row.id, word(row.severity.word()), row.version);
+        format!("{}\n{}, {}, version {}", heading(&line(&row.title)), row.id, word(row.severity.as_str()), row.version);
     format!("{head}\n\n{}\n\n{}\n{}\n", line(&control.description), heading("Fix"), line(&control.remediation))
 }
 

@@ -69,7 +69,7 @@ fn head(finding: &Finding) -> String {
 }
 
 fn severity(finding: &Finding) -> String {
-    let now = word(finding.row.severity.word());
+    let now = word(finding.row.severity.as_str());
     let Some(moved) = &finding.calibration else { return now };
     let rule = moved.rule.as_deref().map_or(String::new(), |rule| format!(", rule {}", line(rule)));
     let approver = moved.approver.as_deref().map_or(String::new(), |who| format!(", approver: {}", line(who)));
@@ -79,7 +79,7 @@ fn severity(finding: &Finding) -> String {
 
 fn status(finding: &Finding) -> String {
     let row = &finding.row;
-    let mut text = format!("{} since {}", word(row.status.word()), row.status_at);
+    let mut text = format!("{} since {}", word(row.status.as_str()), row.status_at);
     if let Some(reach) = row.reach {
         text.push_str(&format!(", reach {reach}"));
     }
@@ -152,8 +152,8 @@ fn retests(finding: &Finding) -> String {
 /// A retest in one line.
 pub fn retest_line(retest: &Retest) -> String {
     let answer = match (retest.verdict, retest.reach) {
-        (Some(verdict), Some(reach)) => format!("{} (reach {reach})", word(verdict.word())),
-        (Some(verdict), None) => word(verdict.word()),
+        (Some(verdict), Some(reach)) => format!("{} (reach {reach})", word(verdict.as_str())),
+        (Some(verdict), None) => word(verdict.as_str()),
         (None, _) => "waiting for the agent".to_owned(),
     };
     let reason = retest.reason.as_deref().map_or(String::new(), |reason| format!(": {}", line(reason)));

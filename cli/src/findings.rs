@@ -66,16 +66,16 @@ impl Args {
 
     fn filter(&self, cluster: Option<String>) -> Vec<(&'static str, String)> {
         let words = |words: Vec<&str>| (!words.is_empty()).then(|| words.join(","));
-        let active = || Status::ALL.iter().filter(|status| status.is_active()).map(|status| status.word()).collect();
+        let active = || Status::ALL.iter().filter(|status| status.is_active()).map(|status| status.as_str()).collect();
         let status = match self.status.as_slice() {
             [] => active(),
-            some => some.iter().map(|status| status.word()).collect(),
+            some => some.iter().map(|status| status.as_str()).collect(),
         };
         let filters = [
             ("cluster", cluster),
             ("namespace", self.namespace.clone()),
             ("control", self.control.clone()),
-            ("severity", words(self.severity.iter().map(|severity| severity.word()).collect())),
+            ("severity", words(self.severity.iter().map(|severity| severity.as_str()).collect())),
             ("status", words(status)),
             ("owner", self.owner.clone()),
             ("q", self.query.clone()),

@@ -51,14 +51,14 @@ fn text(pattern: &Pattern) -> String {
     let mut field = |name: &str, value: String| out.push_str(&format!("  {name:<14}{value}\n"));
     field("control", line(&row.control_id));
     field("spread", format!("{} of {} clusters, {} %", row.clusters_affected, row.clusters_judging, row.share_percent));
-    field("band", format!("{}{since}", word(row.band.word())));
-    field("severity", format!("{}, by the catalog {}", word(row.severity.word()), row.base_severity));
+    field("band", format!("{}{since}", word(row.band.as_str())));
+    field("severity", format!("{}, by the catalog {}", word(row.severity.as_str()), row.base_severity));
     if let (Some(rule), Some(approver)) = (&pattern.rule, &pattern.approver) {
         field("rule", format!("{} (approved by {})", line(rule), line(approver)));
     }
     out.push_str(&format!("\n{}\n  {}\n\n{}\n", heading("Fix"), line(&pattern.remediation), heading("Clusters")));
     for finding in &pattern.findings {
-        out.push_str(&format!("  {}  {}  {}\n", line(&finding.cluster), word(finding.status.word()), finding.id));
+        out.push_str(&format!("  {}  {}  {}\n", line(&finding.cluster), word(finding.status.as_str()), finding.id));
     }
     out
 }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use holdfast_aggregator::api::view::{Finding, Time};
 use holdfast_aggregator::receipts::{self, Verified};
-use holdfast_model::{FindingId, Receipt, RetestId, RootFingerprint, Testimony, Verdict};
+use holdfast_model::{Attestation, FindingId, Receipt, RetestId, RootFingerprint, Verdict};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -96,11 +96,11 @@ fn verify(file: &Path, root: &RootFingerprint, output: &RecordOutput) -> anyhow:
         Err(problem) => Answer { holds: false, problem: Some(problem.to_string()), proved: None },
     };
     output.print(&answer, text)?;
-    let fixed = answer.proved.is_some_and(|proved| proved.testimony.verdict == Verdict::Fixed);
+    let fixed = answer.proved.is_some_and(|proved| proved.attestation.verdict == Verdict::Fixed);
     Ok(ExitCode::from(u8::from(!fixed)))
 }
 
-/// A receipt is a few kilobytes, some megabytes where thousands of nodes swear, and what is much larger is none.
+/// A receipt is a few kilobytes, some megabytes where thousands of nodes attest, and what is much larger is none.
 fn read(file: &Path) -> anyhow::Result<Receipt> {
     let mut bytes = Vec::new();
     let opened = File::open(file).with_context(|| format!("{} can't be opened", file.display()))?;
@@ -123,7 +123,7 @@ struct Answer {
 
 #[derive(Debug, Serialize)]
 struct Proved {
-    testimony: Testimony,
+    attestation: Attestation,
     recorded_at: Time,
     log_index: u64,
     installation: String,
@@ -131,9 +131,9 @@ struct Proved {
 
 impl From<Verified> for Proved {
     fn from(verified: Verified) -> Self {
-        let Verified { testimony, countersigned, trust_domain } = verified;
+        let Verified { attestation, countersigned, trust_domain } = verified;
         let (recorded_at, log_index) = (Time(countersigned.recorded_at), countersigned.log_index);
-        Self { testimony, recorded_at, log_index, installation: trust_domain }
+        Self { attestation, recorded_at, log_index, installation: trust_domain }
     }
 }
 
@@ -142,8 +142,8 @@ fn text(answer: &Answer) -> String {
         let problem = answer.problem.as_deref().unwrap_or_default();
         return format!("{}: {}\n", tinted("The receipt does not hold", Tone::Bad), line(problem));
     };
-    let of = &proved.testimony;
-    let mut out = format!("The receipt holds. {} (reach {})\n\n", word(of.verdict.word()), of.reach);
+    let of = &proved.attestation;
+    let mut out = format!("The receipt holds. {} (reach {})\n\n", word(of.verdict.as_str()), of.reach);
     let mut field = |name: &str, value: String| out.push_str(&format!("  {name:<14}{}\n", line(&value)));
     field("finding", of.finding.to_string());
     field("resource", of.resource.to_string());

@@ -100,7 +100,7 @@ impl Level {
     pub const ALL: [Self; 3] = [Self::Privileged, Self::Baseline, Self::Restricted];
 
     /// The API server's word for it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Privileged => "privileged",
             Self::Baseline => "baseline",
@@ -110,13 +110,13 @@ impl Level {
 
     /// Reads the API server's word. What it cannot read it takes for `restricted`, and so should the caller.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.word() == text)
+        Self::ALL.into_iter().find(|level| level.as_str() == text)
     }
 }
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        f.pad(self.as_str())
     }
 }
 

@@ -67,7 +67,7 @@ fn no_control_is_half_described() {
     for control in catalog::all() {
         let id = control.id;
         let (archetype, kebab) = id.split_once('.').unwrap();
-        assert_eq!(control.archetype().word(), archetype, "{id}");
+        assert_eq!(control.archetype().as_str(), archetype, "{id}");
         assert!(
             !kebab.is_empty() && kebab.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
             "{id}"

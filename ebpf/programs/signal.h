@@ -147,7 +147,7 @@ INLINE void arrive(struct task_struct *task, u64 outside)
 	bpf_map_update_elem(&arriving, &pid, &arrival, ANY);
 }
 
-/* What became of acts: each is generated once, and then one of the other three. `lost` has a bit for each act of which
+/* What became of behaviors: each is generated once, and then one of the other three. `lost` has a bit for each act of which
  * something was dropped. */
 struct counts { u64 generated, delivered, folded, dropped, lost; };
 
@@ -194,7 +194,7 @@ INLINE u64 cgroup_of_act(struct task_struct *task)
 	return level_of(memory) > 0 ? serial_of(memory) : 0;
 }
 
-/* The cgroup of a task whose acts matter; 0 for the host's own. */
+/* The cgroup of a task whose behaviors matter; 0 for the host's own. */
 INLINE u64 watched(struct task_struct *task)
 {
 	u64 id = cgroup_of_act(task);

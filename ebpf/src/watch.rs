@@ -1,5 +1,5 @@
 //! What the sensors can say of each container over its whole life: what it did, since when it is watched, and where something
-//! may have been missed. Fed with what sensors tell; asked when a node swears to its containers. PURE: its moments are nanoseconds since boot, which no
+//! may have been missed. Fed with what sensors tell; asked when a node attests to its containers. PURE: its moments are nanoseconds since boot, which no
 //! clock that is set can turn round; only what is said of them is in times of day ([`Watch::tell`]).
 //!
 //! Nothing here may turn what is unknown into "was not done". What a sensor lacks, what was lost, an eye that was shut and
@@ -10,14 +10,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use holdfast_model::kernel::RunningContainer;
 use holdfast_model::watched::{Done, Gap, Watched};
-use holdfast_model::{CoverageState, Sighting, SignalKind, UnixMillis};
+use holdfast_model::{CoverageState, RuntimeObservation, SignalKind, UnixMillis};
 
 use crate::sensors::{Books, RING, SensorState, UNWATCHED, kinds_of};
 use crate::{Owner, clock};
 
 /// The most containers of which something is kept.
 const CONTAINERS: usize = 4096;
-/// The most sorts of acts of one container.
+/// The most sorts of behaviors of one container.
 const SORTS: usize = 128;
 /// How long a container that no view shows is kept: it may be younger than the view.
 const KEPT: UnixMillis = 10 * 60 * 1000;
@@ -53,11 +53,11 @@ struct Kept {
     past_calls: bool,
     narrow: bool,
     more: bool,
-    acts: BTreeMap<Sort, Count>,
+    behaviors: BTreeMap<Sort, Count>,
     last: UnixMillis,
 }
 
-/// What the sensors fold acts by.
+/// What the sensors fold behaviors by.
 type Sort = (SignalKind, String, String, String);
 
 #[derive(Debug)]
@@ -90,12 +90,12 @@ impl Watch {
     }
 
     /// What sensors told.
-    pub fn saw(&mut self, sightings: &[Sighting]) {
-        for sighting in sightings.iter().filter(|sighting| !sighting.container.is_empty()) {
-            if self.containers.len() >= CONTAINERS && !self.containers.contains_key(&sighting.container) {
+    pub fn saw(&mut self, observations: &[RuntimeObservation]) {
+        for observation in observations.iter().filter(|observation| !observation.container.is_empty()) {
+            if self.containers.len() >= CONTAINERS && !self.containers.contains_key(&observation.container) {
                 self.forget_one();
             }
-            self.containers.entry(sighting.container.clone()).or_default().take(sighting);
+            self.containers.entry(observation.container.clone()).or_default().take(observation);
         }
     }
 
@@ -111,11 +111,11 @@ impl Watch {
         open.books.extend(of_pods);
         let dropped = books.unattributed.counters.dropped;
         if dropped > open.dropped {
-            let reason = "acts were lost whose container nobody can name".to_owned();
+            let reason = "behaviors were lost whose container nobody can name".to_owned();
             open.gaps.insert(Gap { kinds: books.unattributed.lost.clone(), reason }, at);
         }
         if unattributed > open.unattributed {
-            let reason = "acts were seen whose container nobody could name any more".to_owned();
+            let reason = "behaviors were seen whose container nobody could name any more".to_owned();
             open.gaps.insert(Gap { kinds: Vec::new(), reason }, at);
         }
         if std::mem::take(&mut open.forgot) {
@@ -170,7 +170,7 @@ impl Watch {
             capabilities: kept.capabilities,
             root_written: kept.root_written,
             token_read: kept.token_read,
-            acts: kept.done(),
+            behaviors: kept.done(),
         })
     }
 
@@ -186,7 +186,7 @@ impl Watch {
 fn lost(book: Option<&[SignalKind]>) -> Option<Gap> {
     match book {
         Some([]) => None,
-        Some(kinds) => Some(Gap { kinds: kinds.to_vec(), reason: "acts of this container were lost".to_owned() }),
+        Some(kinds) => Some(Gap { kinds: kinds.to_vec(), reason: "behaviors of this container were lost".to_owned() }),
         None => Some(Gap { kinds: Vec::new(), reason: "the kernel keeps no count of its losses any more".to_owned() }),
     }
 }
@@ -197,30 +197,30 @@ fn forgotten() -> Gap {
 }
 
 impl Kept {
-    fn take(&mut self, sighting: &Sighting) {
-        self.last = self.last.max(sighting.last);
-        match sighting.kind {
-            SignalKind::ProcessStart => self.narrow |= sighting.object == UNWATCHED,
+    fn take(&mut self, observation: &RuntimeObservation) {
+        self.last = self.last.max(observation.last);
+        match observation.kind {
+            SignalKind::ProcessStart => self.narrow |= observation.object == UNWATCHED,
             SignalKind::Connect | SignalKind::Listen => {}
-            SignalKind::CapabilityUsed => self.capabilities |= bit(&sighting.object),
+            SignalKind::CapabilityUsed => self.capabilities |= bit(&observation.object),
             SignalKind::RootWrite => {
                 self.root_written = true;
-                self.past_calls |= sighting.object == RING;
+                self.past_calls |= observation.object == RING;
             }
-            SignalKind::SensitiveOpen if sighting.object == "service-account-token" => self.token_read = true,
-            _ => self.count(sighting),
+            SignalKind::SensitiveOpen if observation.object == "service-account-token" => self.token_read = true,
+            _ => self.count(observation),
         }
     }
 
-    fn count(&mut self, sighting: &Sighting) {
-        let Sighting { kind, object, binary, path, name, pid, count, first, last, .. } = sighting;
+    fn count(&mut self, observation: &RuntimeObservation) {
+        let RuntimeObservation { kind, object, binary, path, name, pid, count, first, last, .. } = observation;
         let sort = (*kind, object.clone(), binary.clone(), path.clone());
-        if self.acts.len() >= SORTS && !self.acts.contains_key(&sort) {
+        if self.behaviors.len() >= SORTS && !self.behaviors.contains_key(&sort) {
             self.more = true;
             return;
         }
         let new = || Count { name: name.clone(), pid: *pid, before: 0, counted: 0, first: *first, last: *last };
-        let known = self.acts.entry(sort).or_insert_with(new);
+        let known = self.behaviors.entry(sort).or_insert_with(new);
         if *count < known.counted {
             known.before += known.counted;
         }
@@ -229,8 +229,9 @@ impl Kept {
     }
 
     fn gaps(&self) -> impl Iterator<Item = Gap> {
-        let more =
-            self.more.then(|| Gap { kinds: Vec::new(), reason: format!("it did more than {SORTS} sorts of acts") });
+        let more = self
+            .more
+            .then(|| Gap { kinds: Vec::new(), reason: format!("it did more than {SORTS} sorts of behaviors") });
         let ring = self.past_calls.then(|| Gap {
             kinds: vec![SignalKind::SensitiveOpen, SignalKind::EtcWrite],
             reason: "it uses io_uring, and what is opened that way is not told".to_owned(),
@@ -242,7 +243,7 @@ impl Kept {
     /// By kind and object alone: what a program is called is no other act.
     fn done(&self) -> Vec<Done> {
         let mut all: BTreeMap<(SignalKind, &str), Done> = BTreeMap::new();
-        for ((kind, object, ..), count) in &self.acts {
+        for ((kind, object, ..), count) in &self.behaviors {
             let done = all.entry((*kind, object)).or_insert_with(|| Done {
                 kind: *kind,
                 object: object.clone(),
@@ -269,7 +270,7 @@ fn bit(name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_model::kernel::Alike;
+    use holdfast_model::kernel::ProcessGroup;
 
     use super::*;
     use crate::sensors::{Book, Counters};
@@ -285,12 +286,20 @@ mod tests {
     /// One that was started so many milliseconds after the boot.
     fn container(id: &str, started: u64) -> RunningContainer {
         let started = started * 1_000_000;
-        let alike = Alike { standing: task(7, None, 0).standing, processes: 1, pid: 7, name: "web".into(), started };
+        let alike =
+            ProcessGroup { standing: task(7, None, 0).standing, processes: 1, pid: 7, name: "web".into(), started };
         RunningContainer { id: id.into(), alike: vec![alike], ..RunningContainer::default() }
     }
 
-    fn sighting(id: &str, kind: SignalKind, object: &str, binary: &str, count: u64, at: UnixMillis) -> Sighting {
-        Sighting {
+    fn observation(
+        id: &str,
+        kind: SignalKind,
+        object: &str,
+        binary: &str,
+        count: u64,
+        at: UnixMillis,
+    ) -> RuntimeObservation {
+        RuntimeObservation {
             kind,
             cgroup: 1,
             pod: "p".into(),
@@ -382,25 +391,25 @@ mod tests {
     #[test]
     fn seven_shells_are_one_act_whatever_they_are_called_and_however_often_the_sensor_began_anew() {
         let mut watch = open();
-        let shell = |binary: &str, count, at| sighting("c", SignalKind::Shell, "", binary, count, at);
+        let shell = |binary: &str, count, at| observation("c", SignalKind::Shell, "", binary, count, at);
         watch.saw(&[shell("/bin/sh", 1, 10), shell("/bin/bash", 1, 20), shell("/bin/sh", 4, 30)]);
         watch.saw(&[shell("/bin/sh", 2, 40)]);
         let watched = watch.watched(&container("c", 4000), BOOT).unwrap();
-        let [done] = &watched.acts[..] else { panic!("{:?}", watched.acts) };
+        let [done] = &watched.behaviors[..] else { panic!("{:?}", watched.behaviors) };
         assert_eq!((done.count, done.first, done.last), (7, 10, 40));
-        assert!(watch.watched(&container("d", 4000), BOOT).unwrap().acts.is_empty(), "of another container");
+        assert!(watch.watched(&container("d", 4000), BOOT).unwrap().behaviors.is_empty(), "of another container");
     }
 
     #[test]
     fn use_is_kept_as_bits_and_a_ring_leaves_open_what_was_read() {
         let mut watch = open();
-        let saw = |kind, object: &str| sighting("c", kind, object, "", 1, 10);
+        let saw = |kind, object: &str| observation("c", kind, object, "", 1, 10);
         watch.saw(&[saw(SignalKind::CapabilityUsed, "SETUID"), saw(SignalKind::CapabilityUsed, "capability 60")]);
         watch.saw(&[saw(SignalKind::SensitiveOpen, "service-account-token"), saw(SignalKind::ProcessStart, "")]);
         let of = |watch: &Watch| watch.watched(&container("c", 4000), BOOT).unwrap();
         let watched = of(&watch);
         assert_eq!((watched.capabilities, watched.token_read, watched.root_written), (1 << 7, true, false));
-        assert!(watched.acts.is_empty() && watched.gaps.is_empty());
+        assert!(watched.behaviors.is_empty() && watched.gaps.is_empty());
         watch.saw(&[saw(SignalKind::RootWrite, RING)]);
         watch.saw(&[saw(SignalKind::ProcessStart, UNWATCHED)]);
         assert!(of(&watch).gap(&[SignalKind::Mount]).is_some(), "nobody watches the calls of a program of 32 bits");
@@ -412,7 +421,7 @@ mod tests {
         let mut watch = open();
         for number in 0..CONTAINERS + 10 {
             let at = BOOT + 2000 + UnixMillis::try_from(number).unwrap();
-            watch.saw(&[sighting(&number.to_string(), SignalKind::Shell, "", "/bin/sh", 1, at)]);
+            watch.saw(&[observation(&number.to_string(), SignalKind::Shell, "", "/bin/sh", 1, at)]);
         }
         assert_eq!(watch.containers.len(), CONTAINERS);
         let forgot = |watch: &Watch, started| {
@@ -423,7 +432,7 @@ mod tests {
         watch.accounted(&books(0), 0, 5000 * MS);
         assert!(forgot(&watch, 1500) && !forgot(&watch, 6000));
         for number in 0..SORTS + 1 {
-            watch.saw(&[sighting("9", SignalKind::Mount, &number.to_string(), "", 1, BOOT)]);
+            watch.saw(&[observation("9", SignalKind::Mount, &number.to_string(), "", 1, BOOT)]);
         }
         assert!(watch.watched(&container("9", 1500), BOOT).unwrap().gaps.len() >= 2);
         watch.only(&BTreeSet::from(["9"]), BOOT + 2000 + 2 * KEPT);

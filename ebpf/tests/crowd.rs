@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use holdfast_ebpf::Sensors;
 use holdfast_ebpf::sensors::Counters;
-use holdfast_model::{Sighting, SignalKind};
+use holdfast_model::{RuntimeObservation, SignalKind};
 
 #[allow(dead_code, reason = "shared with the view's tests")]
 #[path = "cell/mod.rs"]
@@ -151,7 +151,7 @@ fn live(root: &Path, numbers: Range<usize>) -> Result<Vec<Life>> {
 }
 
 /// Lets all of them live, and reads meanwhile.
-fn live_and_read(crowd: &Crowd, sensors: &mut Sensors) -> Result<(Vec<Life>, Vec<Sighting>)> {
+fn live_and_read(crowd: &Crowd, sensors: &mut Sensors) -> Result<(Vec<Life>, Vec<RuntimeObservation>)> {
     std::thread::scope(|scope| {
         let each = CONTAINERS / MAKERS;
         let makers: Vec<_> =
@@ -199,20 +199,20 @@ fn ten_thousand_containers_that_live_for_milliseconds_are_each_told_as_themselve
     Ok(())
 }
 
-/// Holds every sighting against the container whose cgroup it names; the containers that were told to start something.
-fn right(by_cgroup: &HashMap<u64, &Life>, told: &[Sighting]) -> Result<HashSet<u64>> {
+/// Holds every runtime observation against the container whose cgroup it names; the containers that were told to start something.
+fn right(by_cgroup: &HashMap<u64, &Life>, told: &[RuntimeObservation]) -> Result<HashSet<u64>> {
     let pods: HashSet<&str> = by_cgroup.values().map(|life| life.pod.as_str()).collect();
     let mut started = HashSet::new();
-    for sighting in told {
-        let Some(life) = by_cgroup.get(&sighting.cgroup) else {
-            ensure!(!pods.contains(sighting.pod.as_str()), "of no cgroup of that Pod's: {sighting:?}");
+    for observation in told {
+        let Some(life) = by_cgroup.get(&observation.cgroup) else {
+            ensure!(!pods.contains(observation.pod.as_str()), "of no cgroup of that Pod's: {observation:?}");
             continue;
         };
-        let named = (sighting.pod == life.pod, sighting.container == life.id);
-        ensure!(named == (true, true), "{} of {} did that, not {sighting:?}", life.id, life.pod);
-        ensure!(sighting.binary.ends_with("/true") && sighting.count == 1, "never done: {sighting:?}");
-        if sighting.kind == SignalKind::ProcessStart {
-            ensure!(started.insert(life.cgroup), "told twice: {sighting:?}");
+        let named = (observation.pod == life.pod, observation.container == life.id);
+        ensure!(named == (true, true), "{} of {} did that, not {observation:?}", life.id, life.pod);
+        ensure!(observation.binary.ends_with("/true") && observation.count == 1, "never done: {observation:?}");
+        if observation.kind == SignalKind::ProcessStart {
+            ensure!(started.insert(life.cgroup), "told twice: {observation:?}");
         }
     }
     Ok(started)

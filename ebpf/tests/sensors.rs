@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use holdfast_ebpf::{Owner, Sensors};
-use holdfast_model::{CoverageState, Sighting, SignalKind};
+use holdfast_model::{CoverageState, RuntimeObservation, SignalKind};
 
 #[allow(dead_code, reason = "shared with the view's tests")]
 #[path = "cell/mod.rs"]
@@ -40,31 +40,41 @@ fn again_with_tracefs(test: &str) -> Result<()> {
 }
 
 /// Everything that the cell did, once the last thing expected has come.
-fn until(sensors: &mut Sensors, cell: &Cell, last: impl Fn(&Sighting) -> bool) -> Result<Vec<Sighting>> {
+fn until(
+    sensors: &mut Sensors,
+    cell: &Cell,
+    last: impl Fn(&RuntimeObservation) -> bool,
+) -> Result<Vec<RuntimeObservation>> {
     let deadline = Instant::now() + PATIENCE;
-    let mut all: Vec<Sighting> = Vec::new();
+    let mut all: Vec<RuntimeObservation> = Vec::new();
     while !all.iter().any(&last) {
         ensure!(Instant::now() < deadline, "not seen; only {all:#?}, sensors {:?}", sensors.states());
         sensors.wait(Duration::from_millis(200))?;
-        all.extend(sensors.poll().into_iter().filter(|sighting| sighting.pod == cell.pod));
+        all.extend(sensors.poll().into_iter().filter(|observation| observation.pod == cell.pod));
     }
-    for sighting in &all {
-        ensure!(sighting.container == cell.id && sighting.cgroup != 0, "of another container: {sighting:?}");
-        ensure!(sighting.count == 1 && sighting.first == sighting.last && sighting.first > 1_700_000_000_000);
+    for observation in &all {
+        ensure!(observation.container == cell.id && observation.cgroup != 0, "of another container: {observation:?}");
+        ensure!(
+            observation.count == 1 && observation.first == observation.last && observation.first > 1_700_000_000_000
+        );
     }
     Ok(all)
 }
 
-fn objects(sightings: &[Sighting], kind: SignalKind) -> Vec<&str> {
-    sightings.iter().filter(|sighting| sighting.kind == kind).map(|sighting| sighting.object.as_str()).collect()
+fn objects(observations: &[RuntimeObservation], kind: SignalKind) -> Vec<&str> {
+    observations
+        .iter()
+        .filter(|observation| observation.kind == kind)
+        .map(|observation| observation.object.as_str())
+        .collect()
 }
 
-fn of_program<'a>(sightings: &'a [Sighting], name: &str) -> Vec<&'a Sighting> {
-    sightings.iter().filter(|sighting| sighting.binary.ends_with(name)).collect()
+fn of_program<'a>(observations: &'a [RuntimeObservation], name: &str) -> Vec<&'a RuntimeObservation> {
+    observations.iter().filter(|observation| observation.binary.ends_with(name)).collect()
 }
 
-fn kinds(sightings: &[&Sighting]) -> Vec<SignalKind> {
-    sightings.iter().map(|sighting| sighting.kind).collect()
+fn kinds(observations: &[&RuntimeObservation]) -> Vec<SignalKind> {
+    observations.iter().map(|observation| observation.kind).collect()
 }
 
 #[test]
@@ -145,8 +155,8 @@ fn a_program_that_the_image_did_not_bring_is_foreign() -> Result<()> {
     Ok(())
 }
 
-fn foreign(sightings: &[Sighting]) -> Vec<&str> {
-    let of = sightings.iter().filter(|s| s.kind == SignalKind::ForeignBinary);
+fn foreign(observations: &[RuntimeObservation]) -> Vec<&str> {
+    let of = observations.iter().filter(|s| s.kind == SignalKind::ForeignBinary);
     of.map(|s| s.binary.as_str()).collect()
 }
 
@@ -199,7 +209,7 @@ fn a_process_that_leaves_its_containers_cgroup_is_told_of_it_and_one_that_goes_d
     );
     other.run(&["unshare", "-m", "sh", "-c", &script])?;
     remove(&deeper);
-    let left = |s: &Sighting| s.kind == SignalKind::NamespaceEntry && s.object == "left its cgroup";
+    let left = |s: &RuntimeObservation| s.kind == SignalKind::NamespaceEntry && s.object == "left its cgroup";
     let seen = until(&mut sensors, &other, left)?;
     let paths: Vec<_> = seen.iter().filter(|s| left(s)).map(|s| (s.name.as_str(), s.path.as_str())).collect();
     assert_eq!(paths, [("sh", "/")]);
@@ -290,7 +300,7 @@ fn a_capability_that_let_somebody_pass_is_named() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("file").display().to_string();
     cell.run(&["touch", &file])?;
-    let chown = |s: &Sighting| s.kind == SignalKind::CapabilityUsed && s.object == "CHOWN";
+    let chown = |s: &RuntimeObservation| s.kind == SignalKind::CapabilityUsed && s.object == "CHOWN";
     cell.run(&["ls"])?;
     let before = until(&mut sensors, &cell, |s| s.binary.ends_with("/ls"))?;
     assert!(!before.iter().any(chown), "{before:?}");
@@ -466,8 +476,9 @@ fn a_datagram_names_its_peer_and_a_port_of_ones_own_choice_listens() -> Result<(
 }
 
 #[test]
-fn repetitions_are_one_sighting_with_a_count_and_every_act_is_accounted_for() -> Result<()> {
-    let Some((mut sensors, cell)) = open("repetitions_are_one_sighting_with_a_count_and_every_act_is_accounted_for")?
+fn repetitions_are_one_observation_with_a_count_and_every_act_is_accounted_for() -> Result<()> {
+    let Some((mut sensors, cell)) =
+        open("repetitions_are_one_observation_with_a_count_and_every_act_is_accounted_for")?
     else {
         return Ok(());
     };

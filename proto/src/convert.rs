@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use holdfast_model::statement::{Location, Observation, Read, Report, Statement};
 use holdfast_model::{
-    ControlId, Coverage, CoverageState, Detection, Method, Nonce, Origin, Parcel, Resource, RetestId, RetestOrder,
-    RuntimeEvidence, Severity,
+    ControlId, Coverage, CoverageState, Detection, DetectionBatch, Method, Nonce, Origin, Resource, RetestId,
+    RetestOrder, RuntimeEvidence, Severity,
 };
 
 use crate::limits;
@@ -122,7 +122,7 @@ pub fn detection_to_wire(detection: &Detection) -> v1::Detection {
         origin: Some(origin_to_wire(&detection.origin)),
         control: detection.control.as_str().to_owned(),
         control_version: detection.control_version,
-        severity: detection.severity.word().to_owned(),
+        severity: detection.severity.as_str().to_owned(),
         locations: seen.locations.iter().map(location_to_wire).collect(),
         count: seen.count,
         first_seen_at: seen.first_seen_at,
@@ -130,23 +130,23 @@ pub fn detection_to_wire(detection: &Detection) -> v1::Detection {
     }
 }
 
-/// A parcel from the wire.
-pub fn parcel(wire: v1::Parcel) -> Result<Parcel, Malformed> {
-    let v1::Parcel { source, run, sequence, detections } = wire;
+/// A detection batch from the wire.
+pub fn detection_batch(wire: v1::DetectionBatch) -> Result<DetectionBatch, Malformed> {
+    let v1::DetectionBatch { source, run, sequence, detections } = wire;
     if source.len() > limits::NAME_BYTES || run.len() > limits::NAME_BYTES {
-        return malformed("parcel", format!("its source or its run is over {} bytes", limits::NAME_BYTES));
+        return malformed("detection_batch", format!("its source or its run is over {} bytes", limits::NAME_BYTES));
     }
     let detections = detections.into_iter().map(detection).collect::<Result<_, _>>()?;
-    Ok(Parcel { source, run: name("parcel.run", run)?, sequence, detections })
+    Ok(DetectionBatch { source, run: name("detection_batch.run", run)?, sequence, detections })
 }
 
-/// A parcel to the wire.
-pub fn parcel_to_wire(parcel: &Parcel) -> v1::Parcel {
-    v1::Parcel {
-        source: parcel.source.clone(),
-        run: parcel.run.clone(),
-        sequence: parcel.sequence,
-        detections: parcel.detections.iter().map(detection_to_wire).collect(),
+/// A detection batch to the wire.
+pub fn detection_batch_to_wire(detection_batch: &DetectionBatch) -> v1::DetectionBatch {
+    v1::DetectionBatch {
+        source: detection_batch.source.clone(),
+        run: detection_batch.run.clone(),
+        sequence: detection_batch.sequence,
+        detections: detection_batch.detections.iter().map(detection_to_wire).collect(),
     }
 }
 
@@ -203,7 +203,7 @@ fn statement_to_wire(statement: &Statement) -> v1::Statement {
     use v1::statement::Observation as Wire;
     let observation = match &statement.observation {
         Observation::Fail { severity, locations } => Wire::Fail(v1::Fail {
-            severity: severity.word().to_owned(),
+            severity: severity.as_str().to_owned(),
             locations: locations.iter().map(location_to_wire).collect(),
         }),
         Observation::Pass => Wire::Pass(v1::Pass {}),
@@ -256,7 +256,7 @@ pub fn coverage(wire: v1::Coverage) -> Result<Coverage, Malformed> {
 pub fn coverage_to_wire(coverage: &Coverage) -> v1::Coverage {
     v1::Coverage {
         subject: coverage.subject.clone(),
-        state: coverage.state.word().to_owned(),
+        state: coverage.state.as_str().to_owned(),
         reason: coverage.reason.clone(),
         since: coverage.since,
     }
@@ -296,7 +296,7 @@ pub fn retest_to_wire(order: &RetestOrder) -> v1::Retest {
         uid: order.uid.clone(),
         control: order.control.as_str().to_owned(),
         control_version: order.control_version,
-        methods: order.methods.iter().map(|method| method.word().to_owned()).collect(),
+        methods: order.methods.iter().map(|method| method.as_str().to_owned()).collect(),
     }
 }
 

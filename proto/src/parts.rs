@@ -1,4 +1,4 @@
-//! A testimony that is larger than a message, cut and joined again. Both ends keep to [`TESTIMONY_BYTES`]; what is signed is the
+//! An attestation that is larger than a message, cut and joined again. Both ends keep to [`TESTIMONY_BYTES`]; what is signed is the
 //! whole, so that a part that is lost or comes twice proves nothing.
 
 use crate::limits::{BATCH_BYTES, TESTIMONY_BYTES};
@@ -6,14 +6,14 @@ use crate::v1::RetestAnswer;
 
 /// The parts of an answer, in their order. An answer that fits one message is its only part.
 pub fn split(answer: RetestAnswer) -> Vec<RetestAnswer> {
-    let RetestAnswer { mut testimony, signature, more: _ } = answer;
-    let mut parts = Vec::with_capacity(1 + testimony.len() / BATCH_BYTES);
-    while testimony.len() > BATCH_BYTES {
-        let rest = testimony.split_off(BATCH_BYTES);
-        parts.push(RetestAnswer { testimony, signature: Vec::new(), more: true });
-        testimony = rest;
+    let RetestAnswer { mut attestation, signature, more: _ } = answer;
+    let mut parts = Vec::with_capacity(1 + attestation.len() / BATCH_BYTES);
+    while attestation.len() > BATCH_BYTES {
+        let rest = attestation.split_off(BATCH_BYTES);
+        parts.push(RetestAnswer { attestation, signature: Vec::new(), more: true });
+        attestation = rest;
     }
-    parts.push(RetestAnswer { testimony, signature, more: false });
+    parts.push(RetestAnswer { attestation, signature, more: false });
     parts
 }
 
@@ -23,26 +23,26 @@ pub struct Joiner {
     kept: Vec<u8>,
 }
 
-/// The parts of an answer are more than any testimony may be.
+/// The parts of an answer are more than any attestation may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("retest_answer.testimony: over {TESTIMONY_BYTES} bytes in all")]
+#[error("retest_answer.attestation: over {TESTIMONY_BYTES} bytes in all")]
 pub struct TooLarge;
 
 impl Joiner {
     /// Takes the next part; answers with the whole when it is the last.
     pub fn take(&mut self, part: RetestAnswer) -> Result<Option<RetestAnswer>, TooLarge> {
-        if self.kept.len() + part.testimony.len() > TESTIMONY_BYTES {
+        if self.kept.len() + part.attestation.len() > TESTIMONY_BYTES {
             return Err(TooLarge);
         }
         if self.kept.is_empty() && !part.more {
             return Ok(Some(part));
         }
-        self.kept.extend_from_slice(&part.testimony);
+        self.kept.extend_from_slice(&part.attestation);
         if part.more {
             return Ok(None);
         }
-        let testimony = std::mem::take(&mut self.kept);
-        Ok(Some(RetestAnswer { testimony, signature: part.signature, more: false }))
+        let attestation = std::mem::take(&mut self.kept);
+        Ok(Some(RetestAnswer { attestation, signature: part.signature, more: false }))
     }
 }
 
@@ -54,8 +54,8 @@ mod tests {
     use crate::limits::MESSAGE_BYTES;
 
     fn answer(bytes: usize) -> RetestAnswer {
-        let testimony = (0..bytes).map(|n| u8::try_from(n % 251).expect("below 251")).collect();
-        RetestAnswer { testimony, signature: vec![7; 70], more: false }
+        let attestation = (0..bytes).map(|n| u8::try_from(n % 251).expect("below 251")).collect();
+        RetestAnswer { attestation, signature: vec![7; 70], more: false }
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn parts_without_an_end_are_refused_before_they_fill_the_memory() {
         let mut joiner = Joiner::default();
-        let part = || RetestAnswer { testimony: vec![0; BATCH_BYTES], signature: Vec::new(), more: true };
+        let part = || RetestAnswer { attestation: vec![0; BATCH_BYTES], signature: Vec::new(), more: true };
         let taken = (0..).take_while(|_| joiner.take(part()).is_ok()).count();
         assert_eq!(taken, TESTIMONY_BYTES / BATCH_BYTES);
     }

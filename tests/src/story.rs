@@ -1,6 +1,6 @@
 //! Holdfast as its users have it, for a story: an aggregator, agents with the least rights, and the command `holdfast`.
 //!
-//! Everything is a real program in a process of its own, joined by mTLS; a story acts with `kubectl` and `holdfast` and
+//! Everything is a real program in a process of its own, joined by mTLS; a story behaviors with `kubectl` and `holdfast` and
 //! reads what `holdfast … -o json` prints. Only the ports and the folders are the story's own.
 
 use std::fs::File;

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 const CLUSTER: &str = "prod-eu";
 const NODES: u16 = 2;
-/// The workload whose acts are counted, and how many looks at its root may be counted beside them.
+/// The workload whose behaviors are counted, and how many looks at its root may be counted beside them.
 const WRITER: &str = "writer";
 const LOOKS: u64 = 50;
 /// How long everything may take to come to rest.

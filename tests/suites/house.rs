@@ -74,8 +74,8 @@ fn the_page_of_controls_is_the_catalog() {
 }
 
 fn section(control: &Control) -> String {
-    let methods: Vec<_> = control.methods.iter().map(|method| method.word()).collect();
-    let check = |check: &Check| format!("`{}` ({})", check.id, check.level.word());
+    let methods: Vec<_> = control.methods.iter().map(|method| method.as_str()).collect();
+    let check = |check: &Check| format!("`{}` ({})", check.id, check.level.as_str());
     let mut checks: Vec<_> = pod_security::decided_by(control).map(check).collect();
     checks.sort();
     checks.dedup();

@@ -41,7 +41,7 @@ async fn a_fix_is_verified_only_once_the_old_pod_has_gone_and_the_kernel_agrees(
 /// A small cluster's way: every node's Pod has both parts, and one of them leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn folded_into_the_node_pods_another_node_leads_when_the_leader_goes_and_the_kernels_agree() -> Result<()> {
-    let Some((plane, installed)) = scene("edge", 2, Form::Folded).await? else { return Ok(()) };
+    let Some((plane, installed)) = scene("environment", 2, Form::Folded).await? else { return Ok(()) };
     let told = folded(&plane, &installed).await;
     let said = if told.is_err() { state(&plane).await } else { String::new() };
     told.context(said)
@@ -61,7 +61,7 @@ async fn folded(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     })
     .await?;
     eventually("both nodes to be looked into", async || {
-        let cluster = installed.holdfast(&["cluster", "show", "edge", "-o", "json"]).await?;
+        let cluster = installed.holdfast(&["cluster", "show", "environment", "-o", "json"]).await?;
         let rows = cluster["coverage"].as_array().context("no coverage")?;
         for node in plane.node_names() {
             let row = rows.iter().find(|row| row["subject"] == coverage_subject(&node));
@@ -167,9 +167,9 @@ async fn the_receipt_carries_the_nodes_statement(plane: &ControlPlane, installed
     installed.holdfast(&["receipt", "get", id, "--file", &file]).await?;
     let root = installed.root_fingerprint(plane).await?;
     let proved = installed.holdfast(&["receipt", "verify", &file, "--root", &root, "-o", "json"]).await?;
-    let testimony = &proved["proved"]["testimony"];
-    assert_eq!((&testimony["verdict"], &testimony["reach"]), (&json!("fixed"), &json!("running")), "{proved}");
-    let statement = testimony["nodes"][0]["statement"].as_str().context("no node has sworn")?;
+    let attestation = &proved["proved"]["attestation"];
+    assert_eq!((&attestation["verdict"], &attestation["reach"]), (&json!("fixed"), &json!("running")), "{proved}");
+    let statement = attestation["nodes"][0]["statement"].as_str().context("no node has attested")?;
     let statement: Value = serde_json::from_str(statement)?;
     assert_eq!((&statement["node"], &statement["blind"]), (&json!("node-0"), &Value::Null));
     let processes = statement["containers"].as_array().into_iter().flatten();

@@ -2,7 +2,7 @@
 //! standards, must be allowed or denied as the controls say, and for the same checks.
 //!
 //! The pods are the fixtures that the standards' own Go module carries, and generated ones: a minimal pod that fits a level,
-//! with one or several fields turned to values at the edge of what is allowed. A pod that ordinary validation refuses never
+//! with one or several fields turned to values at the environment of what is allowed. A pod that ordinary validation refuses never
 //! reaches the standards; those are counted apart, and must be rare. `HOLDFAST_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +85,7 @@ async fn the_api_server_agrees_about_every_pod_and_every_check() -> Result<()> {
     let questions = questions(&pods);
     for policy in questions.iter().map(|(_, policy)| policy).collect::<BTreeSet<_>>() {
         let labels = [
-            ("pod-security.kubernetes.io/enforce", policy.level.word()),
+            ("pod-security.kubernetes.io/enforce", policy.level.as_str()),
             ("pod-security.kubernetes.io/enforce-version", &policy.version),
         ];
         plane.namespace(&policy.namespace(), &labels).await?;
@@ -213,7 +213,7 @@ fn pods(seed: u64) -> Result<Vec<Value>> {
     Ok(pods)
 }
 
-/// A pod at the edge: a minimal one that fits some level, with up to four fields turned.
+/// A pod at the environment: a minimal one that fits some level, with up to four fields turned.
 fn generated(rng: &mut StdRng) -> Value {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",

@@ -90,7 +90,7 @@ async fn a_privileged_deployment_is_found_fixed_and_verified_with_a_receipt() ->
     scene.story.holdfast(&["receipt", "get", &id, "--file", &file]).await?;
     let root = scene.story.root_fingerprint()?;
     let proved = scene.story.holdfast(&["receipt", "verify", &file, "--root", &root, "-o", "json"]).await?;
-    assert_eq!(proved["proved"]["testimony"]["verdict"], "fixed", "{proved}");
+    assert_eq!(proved["proved"]["attestation"]["verdict"], "fixed", "{proved}");
     let forged = std::fs::read_to_string(&file)?.replace("fixed", "mixed");
     std::fs::write(&file, forged)?;
     let (code, _) = scene.story.holdfast_code(&["receipt", "verify", &file, "--root", &root, "-o", "json"]).await?;

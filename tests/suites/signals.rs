@@ -18,7 +18,7 @@ use holdfast_controls::peers::Peers;
 use holdfast_controls::{Inventory, Kind, Object, project};
 use holdfast_ebpf::Sensors;
 use holdfast_lab::{ControlPlane, Options, SHELL, apply};
-use holdfast_model::{Sighting, SignalKind};
+use holdfast_model::{RuntimeObservation, SignalKind};
 use holdfast_tests::tier;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -29,7 +29,7 @@ use table::{ROWS, Row, SECRET};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A cluster in which every row of the table has a container that acts and a quiet one, and an open eye on both.
+/// A cluster in which every row of the table has a container that behaviors and a quiet one, and an open eye on both.
 struct Scene {
     plane: ControlPlane,
     sensors: Sensors,
@@ -38,7 +38,7 @@ struct Scene {
     peers: Peers,
     /// What the table's names of addresses stand for.
     given: Vec<(&'static str, String)>,
-    seen: Vec<Sighting>,
+    seen: Vec<RuntimeObservation>,
     _programs: TempDir,
 }
 
@@ -78,10 +78,10 @@ impl Scene {
         let options = Options { real_nodes: 1, ..Options::default() };
         let plane = ControlPlane::start_with("signals", options, |line| println!("{line}")).await;
         let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
-        let programs = acts()?;
+        let programs = behaviors()?;
         plane.namespace("shop", &[]).await?;
         let workloads = [false, true].into_iter().flat_map(|privileged| {
-            [true, false].map(|acts| deployment(workload(acts, privileged), privileged, programs.path()))
+            [true, false].map(|behaviors| deployment(workload(behaviors, privileged), privileged, programs.path()))
         });
         apply(&plane.client().await?, &workloads.chain([service()]).collect::<Vec<_>>()).await?;
         for address in ["169.254.169.254/32", "203.0.113.7/32"] {
@@ -101,20 +101,22 @@ impl Scene {
     }
 
     async fn play(&mut self, row: &Row) -> Result<()> {
-        let [acts, quiet] = [true, false].map(|acts| workload(acts, row.privileged));
+        let [behaviors, quiet] = [true, false].map(|behaviors| workload(behaviors, row.privileged));
         if !row.quiet.is_empty() {
             self.run(quiet, row.name, row.quiet).await?;
         }
         let does: Vec<_> = row.does.iter().map(|word| self.with_addresses(word)).collect();
-        self.run(acts, row.name, &does.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        self.run(behaviors, row.name, &does.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let address = self.with_addresses(row.told.address);
-        self.until(acts, row, &format!("{:?}", row.told), |sighting| row.told.by(sighting, &address))?;
-        self.peer(acts, row, &address)?;
+        self.until(behaviors, row, &format!("{:?}", row.told), |observation| row.told.by(observation, &address))?;
+        self.peer(behaviors, row, &address)?;
         // What comes through the ring keeps its order: whatever the twin did has come as well.
-        let loud: Vec<_> = self.of(quiet, row.name).filter(|sighting| sighting.kind == row.told.kind).collect();
+        let loud: Vec<_> = self.of(quiet, row.name).filter(|observation| observation.kind == row.told.kind).collect();
         ensure!(loud.is_empty(), "the quiet twin is told of: {loud:#?}");
         self.run(quiet, row.name, &["true"]).await?;
-        let watched = |sighting: &Sighting| sighting.kind == SignalKind::ProcessStart && sighting.name == "true";
+        let watched = |observation: &RuntimeObservation| {
+            observation.kind == SignalKind::ProcessStart && observation.name == "true"
+        };
         self.until(quiet, row, "the twin itself to be watched", watched)
     }
 
@@ -124,9 +126,9 @@ impl Scene {
 
     /// The other end of what was told is whose the table says.
     fn peer(&self, workload: &str, row: &Row, address: &str) -> Result<()> {
-        let sighting =
-            self.of(workload, row.name).find(|sighting| row.told.by(sighting, address)).context("forgotten")?;
-        let peer = sighting.address.map(|address| self.peers.resolve(address, sighting.last).to_string());
+        let observation =
+            self.of(workload, row.name).find(|observation| row.told.by(observation, address)).context("forgotten")?;
+        let peer = observation.address.map(|address| self.peers.resolve(address, observation.last).to_string());
         let (peer, expected) = (peer.unwrap_or_default(), self.with_addresses(row.told.peer));
         ensure!(peer == expected, "{address} is told to be {peer:?} and is {expected:?}");
         Ok(())
@@ -140,7 +142,13 @@ impl Scene {
         Ok(())
     }
 
-    fn until(&mut self, workload: &str, row: &Row, what: &str, told: impl Fn(&Sighting) -> bool) -> Result<()> {
+    fn until(
+        &mut self,
+        workload: &str,
+        row: &Row,
+        what: &str,
+        told: impl Fn(&RuntimeObservation) -> bool,
+    ) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !self.of(workload, row.name).any(&told) {
             let seen: Vec<_> = self.of(workload, row.name).collect();
@@ -152,20 +160,20 @@ impl Scene {
     }
 
     /// What was seen of a container, named as the API server names it.
-    fn of<'a>(&'a self, workload: &'a str, container: &'a str) -> impl Iterator<Item = &'a Sighting> {
-        self.seen.iter().filter(move |sighting| {
-            let place = self.places.get(&(sighting.pod.clone(), sighting.container.clone()));
+    fn of<'a>(&'a self, workload: &'a str, container: &'a str) -> impl Iterator<Item = &'a RuntimeObservation> {
+        self.seen.iter().filter(move |observation| {
+            let place = self.places.get(&(observation.pod.clone(), observation.container.clone()));
             place.is_some_and(|(of, name)| of == &format!("Deployment shop/{workload}") && name == container)
         })
     }
 }
 
 /// The name of one of the four Deployments.
-fn workload(acts: bool, privileged: bool) -> &'static str {
-    match (acts, privileged) {
-        (true, false) => "acts",
+fn workload(behaviors: bool, privileged: bool) -> &'static str {
+    match (behaviors, privileged) {
+        (true, false) => "behaviors",
         (false, false) => "quiet",
-        (true, true) => "acts-privileged",
+        (true, true) => "behaviors-privileged",
         (false, true) => "quiet-privileged",
     }
 }
@@ -176,7 +184,7 @@ fn deployment(name: &str, privileged: bool, programs: &Path) -> Value {
         json!({
             "name": row.name, "image": SHELL, "imagePullPolicy": "Never", "command": ["sleep", "infinity"],
             "securityContext": {"privileged": privileged},
-            "volumeMounts": [{"name": "acts", "mountPath": "/acts", "readOnly": true}],
+            "volumeMounts": [{"name": "behaviors", "mountPath": "/behaviors", "readOnly": true}],
         })
     });
     json!({
@@ -186,7 +194,7 @@ fn deployment(name: &str, privileged: bool, programs: &Path) -> Value {
             "template": {"metadata": {"labels": {"app": name}}, "spec": {
                 "terminationGracePeriodSeconds": 0, "hostPID": privileged,
                 "containers": containers.collect::<Vec<_>>(),
-                "volumes": [{"name": "acts", "hostPath": {"path": programs}}],
+                "volumes": [{"name": "behaviors", "hostPath": {"path": programs}}],
             }},
         },
     })
@@ -250,12 +258,12 @@ fn read(object: &Value) -> Result<Object> {
 }
 
 /// A folder with what no program of the image does.
-fn acts() -> Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("holdfast-acts-").tempdir()?;
-    let source = folder.path().join("acts.c");
-    std::fs::write(&source, include_str!("signals/acts.c"))?;
+fn behaviors() -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("holdfast-behaviors-").tempdir()?;
+    let source = folder.path().join("behaviors.c");
+    std::fs::write(&source, include_str!("signals/behaviors.c"))?;
     let output =
-        Command::new("cc").args(["-static", "-Os", "-o"]).arg(folder.path().join("acts")).arg(&source).output()?;
+        Command::new("cc").args(["-static", "-Os", "-o"]).arg(folder.path().join("behaviors")).arg(&source).output()?;
     ensure!(output.status.success(), "cc: {}", String::from_utf8_lossy(&output.stderr));
     Ok(folder)
 }

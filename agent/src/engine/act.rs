@@ -1,6 +1,6 @@
-//! What sensors saw, as evidence under the top owner of the Pod that did it: a node's batch becomes one parcel.
+//! What sensors saw, as evidence under the top owner of the Pod that did it: a node's batch becomes one detection batch.
 //!
-//! It is acknowledged when the aggregator has committed the parcel, which is counted once however often it is said; so a
+//! It is acknowledged when the aggregator has committed the detection batch, which is counted once however often it is said; so a
 //! leader that dies loses nothing of it and its successor counts nothing twice. What came of Pods that the watch has not
 //! shown yet waits a little for them.
 
@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use holdfast_controls::running::act;
 use holdfast_controls::{Control, facts::pod::PodSpec};
-use holdfast_model::sighting::Sighting;
-use holdfast_model::{Detection, Origin, Parcel, Resource, RuntimeEvidence, UnixMillis};
+use holdfast_model::runtime_observation::RuntimeObservation;
+use holdfast_model::{Detection, DetectionBatch, Origin, Resource, RuntimeEvidence, UnixMillis};
 use holdfast_proto::{convert, limits};
 use prost::Message;
 
 use super::Engine;
 use crate::places::Placed;
-use crate::relay::NodeSightings;
+use crate::relay::NodeObservations;
 
 /// The largest record that is looked at.
 const RECORD_BYTES: usize = 64 * 1024;
@@ -30,10 +30,10 @@ const RUNS: usize = 4;
 /// A batch that waits for its Pods, or for its commit.
 #[derive(Debug)]
 pub(super) struct Batch {
-    from: NodeSightings,
-    sightings: Vec<Sighting>,
+    from: NodeObservations,
+    observations: Vec<RuntimeObservation>,
     since: UnixMillis,
-    /// It has become a parcel.
+    /// It has become a detection batch.
     packed: bool,
 }
 
@@ -42,13 +42,13 @@ pub(super) type Batches = BTreeMap<(String, String), Batch>;
 
 impl Engine {
     /// Takes in what the sensors of a node saw. The same batch again only has another one waiting for its answer.
-    pub fn sight(&mut self, from: NodeSightings, now: UnixMillis) {
+    pub fn sight(&mut self, from: NodeObservations, now: UnixMillis) {
         let key = (from.node.clone(), from.run.clone());
         if let Some(known) = self.sighted.get_mut(&key) {
             if known.from.sequence == from.sequence {
                 known.from.kept = from.kept;
             } else {
-                tracing::warn!(node = from.node, "a batch of sightings came before the last one was answered");
+                tracing::warn!(node = from.node, "a batch of observations came before the last one was answered");
             }
             return;
         }
@@ -56,11 +56,11 @@ impl Engine {
             tracing::warn!(node = from.node, "too many runs of this node's agent wait for the aggregator");
             return;
         }
-        let sightings = from.records.iter().filter_map(|record| read(&from.node, record)).collect();
-        self.sighted.insert(key, Batch { from, sightings, since: now, packed: false });
+        let observations = from.records.iter().filter_map(|record| read(&from.node, record)).collect();
+        self.sighted.insert(key, Batch { from, observations, since: now, packed: false });
     }
 
-    /// Makes parcels of the batches whose Pods are known by now, or have been waited for long enough.
+    /// Makes detection batches of the batches whose Pods are known by now, or have been waited for long enough.
     pub(super) fn pack(&mut self, now: UnixMillis) {
         if !self.synced {
             return;
@@ -68,9 +68,10 @@ impl Engine {
         let is_ready = |batch: &Batch| {
             let waited = now - batch.since;
             // Whose act is that old would be known by now: many that nobody knows do not hold back those that come behind.
-            let is_fresh = |sighting: &Sighting| waited < MOMENT_MILLIS || now - sighting.first < PATIENCE_MILLIS;
-            let is_unknown = |sighting: &Sighting| self.did(&batch.from.node, &sighting.pod).is_none();
-            waited >= PATIENCE_MILLIS || !batch.sightings.iter().any(|it| is_fresh(it) && is_unknown(it))
+            let is_fresh =
+                |observation: &RuntimeObservation| waited < MOMENT_MILLIS || now - observation.first < PATIENCE_MILLIS;
+            let is_unknown = |observation: &RuntimeObservation| self.did(&batch.from.node, &observation.pod).is_none();
+            waited >= PATIENCE_MILLIS || !batch.observations.iter().any(|it| is_fresh(it) && is_unknown(it))
         };
         let waiting = self.sighted.iter().filter(|(_, batch)| !batch.packed && is_ready(batch));
         let ready: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
@@ -78,17 +79,17 @@ impl Engine {
             let Some(batch) = self.sighted.get_mut(&key) else { continue };
             batch.packed = true;
             let (source, run, sequence) = (key.0.clone(), key.1.clone(), batch.from.sequence);
-            let sightings = std::mem::take(&mut batch.sightings);
-            let detections = self.detections(&source, &sightings, now);
+            let observations = std::mem::take(&mut batch.observations);
+            let detections = self.detections(&source, &observations, now);
             if detections.is_empty() {
                 self.settled(&source, &run, sequence);
             } else {
-                self.outbox.pack(Parcel { source, run, sequence, detections });
+                self.outbox.pack(DetectionBatch { source, run, sequence, detections });
             }
         }
     }
 
-    /// The aggregator has committed this parcel: a node may forget what it was made of.
+    /// The aggregator has committed this detection batch: a node may forget what it was made of.
     pub(super) fn settled(&mut self, source: &str, run: &str, sequence: u64) {
         let key = (source.to_owned(), run.to_owned());
         if self.sighted.get(&key).is_some_and(|batch| batch.from.sequence == sequence)
@@ -100,10 +101,10 @@ impl Engine {
     }
 
     /// What one batch shows, folded by finding.
-    fn detections(&self, node: &str, sightings: &[Sighting], now: UnixMillis) -> Vec<Detection> {
+    fn detections(&self, node: &str, observations: &[RuntimeObservation], now: UnixMillis) -> Vec<Detection> {
         let mut folded: BTreeMap<(Resource, &'static str), (&'static Control, RuntimeEvidence)> = BTreeMap::new();
-        for sighting in sightings {
-            let Some((owner, control, seen)) = self.evidence_of(node, sighting, now) else { continue };
+        for observation in observations {
+            let Some((owner, control, seen)) = self.evidence_of(node, observation, now) else { continue };
             match folded.get_mut(&(owner.clone(), control.id)) {
                 Some((_, known)) => _ = known.fold(&seen),
                 None => _ = folded.insert((owner, control.id), (control, seen)),
@@ -116,20 +117,21 @@ impl Engine {
     fn evidence_of(
         &self,
         node: &str,
-        sighting: &Sighting,
+        observation: &RuntimeObservation,
         now: UnixMillis,
     ) -> Option<(Resource, &'static Control, RuntimeEvidence)> {
-        let (placed, spec) = self.did(node, &sighting.pod)?;
-        let own = || Some((placed.owner.clone()?, act::evidence(sighting, spec)?));
-        let outward = || self.outward(sighting, &placed).map(|(about, control, fact)| (about, (control, fact)));
+        let (placed, spec) = self.did(node, &observation.pod)?;
+        let own = || Some((placed.owner.clone()?, act::evidence(observation, spec)?));
+        let outward = || self.outward(observation, &placed).map(|(about, control, fact)| (about, (control, fact)));
         let (about, (control, fact)) = own().or_else(outward)?;
-        let container = placed.containers.iter().find(|known| known.id == sighting.container && !known.id.is_empty());
+        let container =
+            placed.containers.iter().find(|known| known.id == observation.container && !known.id.is_empty());
         let name = container.map(|known| known.name.as_str());
         let seen = RuntimeEvidence {
-            count: sighting.count,
-            first_seen_at: sighting.first.min(now),
-            last_seen_at: sighting.last.min(now),
-            ..RuntimeEvidence::once(vec![act::place(sighting, fact, node, &placed.name, name)], now)
+            count: observation.count,
+            first_seen_at: observation.first.min(now),
+            last_seen_at: observation.last.min(now),
+            ..RuntimeEvidence::once(vec![act::place(observation, fact, node, &placed.name, name)], now)
         };
         Some((about, control, seen))
     }
@@ -143,15 +145,15 @@ impl Engine {
     }
 }
 
-fn read(node: &str, record: &[u8]) -> Option<Sighting> {
+fn read(node: &str, record: &[u8]) -> Option<RuntimeObservation> {
     if record.len() > RECORD_BYTES {
         return None;
     }
-    let read = serde_json::from_slice::<Sighting>(record);
-    read.inspect_err(|error| tracing::debug!(node, %error, "a record of a sensor is no sighting")).ok()
+    let read = serde_json::from_slice::<RuntimeObservation>(record);
+    read.inspect_err(|error| tracing::debug!(node, %error, "a record of a sensor is no observation")).ok()
 }
 
-/// A parcel leaves whole: one that would fill a message leaves without the origins, which the posture tells as well.
+/// A detection batch leaves whole: one that would fill a message leaves without the origins, which the posture tells as well.
 fn fit(mut detections: Vec<Detection>) -> Vec<Detection> {
     let bytes = |detections: &[Detection]| -> usize {
         detections.iter().map(|detection| convert::detection_to_wire(detection).encoded_len() + 8).sum()

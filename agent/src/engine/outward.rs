@@ -5,7 +5,7 @@ use holdfast_controls::Control;
 use holdfast_controls::facts::namespace::NAMESPACE;
 use holdfast_controls::peers::Peer;
 use holdfast_model::Resource;
-use holdfast_model::sighting::{Sighting, SignalKind};
+use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 
 use super::Engine;
 use crate::places::Placed;
@@ -14,16 +14,21 @@ const EGRESS: &str = "network.default-deny-egress";
 
 impl Engine {
     /// Whose an address that a sensor saw was, when it was last used.
-    pub fn peer(&self, sighting: &Sighting) -> Option<Peer> {
-        Some(self.peers.resolve(sighting.address?, sighting.last))
+    pub fn peer(&self, observation: &RuntimeObservation) -> Option<Peer> {
+        Some(self.peers.resolve(observation.address?, observation.last))
     }
 
     /// The namespace whose policy would have to allow this connection, with the fact in plain words.
-    pub(super) fn outward(&self, sighting: &Sighting, placed: &Placed) -> Option<(Resource, &'static Control, String)> {
-        if sighting.kind != SignalKind::Connect {
+    pub(super) fn outward(
+        &self,
+        observation: &RuntimeObservation,
+        placed: &Placed,
+    ) -> Option<(Resource, &'static Control, String)> {
+        if observation.kind != SignalKind::Connect {
             return None;
         }
-        let address = sighting.address.filter(|to| to.port() != 0 && self.peer(sighting) == Some(Peer::External))?;
+        let address =
+            observation.address.filter(|to| to.port() != 0 && self.peer(observation) == Some(Peer::External))?;
         let namespace = Resource::cluster_scoped(NAMESPACE.group, NAMESPACE.kind, &placed.namespace);
         let control = Control::find(EGRESS).filter(|_| self.ledger.fails_on(&namespace, EGRESS))?;
         Some((namespace, control, format!("a connection to {address}, outside the cluster")))
@@ -40,7 +45,7 @@ mod tests {
     use super::*;
     use crate::collect::{Event, decode};
     use crate::places;
-    use crate::relay::NodeSightings;
+    use crate::relay::NodeObservations;
 
     const NOW: UnixMillis = 1_795_377_700_000;
 
@@ -78,12 +83,12 @@ mod tests {
     fn connects(engine: &mut Engine, to: &[(&str, u64)]) {
         let records = to.iter().map(|(to, count)| canonical::bytes(&connection(to, *count)).unwrap()).collect();
         let (node, run, kept) = ("node-0".to_owned(), "boot.1".to_owned(), oneshot::channel().0);
-        engine.sight(NodeSightings { node, run, sequence: 1, records, kept }, NOW);
+        engine.sight(NodeObservations { node, run, sequence: 1, records, kept }, NOW);
         engine.settle(NOW);
     }
 
-    fn connection(to: &str, count: u64) -> Sighting {
-        Sighting {
+    fn connection(to: &str, count: u64) -> RuntimeObservation {
+        RuntimeObservation {
             kind: SignalKind::Connect,
             cgroup: 7,
             pod: "web".into(),
@@ -105,7 +110,10 @@ mod tests {
     /// What the next batch tells of detections: resource, control, count and facts.
     fn told(engine: &mut Engine) -> Vec<String> {
         let draft = engine.draft();
-        let detections = draft.into_iter().flat_map(|draft| draft.parcels).flat_map(|parcel| parcel.detections);
+        let detections = draft
+            .into_iter()
+            .flat_map(|draft| draft.detection_batches)
+            .flat_map(|detection_batch| detection_batch.detections);
         let mut told: Vec<String> = detections
             .map(|of| {
                 let facts: Vec<_> = of.locations.iter().map(|place| place.value.as_str()).collect();

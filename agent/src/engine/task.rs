@@ -43,7 +43,7 @@ pub enum Command {
     /// What the kernel of a node shows.
     Viewed(Box<holdfast_model::kernel::NodeStatement>),
     /// What the sensors of a node saw; answered when the aggregator has committed it.
-    Sighted(crate::relay::NodeSightings),
+    Detected(crate::relay::NodeObservations),
     /// A retest has read these uids at these versions.
     Retested(Vec<(String, String)>),
 }
@@ -179,7 +179,7 @@ fn obey(engine: &mut Engine, command: Command, pull: &mut Option<oneshot::Sender
         Command::Cover(coverage) => engine.tell(coverage),
         Command::Viewed(statement) => engine.view(&statement, clock::now()),
         Command::Covered => engine.covered(),
-        Command::Sighted(batch) => engine.sight(batch, clock::now()),
+        Command::Detected(batch) => engine.sight(batch, clock::now()),
         Command::Retested(reads) => engine.retested(reads),
     }
 }

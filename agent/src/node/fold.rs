@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use holdfast_model::sighting::Sighting;
+use holdfast_model::runtime_observation::RuntimeObservation;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-/// Acts that may wait at once.
+/// Behaviors that may wait at once.
 const WAITING: usize = 4096;
-/// Acts that are remembered.
+/// Behaviors that are remembered.
 const REMEMBERED: usize = 65_536;
 /// How long more of the same may wait.
 pub(super) const QUIET: Duration = Duration::from_secs(30);
@@ -32,12 +32,12 @@ struct Told {
 /// What is new of an act.
 struct Waiting {
     /// Its count is of what is new.
-    sighting: Sighting,
+    observation: RuntimeObservation,
     due: Instant,
     order: u64,
 }
 
-/// Acts, folded.
+/// Behaviors, folded.
 pub(crate) struct Fold {
     told: HashMap<Act, Told>,
     waiting: HashMap<Act, Waiting>,
@@ -51,24 +51,29 @@ impl Fold {
     }
 
     /// Takes in what a sensor says.
-    pub(crate) fn take(&mut self, sighting: Sighting, now: Instant) {
-        let act = name(&sighting);
+    pub(crate) fn take(&mut self, observation: RuntimeObservation, now: Instant) {
+        let act = name(&observation);
         self.number += 1;
-        let told = self.told.entry(act).or_insert(Told { first: sighting.first, count: 0, at: None, used: 0 });
+        let told = self.told.entry(act).or_insert(Told { first: observation.first, count: 0, at: None, used: 0 });
         // The sensor has begun anew: all of it is new.
-        let is_anew = sighting.count < told.count || (sighting.count == told.count && sighting.first != told.first);
-        let news = if is_anew { sighting.count } else { sighting.count - told.count };
-        (told.first, told.count, told.used) = (sighting.first, sighting.count, self.number);
+        let is_anew =
+            observation.count < told.count || (observation.count == told.count && observation.first != told.first);
+        let news = if is_anew { observation.count } else { observation.count - told.count };
+        (told.first, told.count, told.used) = (observation.first, observation.count, self.number);
         if news > 0 {
             let due = told.at.map_or(now, |at| now.max(at + self.quiet));
             let order = self.number;
             self.waiting
                 .entry(act)
                 .and_modify(|waiting| {
-                    waiting.sighting.count = waiting.sighting.count.saturating_add(news);
-                    waiting.sighting.last = waiting.sighting.last.max(sighting.last);
+                    waiting.observation.count = waiting.observation.count.saturating_add(news);
+                    waiting.observation.last = waiting.observation.last.max(observation.last);
                 })
-                .or_insert_with(|| Waiting { sighting: Sighting { count: news, ..sighting }, due, order });
+                .or_insert_with(|| Waiting {
+                    observation: RuntimeObservation { count: news, ..observation },
+                    due,
+                    order,
+                });
         }
         if self.told.len() > REMEMBERED {
             self.forget();
@@ -85,8 +90,8 @@ impl Fold {
         self.waiting.values().map(|waiting| waiting.due).min()
     }
 
-    /// Up to so many of the acts that are due, in the order in which they came; all are, where there is no room for more.
-    pub(crate) fn leave(&mut self, most: usize, now: Instant) -> Vec<Sighting> {
+    /// Up to so many of the behaviors that are due, in the order in which they came; all are, where there is no room for more.
+    pub(crate) fn leave(&mut self, most: usize, now: Instant) -> Vec<RuntimeObservation> {
         let is_full = self.is_full();
         let due = self.waiting.iter().filter(|(_, waiting)| is_full || waiting.due <= now);
         let mut due: Vec<_> = due.map(|(act, waiting)| (waiting.order, *act)).collect();
@@ -95,7 +100,7 @@ impl Fold {
         due.iter()
             .filter_map(|(_, act)| {
                 self.told.entry(*act).and_modify(|told| told.at = Some(now));
-                self.waiting.remove(act).map(|waiting| waiting.sighting)
+                self.waiting.remove(act).map(|waiting| waiting.observation)
             })
             .collect()
     }
@@ -110,13 +115,13 @@ impl Fold {
     }
 }
 
-fn name(sighting: &Sighting) -> Act {
-    let Sighting { kind, cgroup, binary, path, object, address, .. } = sighting;
+fn name(observation: &RuntimeObservation) -> Act {
+    let RuntimeObservation { kind, cgroup, binary, path, object, address, .. } = observation;
     let address = address.map(|address| address.to_string()).unwrap_or_default();
     let mut hash = Sha256::new();
     hash.update(cgroup.to_be_bytes());
-    for text in [kind.word(), binary, path, object, &address] {
-        // Its length first: no two acts may run together to one.
+    for text in [kind.as_str(), binary, path, object, &address] {
+        // Its length first: no two behaviors may run together to one.
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     }
@@ -128,12 +133,12 @@ fn name(sighting: &Sighting) -> Act {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use holdfast_model::sighting::SignalKind;
+    use holdfast_model::runtime_observation::SignalKind;
 
     use super::*;
 
-    pub(in crate::node) fn sighting(path: &str, count: u64, first: i64) -> Sighting {
-        Sighting {
+    pub(in crate::node) fn observation(path: &str, count: u64, first: i64) -> RuntimeObservation {
+        RuntimeObservation {
             kind: SignalKind::EtcWrite,
             cgroup: 7,
             pod: "u1".into(),
@@ -153,18 +158,18 @@ pub(super) mod tests {
     }
 
     fn counts(fold: &mut Fold, now: Instant) -> Vec<(String, u64)> {
-        fold.leave(100, now).into_iter().map(|sighting| (sighting.path, sighting.count)).collect()
+        fold.leave(100, now).into_iter().map(|observation| (observation.path, observation.count)).collect()
     }
 
     #[test]
     fn what_is_new_leaves_at_once_and_more_of_the_same_later_folded() {
         let (mut fold, start) = (Fold::new(QUIET), Instant::now());
-        fold.take(sighting("/etc/b", 1, 5), start);
-        fold.take(sighting("/etc/a", 1, 5), start);
+        fold.take(observation("/etc/b", 1, 5), start);
+        fold.take(observation("/etc/a", 1, 5), start);
         assert_eq!(counts(&mut fold, start), [("/etc/b".into(), 1), ("/etc/a".into(), 1)]);
-        fold.take(sighting("/etc/a", 4, 5), start);
-        fold.take(sighting("/etc/a", 4, 5), start);
-        fold.take(sighting("/etc/a", 9, 5), start);
+        fold.take(observation("/etc/a", 4, 5), start);
+        fold.take(observation("/etc/a", 4, 5), start);
+        fold.take(observation("/etc/a", 9, 5), start);
         assert_eq!((counts(&mut fold, start), fold.due()), (Vec::new(), Some(start + QUIET)));
         assert_eq!(counts(&mut fold, start + QUIET), [("/etc/a".into(), 8)]);
         assert_eq!(fold.due(), None);
@@ -174,21 +179,21 @@ pub(super) mod tests {
     fn a_sensor_that_begins_anew_is_counted_on() {
         let (mut fold, start) = (Fold::new(Duration::ZERO), Instant::now());
         for (count, first, news) in [(1, 5, 1), (4, 5, 3), (1, 8, 1), (1, 9, 1), (3, 9, 2)] {
-            fold.take(sighting("/etc/a", count, first), start);
+            fold.take(observation("/etc/a", count, first), start);
             assert_eq!(counts(&mut fold, start), [("/etc/a".into(), news)]);
         }
-        fold.take(sighting("/etc/a", 3, 9), start);
+        fold.take(observation("/etc/a", 3, 9), start);
         assert_eq!(fold.due(), None, "nothing is new");
     }
 
     #[test]
     fn memory_is_bounded_and_what_waits_is_never_forgotten() {
         let (mut fold, start) = (Fold::new(QUIET), Instant::now());
-        fold.take(sighting("/etc/first", 1, 5), start);
+        fold.take(observation("/etc/first", 1, 5), start);
         assert_eq!(fold.leave(1, start).len(), 1);
-        fold.take(sighting("/etc/first", 3, 5), start);
+        fold.take(observation("/etc/first", 3, 5), start);
         for number in 0..REMEMBERED {
-            fold.take(sighting(&format!("/etc/{number}"), 1, 5), start);
+            fold.take(observation(&format!("/etc/{number}"), 1, 5), start);
             if fold.is_full() {
                 assert_eq!(fold.leave(usize::MAX, start).len(), WAITING, "where it is full everything may leave");
             }

@@ -26,7 +26,7 @@ impl Opened for KernelView {
         let view = KernelView::read(self).map_err(|blind| shut(&blind))?;
         let blind = (view.unattributed > 0)
             .then(|| format!("of {} processes nobody can tell whose they are", view.unattributed));
-        Ok(Reading { eye: view.eye, host: view.host, seen: view.seen, containers: view.containers, blind })
+        Ok(Reading { method: view.method, host: view.host, seen: view.seen, containers: view.containers, blind })
     }
 }
 

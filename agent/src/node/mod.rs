@@ -1,4 +1,4 @@
-//! The part of the agent on every node: it looks into the node's kernel, and swears to what it sees.
+//! The part of the agent on every node: it looks into the node's kernel, and attests to what it sees.
 //!
 //! It has no rights in the API and no state on disk: a key made at the start, a certificate for a ServiceAccount token. It
 //! speaks to the relay alone, which tells it the Pods that it runs; what it answers is signed by its own key. Whose key that
@@ -13,7 +13,7 @@ use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use holdfast_ebpf::Watch;
 use holdfast_model::RootFingerprint;
-use holdfast_model::sighting::Sighting;
+use holdfast_model::runtime_observation::RuntimeObservation;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 use crate::credential::AgentKey;
 use crate::health::Readiness;
 
-mod eye;
 pub(crate) mod fold;
 mod kernel;
 mod link;
@@ -29,14 +28,15 @@ mod outgoing;
 mod sensors;
 mod session;
 mod statement;
+mod view;
 
-pub use eye::{Kernel, Opened, Reading, Shut};
 pub use kernel::NodeKernel;
 pub use outgoing::SIGHTINGS;
+pub use view::{Kernel, Opened, Reading, Shut};
 
-use eye::Eye;
 use link::Link;
 use outgoing::Outgoing;
+use view::NodeView;
 
 /// A session that held this long was a good one: the next failure waits shortly again.
 const HELD: Duration = Duration::from_secs(30);
@@ -76,14 +76,14 @@ pub struct Senses {
     /// Opens the kernel's view.
     pub kernel: Box<dyn Kernel>,
     /// What sensors see; closed where there are none.
-    pub sightings: mpsc::Receiver<Sighting>,
+    pub observations: mpsc::Receiver<RuntimeObservation>,
     /// The sensors' own state.
     pub sensors: watch::Receiver<Sensors>,
     /// What they have seen of every container.
     pub kept: Watching,
 }
 
-/// What sensors have seen of every container, shared with whoever swears to it.
+/// What sensors have seen of every container, shared with whoever attests to it.
 pub type Watching = Arc<Mutex<Watch>>;
 
 /// How the sensors of a node are doing.
@@ -96,22 +96,22 @@ pub struct Sensors {
     /// Counts since the agent's start, by name: seen, folded, dropped.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// When the last canary came back, Unix milliseconds; 0 before the first.
-    pub canary_at: i64,
+    pub probe_at: i64,
 }
 
 impl Senses {
     /// This node's own kernel: its view and its sensors.
     pub fn of_this_node(kernel: NodeKernel) -> std::io::Result<Self> {
         let kept = Watching::default();
-        let (sightings, sensors) = sensors::start(kept.clone())?;
-        Ok(Self { kernel: Box::new(kernel), sightings, sensors, kept })
+        let (observations, sensors) = sensors::start(kept.clone())?;
+        Ok(Self { kernel: Box::new(kernel), observations, sensors, kept })
     }
 
     /// A view of the kernel, and no sensor.
     pub fn of(kernel: impl Kernel + 'static) -> Self {
         let kernel = Box::new(kernel);
         let sensors = watch::channel(Sensors::default()).1;
-        Self { kernel, sightings: mpsc::channel(1).1, sensors, kept: Watching::default() }
+        Self { kernel, observations: mpsc::channel(1).1, sensors, kept: Watching::default() }
     }
 }
 
@@ -122,17 +122,17 @@ pub async fn run(
     ready: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let Senses { kernel, sightings, sensors, kept } = senses;
-    let mut eye = Eye::new(kernel, kept);
-    eye.open().await;
-    let mut outgoing = Outgoing::new(&session::boot(), sightings);
+    let Senses { kernel, observations, sensors, kept } = senses;
+    let mut view = NodeView::new(kernel, kept);
+    view.open().await;
+    let mut outgoing = Outgoing::new(&session::boot(), observations);
     let mut link = Link::new(config.clone(), AgentKey::generate()?);
     let mut wait = reconnect();
     loop {
         let began = Instant::now();
         let ended = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            ended = session::run(&config, &mut link, &mut eye, &mut outgoing, &sensors, &ready) => ended,
+            ended = session::run(&config, &mut link, &mut view, &mut outgoing, &sensors, &ready) => ended,
         };
         if matches!(ended, session::Ended::Renewed) {
             continue;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use holdfast_model::canonical;
-use holdfast_model::sighting::Sighting;
+use holdfast_model::runtime_observation::RuntimeObservation;
 use holdfast_proto::v1;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -17,7 +17,7 @@ use crate::jitter;
 
 /// Records that may wait between the sensors and the relay.
 pub const SIGHTINGS: usize = 4096;
-/// Acts in one batch: what becomes of them must fit one message of the uplink.
+/// Behaviors in one batch: what becomes of them must fit one message of the uplink.
 const RECORDS: usize = 128;
 /// A record that is larger leaves without its arguments: every other text of a sensor is at most a few hundred bytes.
 const RECORD_BYTES: usize = 7 * 1024;
@@ -26,30 +26,30 @@ const APART: Duration = Duration::from_millis(250);
 
 /// Batches that are owed to the relay.
 pub(super) struct Outgoing {
-    records: mpsc::Receiver<Sighting>,
+    records: mpsc::Receiver<RuntimeObservation>,
     open: bool,
     fold: Fold,
     /// This start of the agent: what it numbers begins with 1.
     run: String,
     sequence: u64,
-    unacknowledged: Option<v1::Sightings>,
+    unacknowledged: Option<v1::RuntimeObservations>,
     not_before: Instant,
 }
 
 impl Outgoing {
-    pub(super) fn new(boot: &str, records: mpsc::Receiver<Sighting>) -> Self {
+    pub(super) fn new(boot: &str, records: mpsc::Receiver<RuntimeObservation>) -> Self {
         let run = format!("{boot}.{:08x}{:08x}", jitter::number(), jitter::number());
         let (fold, not_before) = (Fold::new(QUIET), Instant::now());
         Self { records, open: true, fold, run, sequence: 0, unacknowledged: None, not_before }
     }
 
     /// What was sent and not acknowledged: a new stream begins with it.
-    pub(super) fn again(&self) -> Option<v1::Sightings> {
+    pub(super) fn again(&self) -> Option<v1::RuntimeObservations> {
         self.unacknowledged.clone()
     }
 
     /// The next batch; never, while one is unacknowledged or nothing is seen. Losing this future loses nothing.
-    pub(super) async fn next(&mut self) -> v1::Sightings {
+    pub(super) async fn next(&mut self) -> v1::RuntimeObservations {
         loop {
             let due = match self.unacknowledged {
                 Some(_) => None,
@@ -73,7 +73,7 @@ impl Outgoing {
         }
     }
 
-    fn batch(&mut self) -> Option<v1::Sightings> {
+    fn batch(&mut self) -> Option<v1::RuntimeObservations> {
         let now = Instant::now();
         let leaving = self.fold.leave(RECORDS, now);
         if leaving.len() < RECORDS {
@@ -84,53 +84,53 @@ impl Outgoing {
             return None;
         }
         self.sequence += 1;
-        let batch = v1::Sightings { run: self.run.clone(), sequence: self.sequence, records };
+        let batch = v1::RuntimeObservations { run: self.run.clone(), sequence: self.sequence, records };
         self.unacknowledged = Some(batch.clone());
         Some(batch)
     }
 
     /// This batch was taken.
-    pub(super) fn acknowledged(&mut self, ack: &v1::SightingsAck) {
+    pub(super) fn acknowledged(&mut self, ack: &v1::RuntimeObservationsAck) {
         self.unacknowledged.take_if(|batch| (&batch.run, batch.sequence) == (&ack.run, ack.sequence));
     }
 }
 
-fn record(sighting: Sighting) -> Option<Vec<u8>> {
-    let whole = canonical::bytes(&sighting).ok()?;
+fn record(observation: RuntimeObservation) -> Option<Vec<u8>> {
+    let whole = canonical::bytes(&observation).ok()?;
     if whole.len() <= RECORD_BYTES {
         return Some(whole);
     }
-    canonical::bytes(&Sighting { arguments: Vec::new(), ..sighting }).ok()
+    canonical::bytes(&RuntimeObservation { arguments: Vec::new(), ..observation }).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
 
-    use super::super::fold::tests::sighting;
+    use super::super::fold::tests::observation;
     use super::*;
 
-    fn counts(batch: &v1::Sightings) -> Vec<(String, u64)> {
-        let read = |record: &Vec<u8>| serde_json::from_slice::<Sighting>(record).unwrap();
-        batch.records.iter().map(read).map(|sighting| (sighting.path, sighting.count)).collect()
+    fn counts(batch: &v1::RuntimeObservations) -> Vec<(String, u64)> {
+        let read = |record: &Vec<u8>| serde_json::from_slice::<RuntimeObservation>(record).unwrap();
+        batch.records.iter().map(read).map(|observation| (observation.path, observation.count)).collect()
     }
 
     #[tokio::test]
     async fn one_batch_is_under_way_and_stays_as_it_was_said() {
         let (send, records) = mpsc::channel(8);
         let mut outgoing = Outgoing { fold: Fold::new(Duration::ZERO), ..Outgoing::new("b", records) };
-        send.send(sighting("/etc/a", 1, 5)).await.unwrap();
+        send.send(observation("/etc/a", 1, 5)).await.unwrap();
         let first = outgoing.next().await;
         assert_eq!((first.sequence, counts(&first)), (1, vec![("/etc/a".into(), 1)]));
-        send.send(sighting("/etc/a", 3, 5)).await.unwrap();
-        send.send(sighting("/etc/b", 1, 5)).await.unwrap();
+        send.send(observation("/etc/a", 3, 5)).await.unwrap();
+        send.send(observation("/etc/b", 1, 5)).await.unwrap();
         assert_eq!(outgoing.next().now_or_never(), None, "the first is not acknowledged");
         assert_eq!(outgoing.again(), Some(first.clone()));
 
-        outgoing.acknowledged(&v1::SightingsAck { run: "another".into(), sequence: 1 });
-        outgoing.acknowledged(&v1::SightingsAck { run: first.run.clone(), sequence: 2 });
+        outgoing.acknowledged(&v1::RuntimeObservationsAck { run: "another".into(), sequence: 1 });
+        outgoing.acknowledged(&v1::RuntimeObservationsAck { run: first.run.clone(), sequence: 2 });
         assert_eq!(outgoing.again(), Some(first.clone()));
-        outgoing.acknowledged(&v1::SightingsAck { run: first.run.clone(), sequence: 1 });
+        outgoing.acknowledged(&v1::RuntimeObservationsAck { run: first.run.clone(), sequence: 1 });
         let second = outgoing.next().await;
         assert_eq!((second.sequence, counts(&second)), (2, vec![("/etc/a".into(), 2), ("/etc/b".into(), 1)]));
     }
@@ -140,7 +140,7 @@ mod tests {
         let (send, records) = mpsc::channel(RECORDS + 1);
         let mut outgoing = Outgoing::new("b", records);
         for number in 0..=RECORDS {
-            send.send(sighting(&format!("/etc/{number}"), 1, 5)).await.unwrap();
+            send.send(observation(&format!("/etc/{number}"), 1, 5)).await.unwrap();
         }
         drop(send);
         let mut told = 0;
@@ -148,7 +148,7 @@ mod tests {
             let batch = outgoing.next().await;
             assert!(batch.records.len() <= RECORDS);
             told += batch.records.len();
-            outgoing.acknowledged(&v1::SightingsAck { run: batch.run, sequence: batch.sequence });
+            outgoing.acknowledged(&v1::RuntimeObservationsAck { run: batch.run, sequence: batch.sequence });
         }
         assert_eq!(told, RECORDS + 1);
     }

@@ -1,7 +1,7 @@
 //! The sensors of the node's kernel, on a thread of their own: what they see goes into a channel, how they are is told.
 //!
 //! A channel that is full holds nobody back: what does not fit is counted, and the counts go with every heartbeat. Repeated
-//! acts carry their whole count, so a repetition that is lost is told by the next one. Every ten seconds a canary must
+//! behaviors carry their whole count, so a repetition that is lost is told by the next one. Every ten seconds a canary must
 //! come back; when it does not, the relay shows the node as blind. What is seen is also kept of every container, for whoever asks
 //! what it has done and what not ([`Watch`]): there time counts up to the last canary.
 
@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use holdfast_ebpf::{Blind, Sensors as Kernel, Watch, since_boot};
-use holdfast_model::{CoverageState, SignalKind, sighting::Sighting};
+use holdfast_model::{CoverageState, SignalKind, runtime_observation::RuntimeObservation};
 use tokio::sync::{mpsc, watch};
 
 use super::{SIGHTINGS, Sensors, Watching};
@@ -25,16 +25,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Starts the thread. It ends when the receiver is dropped.
-pub(super) fn start(kept: Watching) -> std::io::Result<(mpsc::Receiver<Sighting>, watch::Receiver<Sensors>)> {
-    let (seen, sightings) = mpsc::channel(SIGHTINGS);
+pub(super) fn start(kept: Watching) -> std::io::Result<(mpsc::Receiver<RuntimeObservation>, watch::Receiver<Sensors>)> {
+    let (seen, observations) = mpsc::channel(SIGHTINGS);
     let (state, told) = watch::channel(Sensors::default());
     let watcher = Watcher { seen, state, kept, lost: 0 };
     std::thread::Builder::new().name("holdfast-sense".to_owned()).spawn(move || watcher.run())?;
-    Ok((sightings, told))
+    Ok((observations, told))
 }
 
 struct Watcher {
-    seen: mpsc::Sender<Sighting>,
+    seen: mpsc::Sender<RuntimeObservation>,
     state: watch::Sender<Sensors>,
     kept: Watching,
     lost: u64,
@@ -87,8 +87,8 @@ impl Watcher {
     fn canary(&mut self, kernel: &mut Kernel, number: u64) {
         let sent_at = since_boot();
         let back = match kernel.canary(number, PATIENCE) {
-            Ok(sightings) => {
-                self.hand_on(sightings);
+            Ok(observations) => {
+                self.hand_on(observations);
                 true
             }
             Err(blind) => {
@@ -104,7 +104,7 @@ impl Watcher {
         let lost = self.lost;
         self.state.send_modify(|state| {
             if back {
-                state.canary_at = clock::now();
+                state.probe_at = clock::now();
             }
             state.counters.clear();
             for (sensor, counts) in counters {
@@ -126,11 +126,11 @@ impl Watcher {
         change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn hand_on(&mut self, sightings: Vec<Sighting>) {
-        self.keep(|watch| watch.saw(&sightings));
+    fn hand_on(&mut self, observations: Vec<RuntimeObservation>) {
+        self.keep(|watch| watch.saw(&observations));
         // That a container writes to its own root is nobody's evidence: it is kept here for whoever asks what is used.
-        for sighting in sightings.into_iter().filter(|sighting| sighting.kind != SignalKind::RootWrite) {
-            self.lost += u64::from(self.seen.try_send(sighting).is_err());
+        for observation in observations.into_iter().filter(|observation| observation.kind != SignalKind::RootWrite) {
+            self.lost += u64::from(self.seen.try_send(observation).is_err());
         }
     }
 }

@@ -13,10 +13,10 @@ use v1::from_node::Message as Up;
 use v1::relay_client::RelayClient;
 use v1::to_node::Message as Down;
 
-use super::eye::Eye;
 use super::link::{Link, LinkError, Member};
 use super::outgoing::Outgoing;
 use super::statement::{self, Asked, Told};
+use super::view::NodeView;
 use super::{NodeConfig, Sensors};
 use crate::clock;
 use crate::health::Readiness;
@@ -64,7 +64,7 @@ struct Session<'a> {
 pub(super) async fn run(
     config: &NodeConfig,
     link: &mut Link,
-    eye: &mut Eye,
+    view: &mut NodeView,
     outgoing: &mut Outgoing,
     sensors: &watch::Receiver<Sensors>,
     ready: &watch::Sender<Readiness>,
@@ -73,7 +73,7 @@ pub(super) async fn run(
         Ok(connected) => connected,
         Err(error) => return error.into(),
     };
-    let ended = match talk(config, link, client, member, eye, outgoing, sensors, ready).await {
+    let ended = match talk(config, link, client, member, view, outgoing, sensors, ready).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     };
@@ -89,19 +89,19 @@ async fn talk(
     link: &mut Link,
     mut client: RelayClient<Channel>,
     member: Member,
-    eye: &mut Eye,
+    view: &mut NodeView,
     outgoing: &mut Outgoing,
     sensors: &watch::Receiver<Sensors>,
     ready: &watch::Sender<Readiness>,
 ) -> Result<std::convert::Infallible, Ended> {
     let (up, messages) = mpsc::channel(WINDOW);
     let mut session = Session { member, boot: boot(), up, told: Told::default(), sensors };
-    let state = eye.state(&sensors.borrow());
+    let state = view.state(&sensors.borrow());
     let mut down = session.open(&mut client, messages, state).await.inspect_err(|_| link.forget())?;
     tracing::info!(node = session.member.node, "connected to the relay");
     ready.send_replace(Readiness::Ready);
     if let Some(batch) = outgoing.again() {
-        session.send(Up::Sightings(batch)).await?;
+        session.send(Up::RuntimeObservations(batch)).await?;
     }
     let mut heartbeat = tokio::time::interval(config.heartbeat);
     let renew = sleep(session.member.renew_in() + jitter::up_to(session.member.renew_in() / 10));
@@ -111,12 +111,12 @@ async fn talk(
             message = down.message() => {
                 let message = message.map_err(|status| stream(&status))?;
                 let message = message.ok_or_else(|| Ended::Stream("without a word".to_owned()))?;
-                session.receive(message, link, eye, outgoing).await?;
+                session.receive(message, link, view, outgoing).await?;
             }
-            batch = outgoing.next() => session.send(Up::Sightings(batch)).await?,
+            batch = outgoing.next() => session.send(Up::RuntimeObservations(batch)).await?,
             _ = heartbeat.tick() => {
-                eye.open().await;
-                session.send(Up::Heartbeat(session.heartbeat(eye))).await?;
+                view.open().await;
+                session.send(Up::Heartbeat(session.heartbeat(view))).await?;
             }
             () = &mut renew => match link.renew(&session.member).await {
                 Ok(()) => return Err(Ended::Renewed),
@@ -135,13 +135,13 @@ impl Session<'_> {
         &self,
         client: &mut RelayClient<Channel>,
         messages: mpsc::Receiver<v1::FromNode>,
-        eye: v1::EyeState,
+        view: v1::KernelViewState,
     ) -> Result<Streaming<v1::ToNode>, Ended> {
         let hello = v1::NodeHello {
             protocol: PROTOCOL,
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: self.boot.clone(),
-            eye: Some(eye),
+            kernel_view: Some(view),
             kernel: kernel(),
         };
         self.send(Up::Hello(hello)).await?;
@@ -159,13 +159,13 @@ impl Session<'_> {
         }
     }
 
-    fn heartbeat(&self, eye: &Eye) -> v1::NodeHeartbeat {
+    fn heartbeat(&self, view: &NodeView) -> v1::NodeHeartbeat {
         let sensors = self.sensors.borrow();
         v1::NodeHeartbeat {
             clock: clock::now(),
-            eye: Some(eye.state(&sensors)),
+            kernel_view: Some(view.state(&sensors)),
             counters: sensors.counters.iter().map(|(name, count)| (text::clip(name), *count)).collect(),
-            canary_at: sensors.canary_at,
+            probe_at: sensors.probe_at,
         }
     }
 
@@ -173,13 +173,13 @@ impl Session<'_> {
         &mut self,
         message: v1::ToNode,
         link: &Link,
-        eye: &mut Eye,
+        view: &mut NodeView,
         outgoing: &mut Outgoing,
     ) -> Result<(), Ended> {
         match message.message {
             Some(Down::Pods(pods)) => self.told.take(pods),
-            Some(Down::Look(look)) => self.look(look, link, eye).await?,
-            Some(Down::SightingsAck(ack)) => outgoing.acknowledged(&ack),
+            Some(Down::Look(look)) => self.look(look, link, view).await?,
+            Some(Down::RuntimeObservationsAck(ack)) => outgoing.acknowledged(&ack),
             Some(Down::Welcome(_)) => return Err(Ended::Protocol("a second welcome")),
             // What a newer relay may say.
             _ => {}
@@ -188,7 +188,7 @@ impl Session<'_> {
     }
 
     /// Looks and answers. The reading begins after the nonce has arrived.
-    async fn look(&self, look: v1::Look, link: &Link, eye: &mut Eye) -> Result<(), Ended> {
+    async fn look(&self, look: v1::Look, link: &Link, view: &mut NodeView) -> Result<(), Ended> {
         let (Some(retest), Some(nonce)) = (RetestId::from_slice(&look.retest_id), Nonce::from_slice(&look.nonce))
         else {
             return Err(Ended::Protocol("a look without a retest"));
@@ -200,7 +200,7 @@ impl Session<'_> {
             last: true,
             ..v1::LookPart::default()
         };
-        let reading = match eye.look().await {
+        let reading = match view.look().await {
             Ok(reading) => reading,
             Err(shut) => return self.send(Up::LookPart(refuse(text::line(&shut.reason)))).await,
         };

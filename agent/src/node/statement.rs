@@ -1,4 +1,4 @@
-//! From a reading to what the node swears to: the Pods that were asked about, under their names. PURE.
+//! From a reading to what the node attests to: the Pods that were asked about, under their names. PURE.
 
 use std::collections::BTreeMap;
 
@@ -85,7 +85,7 @@ pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -
         cluster,
         node,
         boot,
-        eye: reading.eye,
+        method: reading.method,
         pods,
         containers,
         host: reading.host,
@@ -98,7 +98,7 @@ pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -
 
 #[cfg(test)]
 mod tests {
-    use holdfast_model::kernel::{Eye, Namespaces, RunningContainer};
+    use holdfast_model::kernel::{Namespaces, RunningContainer, ViewMethod};
 
     use super::*;
 
@@ -131,7 +131,8 @@ mod tests {
             pods: vec!["u1".into(), "u2".into(), "u9".into()],
         };
         let containers = vec![running("u3", "c3"), running("hash", "c2"), running("u1", "c1"), running("u1", "")];
-        let reading = Reading { eye: Eye::TaskIterator, host: Namespaces::default(), seen: 9, containers, blind: None };
+        let reading =
+            Reading { method: ViewMethod::TaskIterator, host: Namespaces::default(), seen: 9, containers, blind: None };
         let said = state(asked, reading, &told, 5);
         let stated: Vec<_> =
             said.containers.iter().map(|c| (c.pod.as_str(), c.id.as_str(), c.name.as_deref())).collect();

@@ -11,7 +11,7 @@ use holdfast_model::kernel::{coverage_subject, sensors_subject};
 use holdfast_model::{Coverage, CoverageState};
 use tokio::time::Instant;
 
-use super::line::Eye;
+use super::line::NodeStatus;
 use super::{NodeCounts, Nodes, locked};
 use crate::clock;
 use crate::engine::Command;
@@ -36,7 +36,7 @@ pub(super) async fn run(nodes: &Nodes) {
         // Before the look, so that what changes during it wakes the next one.
         changed.mark_unchanged();
         let lines: BTreeMap<_, _> =
-            locked(&nodes.shared.lines).values().map(|line| (line.node.clone(), line.eye())).collect();
+            locked(&nodes.shared.lines).values().map(|line| (line.node.clone(), line.status())).collect();
         nodes.shared.counts.send_replace(counts(&lines));
         let now = rows(expected.borrow_and_update().iter(), &lines, is_young);
         for coverage in difference(&said, &now) {
@@ -63,14 +63,14 @@ pub(super) async fn run(nodes: &Nodes) {
     }
 }
 
-fn counts(lines: &BTreeMap<String, Eye>) -> NodeCounts {
-    let of = |is: fn(&Eye) -> bool| lines.values().filter(|eye| is(eye)).count();
-    let sensing = of(|eye| eye.sensors.0 == CoverageState::Seen);
-    NodeCounts { connected: lines.len(), open: of(|eye| eye.open), sensing }
+fn counts(lines: &BTreeMap<String, NodeStatus>) -> NodeCounts {
+    let of = |is: fn(&NodeStatus) -> bool| lines.values().filter(|status| is(status)).count();
+    let sensing = of(|status| status.sensors.0 == CoverageState::Seen);
+    NodeCounts { connected: lines.len(), open: of(|status| status.open), sensing }
 }
 
 /// Two rows for each node: its kernel's view, and its sensors.
-fn rows<'a>(expected: impl Iterator<Item = &'a String>, lines: &BTreeMap<String, Eye>, is_young: bool) -> Rows {
+fn rows<'a>(expected: impl Iterator<Item = &'a String>, lines: &BTreeMap<String, NodeStatus>, is_young: bool) -> Rows {
     let silent = if is_young {
         (CoverageState::Starting, "the node's agent has not connected yet".to_owned())
     } else {
@@ -78,7 +78,11 @@ fn rows<'a>(expected: impl Iterator<Item = &'a String>, lines: &BTreeMap<String,
     };
     let both = |node: &str, view, sensors| [(coverage_subject(node), view), (sensors_subject(node), sensors)];
     let mut rows: Rows = expected.flat_map(|node| both(node, silent.clone(), silent.clone())).collect();
-    rows.extend(lines.iter().flat_map(|(node, eye)| both(node, (eye.state, eye.reason.clone()), eye.sensors.clone())));
+    rows.extend(
+        lines
+            .iter()
+            .flat_map(|(node, status)| both(node, (status.state, status.reason.clone()), status.sensors.clone())),
+    );
     rows
 }
 
@@ -99,14 +103,14 @@ fn difference(before: &Rows, now: &Rows) -> Vec<Coverage> {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_proto::v1::EyeState;
+    use holdfast_proto::v1::KernelViewState;
 
     use super::*;
 
     #[test]
     fn a_node_that_runs_pods_and_has_no_eye_is_blind_after_a_while() {
         let expected = ["a".to_owned(), "b".to_owned()];
-        let open = Eye::of(Some(&EyeState { open: true, ..EyeState::default() }));
+        let open = NodeStatus::of(Some(&KernelViewState { available: true, ..KernelViewState::default() }));
         let lines = BTreeMap::from([("a".to_owned(), open)]);
         let state = |rows: &Rows, subject: &str| rows[subject].0;
         let young = rows(expected.iter(), &lines, true);

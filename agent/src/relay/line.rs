@@ -15,9 +15,9 @@ use v1::to_node::Message as To;
 
 use super::sensing::Sensing;
 use super::statement::{self, Question};
-use super::{NodeSightings, Nodes, locked, tell};
+use super::{NodeObservations, Nodes, locked, tell};
 use crate::clock;
-use crate::eyes::Seen;
+use crate::node_views::Seen;
 use crate::text;
 use crate::x509;
 
@@ -42,7 +42,7 @@ pub(super) struct Line {
     boot: String,
     certificate: Vec<u8>,
     to: Outbound,
-    eye: Mutex<Eye>,
+    status: Mutex<NodeStatus>,
     sensing: Mutex<Sensing>,
     /// Why it left the last question unanswered; none where it answered.
     silence: Mutex<Option<String>>,
@@ -51,7 +51,7 @@ pub(super) struct Line {
 
 /// What a node says of its own eye.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Eye {
+pub(super) struct NodeStatus {
     pub(super) open: bool,
     pub(super) state: CoverageState,
     pub(super) reason: String,
@@ -66,14 +66,14 @@ struct Pending {
     answer: oneshot::Sender<Seen>,
 }
 
-impl Eye {
-    pub(super) fn of(said: Option<&v1::EyeState>) -> Self {
+impl NodeStatus {
+    pub(super) fn of(said: Option<&v1::KernelViewState>) -> Self {
         let sensors = (CoverageState::Starting, "its sensors have not said anything yet".to_owned());
         let Some(said) = said else {
             let reason = "the node does not say whether it can look into its kernel".to_owned();
             return Self { open: false, state: CoverageState::Failing, reason, sensors };
         };
-        if said.open {
+        if said.available {
             return Self { open: true, state: CoverageState::Seen, reason: String::new(), sensors };
         }
         let reason = text::line(&said.reason);
@@ -101,7 +101,7 @@ impl Line {
             boot: hello.boot.clone(),
             certificate,
             to,
-            eye: Mutex::new(Eye::of(hello.eye.as_ref())),
+            status: Mutex::new(NodeStatus::of(hello.kernel_view.as_ref())),
             sensing: Mutex::default(),
             silence: Mutex::default(),
             looks: Mutex::default(),
@@ -114,18 +114,18 @@ impl Line {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        locked(&self.eye).open
+        locked(&self.status).open
     }
 
     /// What it says of its eye; where it says that it sees, and yet left the last question unanswered, that.
-    pub(super) fn eye(&self) -> Eye {
-        let eye = locked(&self.eye).clone();
+    pub(super) fn status(&self) -> NodeStatus {
+        let status = locked(&self.status).clone();
         match &*locked(&self.silence) {
-            Some(why) if eye.open => {
+            Some(why) if status.open => {
                 let reason = format!("it was asked what runs there and did not answer: {why}");
-                Eye { state: CoverageState::Failing, reason, ..eye }
+                NodeStatus { state: CoverageState::Failing, reason, ..status }
             }
-            _ => eye,
+            _ => status,
         }
     }
 
@@ -152,9 +152,9 @@ impl Line {
         mut pods: Vec<String>,
         within: Duration,
     ) -> (Seen, bool) {
-        let eye = self.eye();
-        if !eye.open {
-            return (Seen::Silent(eye.reason), false);
+        let status = self.status();
+        if !status.open {
+            return (Seen::Silent(status.reason), false);
         }
         pods.sort_unstable();
         pods.dedup();
@@ -229,7 +229,7 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
                 let Some(message) = message else { return Ok(()) };
                 take(nodes, line, message, &mut handed).await?;
             }
-            ack = kept(&mut handed) => line.send(To::SightingsAck(ack?)).await?,
+            ack = kept(&mut handed) => line.send(To::RuntimeObservationsAck(ack?)).await?,
             changed = pods.changed() => {
                 changed.map_err(|_| Status::unavailable("this relay is ending"))?;
                 let now = pods.borrow_and_update().clone();
@@ -246,8 +246,8 @@ async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode, handed: &mut Op
     match message.message {
         Some(From::Heartbeat(beat)) => {
             let sensors = locked(&line.sensing).hear(&beat);
-            let now = Eye { sensors, ..Eye::of(beat.eye.as_ref()) };
-            let before = std::mem::replace(&mut *locked(&line.eye), now.clone());
+            let now = NodeStatus { sensors, ..NodeStatus::of(beat.kernel_view.as_ref()) };
+            let before = std::mem::replace(&mut *locked(&line.status), now.clone());
             if before != now {
                 nodes.shared.changed.send_replace(());
             }
@@ -257,8 +257,8 @@ async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode, handed: &mut Op
             line.part(part);
             Ok(())
         }
-        Some(From::Sightings(batch)) => {
-            *handed = sightings(nodes, line, batch).await?;
+        Some(From::RuntimeObservations(batch)) => {
+            *handed = observations(nodes, line, batch).await?;
             Ok(())
         }
         Some(From::Hello(_)) => Err(Status::failed_precondition("Hello comes once")),
@@ -269,26 +269,26 @@ async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode, handed: &mut Op
 
 /// A batch that was handed on: what to answer once it is kept.
 struct Handed {
-    ack: v1::SightingsAck,
+    ack: v1::RuntimeObservationsAck,
     kept: oneshot::Receiver<()>,
 }
 
 /// Hands a batch on. A node says one at a time; whether it was taken before, the aggregator knows.
-async fn sightings(nodes: &Nodes, line: &Line, batch: v1::Sightings) -> Result<Option<Handed>, Status> {
-    let Some(keeper) = &nodes.shared.sightings else { return Ok(None) };
-    let v1::Sightings { run, sequence, records } = batch;
+async fn observations(nodes: &Nodes, line: &Line, batch: v1::RuntimeObservations) -> Result<Option<Handed>, Status> {
+    let Some(keeper) = &nodes.shared.observations else { return Ok(None) };
+    let v1::RuntimeObservations { run, sequence, records } = batch;
     if !run.starts_with(&line.boot) || run.is_empty() || run.len() > RUN_BYTES {
-        return Err(Status::invalid_argument("sightings.run: of another boot than the Hello's"));
+        return Err(Status::invalid_argument("observations.run: of another boot than the Hello's"));
     }
     let (told, kept) = oneshot::channel();
-    let ack = v1::SightingsAck { run: run.clone(), sequence };
-    let handed = NodeSightings { node: line.node.clone(), run, sequence, records, kept: told };
+    let ack = v1::RuntimeObservationsAck { run: run.clone(), sequence };
+    let handed = NodeObservations { node: line.node.clone(), run, sequence, records, kept: told };
     keeper.send(handed).await.map_err(|_| cannot_keep())?;
     Ok(Some(Handed { ack, kept }))
 }
 
 /// The acknowledgement of the batch that is handed on, once it is kept; never, if there is none.
-async fn kept(handed: &mut Option<Handed>) -> Result<v1::SightingsAck, Status> {
+async fn kept(handed: &mut Option<Handed>) -> Result<v1::RuntimeObservationsAck, Status> {
     let Some(waiting) = handed else { return std::future::pending().await };
     let kept = (&mut waiting.kept).await;
     let ack = std::mem::take(&mut waiting.ack);
@@ -310,19 +310,24 @@ fn left(certificate: &[u8]) -> Duration {
 mod tests {
     use super::*;
 
-    fn said(open: bool, state: &str, reason: &str) -> v1::EyeState {
-        v1::EyeState { open, state: state.into(), reason: reason.into(), ..v1::EyeState::default() }
+    fn said(open: bool, state: &str, reason: &str) -> v1::KernelViewState {
+        v1::KernelViewState {
+            available: open,
+            state: state.into(),
+            reason: reason.into(),
+            ..v1::KernelViewState::default()
+        }
     }
 
     #[test]
     fn a_closed_eye_is_never_seen_and_always_has_a_reason() {
-        assert_eq!(Eye::of(Some(&said(true, "", ""))).state, CoverageState::Seen);
-        let closed = Eye::of(Some(&said(false, "seen", "")));
+        assert_eq!(NodeStatus::of(Some(&said(true, "", ""))).state, CoverageState::Seen);
+        let closed = NodeStatus::of(Some(&said(false, "seen", "")));
         assert_eq!((closed.open, closed.state), (false, CoverageState::Failing));
         assert!(!closed.reason.is_empty());
-        let refused = Eye::of(Some(&said(false, "forbidden", "CAP_BPF\nis missing")));
+        let refused = NodeStatus::of(Some(&said(false, "forbidden", "CAP_BPF\nis missing")));
         assert_eq!((refused.state, refused.reason.as_str()), (CoverageState::Forbidden, "CAP_BPF\\nis missing"));
-        assert!(!Eye::of(None).open);
+        assert!(!NodeStatus::of(None).open);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! It alone listens, with the cluster agent's own certificate. Which node somebody is, the API server says once (`review`)
 //! and the node's certificate from then on; it is signed by the aggregator, through the one stream that the uplink holds.
-//! It implements [`Eyes`] for the retests, and tells the engine which nodes can be looked at (`cover`).
+//! It implements [`NodeViews`] for the retests, and tells the engine which nodes can be looked at (`cover`).
 //! `door` is TLS, `service` the calls, `line` one node's stream, `tell`, `sensing` and `statement` the pure parts.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use v1::relay_server::RelayServer;
 use crate::api::Api;
 use crate::credential::{AgentKey, Credential};
 use crate::engine::Handle;
-use crate::eyes::{Eyes, Look, Seen};
+use crate::node_views::{Look, NodeViews, Seen};
 use crate::places::{Departed, Places};
 
 mod cover;
@@ -109,7 +109,7 @@ pub struct World {
     /// Who is told which nodes can be looked at.
     pub engine: Handle,
     /// Who takes what sensors saw. Without one nothing is acknowledged: the nodes keep it.
-    pub sightings: Option<mpsc::Sender<NodeSightings>>,
+    pub observations: Option<mpsc::Sender<NodeObservations>>,
 }
 
 /// A node that needs a certificate. The API server has said which node it is.
@@ -140,14 +140,14 @@ impl Certified {
 
 /// What the sensors of one node saw. After a lost acknowledgement, or from another leader's time, the same comes again.
 #[derive(Debug)]
-pub struct NodeSightings {
+pub struct NodeObservations {
     /// The node, as its certificate names it.
     pub node: String,
     /// The run that the sequence counts in: a boot of the node, and a start of its agent.
     pub run: String,
     /// Number of the batch within the run.
     pub sequence: u64,
-    /// One sighting each, canonical bytes of the model's type. Hostile until they are parsed.
+    /// One runtime observation each, canonical bytes of the model's type. Hostile until they are parsed.
     pub records: Vec<Vec<u8>>,
     /// Told when the aggregator has committed what became of them: only then the node forgets them.
     pub kept: oneshot::Sender<()>,
@@ -187,7 +187,7 @@ struct Shared {
     root: Vec<u8>,
     requests: mpsc::Sender<NodeRequest>,
     engine: Handle,
-    sightings: Option<mpsc::Sender<NodeSightings>>,
+    observations: Option<mpsc::Sender<NodeObservations>>,
     reviews: Semaphore,
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
     numbers: AtomicU64,
@@ -199,7 +199,7 @@ struct Shared {
 impl Relay {
     /// Begins to listen. Nobody is served before [`Relay::serve`].
     pub async fn listen(settings: Settings, world: World) -> Result<Self> {
-        let World { api, places, key, credential, nodes, engine, sightings } = world;
+        let World { api, places, key, credential, nodes, engine, observations } = world;
         let listener = bind(settings.listen).await;
         let listener = listener.with_context(|| format!("cannot listen for nodes at {}", settings.listen))?;
         let (cluster, root) = {
@@ -215,7 +215,7 @@ impl Relay {
             root,
             requests: nodes,
             engine,
-            sightings,
+            observations,
             reviews: Semaphore::new(REVIEWS),
             lines: Mutex::default(),
             numbers: AtomicU64::new(1),
@@ -265,7 +265,7 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     (|| TcpListener::bind(address)).retry(waits).await
 }
 
-impl Eyes for Nodes {
+impl NodeViews for Nodes {
     fn look(&self, look: Look) -> BoxFuture<'_, BTreeMap<String, Seen>> {
         let Look { retest, nonce, pods } = look;
         let asked = pods.into_iter().map(move |(node, pods)| async move {

@@ -1,7 +1,7 @@
 //! Whether a node's sensors see, by what its heartbeats say: attached, their canary coming back, nothing dropped. Pure.
 //!
 //! All times are the node's own clock, so that no two clocks are compared. A view of processes may be open all the same: that
-//! is another row (`line::Eye`). The answer goes to `cover`.
+//! is another row (`line::NodeStatus`). The answer goes to `cover`.
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,8 @@ impl Sensing {
     pub(super) fn hear(&mut self, beat: &NodeHeartbeat) -> (CoverageState, String) {
         let began = *self.began.get_or_insert(beat.clock);
         self.count(beat);
-        let hooks = beat.eye.as_ref().map_or(0, |eye| eye.hooks.len());
-        let silent = beat.clock.saturating_sub(if beat.canary_at > 0 { beat.canary_at } else { began });
+        let hooks = beat.kernel_view.as_ref().map_or(0, |status| status.hooks.len());
+        let silent = beat.clock.saturating_sub(if beat.probe_at > 0 { beat.probe_at } else { began });
         if hooks == 0 && beat.clock.saturating_sub(began) < STARTING_MILLIS {
             (CoverageState::Starting, "its sensors are not attached yet".to_owned())
         } else if hooks == 0 {
@@ -47,10 +47,13 @@ impl Sensing {
             )
         } else if let Some((dropped, _)) = &self.shown {
             (CoverageState::Failing, lost(dropped))
-        } else if beat.canary_at == 0 {
+        } else if beat.probe_at == 0 {
             (CoverageState::Starting, "the first canary has not come back yet".to_owned())
         } else {
-            (CoverageState::Seen, beat.eye.as_ref().map(|eye| text::line(&eye.reason)).unwrap_or_default())
+            (
+                CoverageState::Seen,
+                beat.kernel_view.as_ref().map(|status| text::line(&status.reason)).unwrap_or_default(),
+            )
         }
     }
 
@@ -78,24 +81,29 @@ fn lost(dropped: &BTreeMap<String, u64>) -> String {
     let count: u64 = dropped.values().sum();
     let least = 10u64.pow(count.max(1).ilog10());
     let sensors = dropped.keys().map(|sensor| text::line(sensor)).collect::<Vec<_>>().join(", ");
-    format!("at least {least} acts were lost in the last 10 min ({sensors}): what was done then may be missing")
+    format!("at least {least} behaviors were lost in the last 10 min ({sensors}): what was done then may be missing")
 }
 
 #[cfg(test)]
 mod tests {
-    use holdfast_proto::v1::EyeState;
+    use holdfast_proto::v1::KernelViewState;
 
     use super::*;
 
     const MINUTE: UnixMillis = 60_000;
     const NOON: UnixMillis = 1_000 * MINUTE;
 
-    fn beat(clock: UnixMillis, canary_at: UnixMillis, hooks: &[&str], dropped: &[(&str, u64)]) -> NodeHeartbeat {
+    fn beat(clock: UnixMillis, probe_at: UnixMillis, hooks: &[&str], dropped: &[(&str, u64)]) -> NodeHeartbeat {
         let hooks = hooks.iter().map(|hook| (*hook).to_owned()).collect();
         NodeHeartbeat {
             clock,
-            canary_at,
-            eye: Some(EyeState { open: true, hooks, reason: "module: absent".into(), ..EyeState::default() }),
+            probe_at,
+            kernel_view: Some(KernelViewState {
+                available: true,
+                hooks,
+                reason: "module: absent".into(),
+                ..KernelViewState::default()
+            }),
             counters: dropped.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
         }
     }
@@ -136,12 +144,12 @@ mod tests {
         says(sensing, &at(0, &[("file.dropped", 0), ("file.generated", 9)]), CoverageState::Seen, "");
         let few = sensing.hear(&at(1, &[("file.dropped", 20)]));
         assert_eq!(few.0, CoverageState::Failing);
-        assert!(few.1.starts_with("at least 10 acts were lost in the last 10 min (file)"), "{}", few.1);
+        assert!(few.1.starts_with("at least 10 behaviors were lost in the last 10 min (file)"), "{}", few.1);
         assert_eq!(sensing.hear(&at(2, &[("file.dropped", 90)])), few);
-        says(sensing, &at(3, &[("agent.dropped", 100), ("file.dropped", 90)]), CoverageState::Failing, "100 acts");
+        says(sensing, &at(3, &[("agent.dropped", 100), ("file.dropped", 90)]), CoverageState::Failing, "100 behaviors");
         says(sensing, &at(12, &[("agent.dropped", 100), ("file.dropped", 90)]), CoverageState::Failing, "agent, file");
         says(sensing, &at(13, &[("agent.dropped", 100), ("file.dropped", 90)]), CoverageState::Seen, "");
         // A new start of the agent, which has lost something at once.
-        says(sensing, &at(14, &[("file.dropped", 3)]), CoverageState::Failing, "at least 1 acts");
+        says(sensing, &at(14, &[("file.dropped", 3)]), CoverageState::Failing, "at least 1 behaviors");
     }
 }

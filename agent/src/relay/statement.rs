@@ -1,4 +1,4 @@
-//! What a node swears to, checked: it answers this question, about this node, signed by the key of its certificate. PURE.
+//! What a node attests to, checked: it answers this question, about this node, signed by the key of its certificate. PURE.
 
 use holdfast_model::kernel::{NodeStatement, SignedNodeStatement};
 use holdfast_model::{ClusterId, Nonce, RetestId, canonical};
@@ -70,7 +70,7 @@ pub fn check(
 
 #[cfg(test)]
 mod tests {
-    use holdfast_model::kernel::{Eye, Namespaces};
+    use holdfast_model::kernel::{Namespaces, ViewMethod};
     use rcgen::{CertificateParams, KeyPair, SigningKey};
 
     use super::*;
@@ -106,7 +106,7 @@ mod tests {
             cluster,
             node,
             boot,
-            eye: Eye::TaskIterator,
+            method: ViewMethod::TaskIterator,
             pods,
             containers: Vec::new(),
             host: Namespaces::default(),

@@ -1,4 +1,4 @@
-//! Retests: an order comes in, the cluster is read anew, a signed testimony goes out.
+//! Retests: an order comes in, the cluster is read anew, a signed attestation goes out.
 //!
 //! Where the order wants it and the objects pass, the nodes are asked what runs: `running` holds their statements against
 //! the control. Nothing here asks the engine's cache. Orders that arrive together form a round and share their reads: every read of a
@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdfast_controls::Control;
 use holdfast_model::watched::Windows;
 use holdfast_model::{
-    ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Testimony, Verdict, canonical,
+    Attestation, ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Verdict, canonical,
 };
 use holdfast_proto::limits::TESTIMONY_BYTES;
 use holdfast_proto::v1;
@@ -23,7 +23,7 @@ use crate::clock;
 use crate::cluster::ServerVersion;
 use crate::credential::AgentKey;
 use crate::engine::{Command, Handle};
-use crate::eyes::Eyes;
+use crate::node_views::NodeViews;
 
 mod gather;
 mod read;
@@ -67,14 +67,14 @@ pub struct Retester {
     pub server: watch::Receiver<ServerVersion>,
     /// The cluster that this agent speaks for.
     pub cluster: ClusterId,
-    /// What testimonies are signed with.
+    /// What attestations are signed with.
     pub key: Arc<AgentKey>,
     /// Who is told what was read.
     pub engine: Handle,
     /// How much may be asked of the API server.
     pub limits: Limits,
     /// The nodes' eyes, where there are any.
-    pub eyes: Option<Arc<dyn Eyes>>,
+    pub views: Option<Arc<dyn NodeViews>>,
     /// How long containers must have been watched.
     pub windows: Windows,
 }
@@ -134,21 +134,21 @@ fn locked(running: &Running) -> MutexGuard<'_, HashSet<RetestId>> {
 }
 
 impl Retester {
-    /// Looks, judges, swears. `None` only if the key cannot sign, which is logged.
+    /// Looks, judges, attests. `None` only if the key cannot sign, which is logged.
     async fn answer(&self, round: &Round, order: &RetestOrder) -> Option<v1::RetestAnswer> {
         let control = Control::find(order.control.as_str()).filter(|control| control.version == order.control_version);
         let (decision, reads) = match control {
             Some(control) => self.look(round, order, control).await,
             None => (control_changed(order), Vec::new()),
         };
-        let mut testimony = self.swear(order, &decision, &reads);
-        if testimony.len() > TESTIMONY_BYTES {
-            testimony = self.swear(order, &verdict::too_large(decision, testimony.len()), &reads);
+        let mut attestation = self.attest(order, &decision, &reads);
+        if attestation.len() > TESTIMONY_BYTES {
+            attestation = self.attest(order, &verdict::too_large(decision, attestation.len()), &reads);
         }
-        match self.key.sign(&testimony) {
-            Ok(signature) => Some(v1::RetestAnswer { testimony, signature, more: false }),
+        match self.key.sign(&attestation) {
+            Ok(signature) => Some(v1::RetestAnswer { attestation, signature, more: false }),
             Err(error) => {
-                tracing::error!(error = %api::chain(&error), retest = %order.retest, "a testimony could not be signed");
+                tracing::error!(error = %api::chain(&error), retest = %order.retest, "an attestation could not be signed");
                 None
             }
         }
@@ -165,13 +165,13 @@ impl Retester {
             // An engine that is gone has no watch events to drop.
             let _gone = self.engine.tell(Command::Retested(versions)).await;
             let by_objects = verdict::decide(order, control, &gathered);
-            let decision = match &self.eyes {
+            let decision = match &self.views {
                 _ if !verdict::wants_a_look(order, control, &by_objects) => by_objects,
                 None => verdict::unseen(by_objects),
-                Some(eyes) => {
-                    let question = running::question(order, &gathered.pods, &**eyes);
+                Some(views) => {
+                    let question = running::question(order, &gathered.pods, &**views);
                     let asked = question.pods.clone();
-                    let answers = eyes.look(question).await;
+                    let answers = views.look(question).await;
                     let asks = running::Asks { order, control, cluster: self.cluster, windows: self.windows };
                     let looked = running::judge(asks, &gathered, &asked, answers);
                     if looked.may_settle() && looks < LOOKS {
@@ -187,16 +187,16 @@ impl Retester {
         (control_changed(order), Vec::new())
     }
 
-    fn swear(&self, order: &RetestOrder, decision: &Decision, reads: &[ObjectRead]) -> Vec<u8> {
-        canonical::bytes(&self.testimony(order, decision.clone(), reads.to_vec()))
-            .expect("a testimony holds strings, integers and lists under string keys")
+    fn attest(&self, order: &RetestOrder, decision: &Decision, reads: &[ObjectRead]) -> Vec<u8> {
+        canonical::bytes(&self.attestation(order, decision.clone(), reads.to_vec()))
+            .expect("an attestation holds strings, integers and lists under string keys")
     }
 
-    fn testimony(&self, order: &RetestOrder, decision: Decision, reads: Vec<ObjectRead>) -> Testimony {
+    fn attestation(&self, order: &RetestOrder, decision: Decision, reads: Vec<ObjectRead>) -> Attestation {
         let (resource, control) = (order.resource.clone(), order.control.clone());
         let key = FindingKey { cluster: self.cluster, resource: resource.clone(), control: control.clone() };
-        Testimony {
-            form: Testimony::FORM.to_owned(),
+        Attestation {
+            form: Attestation::FORM.to_owned(),
             retest: order.retest,
             nonce: order.nonce,
             cluster: self.cluster,

@@ -1,7 +1,7 @@
-//! The runtime re-check: what the nodes swear to about a subject's Pods, held against the control. PURE.
+//! The runtime re-check: what the nodes attest to about a subject's Pods, held against the control. PURE.
 //!
 //! After the live read has passed, each Pod that the subject has now is asked for at the node that runs it, and each that it
-//! had until its node is seen without it. Where it has none, every node that can look swears so. A process that disagrees is
+//! had until its node is seen without it. Where it has none, every node that can look attests so. A process that disagrees is
 //! a failure, whatever else could not be looked at. Everything else must have been looked at: a node that is silent or
 //! blind, a process that could not be read, a container that runs and shows no process leave the question open.
 
@@ -14,7 +14,7 @@ use holdfast_model::watched::Windows;
 use holdfast_model::{ClusterId, Location, RetestOrder};
 
 use super::gather::{Gathered, Member};
-use crate::eyes::{Eyes, Look, Seen};
+use crate::node_views::{Look, NodeViews, Seen};
 
 /// What the nodes' statements come to.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Looked {
     pub(super) unsettled: Vec<String>,
     /// Containers with a process.
     pub(super) containers: usize,
-    /// What the nodes swear to, by node: what counts of it, for the receipt.
+    /// What the nodes attest to, by node: what counts of it, for the receipt.
     pub(super) statements: Vec<SignedNodeStatement>,
     /// How long containers had to be watched, where the control asks what they did.
     pub(super) windows: Option<Windows>,
@@ -35,16 +35,16 @@ pub(super) struct Looked {
 
 /// The question: every Pod that has a node, at that node. A Pod that has ended, or left, is asked for too: its processes may
 /// not have. Where no Pod has a node, each node that can look is asked.
-pub(super) fn question(order: &RetestOrder, pods: &[Member], eyes: &dyn Eyes) -> Look {
+pub(super) fn question(order: &RetestOrder, pods: &[Member], views: &dyn NodeViews) -> Look {
     let listed = pods.iter().map(|pod| (pod.place.node.clone(), pod.place.uid.clone()));
     let listed = listed.filter(|(node, _)| !node.is_empty());
-    let departed = eyes.departed(&order.resource).into_iter().map(|gone| (gone.node, gone.uid));
+    let departed = views.departed(&order.resource).into_iter().map(|gone| (gone.node, gone.uid));
     let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (node, uid) in listed {
         by_node.entry(node).or_default().push(uid);
     }
     if by_node.is_empty() {
-        by_node.extend(eyes.open().into_iter().map(|node| (node, Vec::new())));
+        by_node.extend(views.open().into_iter().map(|node| (node, Vec::new())));
     }
     for (node, uid) in departed {
         by_node.entry(node).or_default().push(uid);

@@ -59,7 +59,7 @@ pub(super) fn wants_a_look(order: &RetestOrder, control: &Control, by_objects: &
 
 /// The objects pass and the processes should have been looked at, and nothing here can: it could when it was claimed.
 pub(super) fn unseen(by_objects: Decision) -> Decision {
-    open(by_objects, "this agent has no eyes on nodes any more, and had when the retest was requested")
+    open(by_objects, "this agent has no views on nodes any more, and had when the retest was requested")
 }
 
 /// From the nodes' statements to the verdict, once the objects pass.
@@ -93,7 +93,7 @@ pub(super) fn with_processes(
     Decision { reason, reach: Reach::Running, methods, nodes: looked.statements, ..by_objects }
 }
 
-/// What the nodes swear to does not fit into a message: a proof that cannot be shown is none.
+/// What the nodes attest to does not fit into a message: a proof that cannot be shown is none.
 pub(super) fn too_large(decision: Decision, bytes: usize) -> Decision {
     open(decision, &format!("the nodes' statements take {} KiB, more than a receipt can carry", bytes / 1024))
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use holdfast_model::digest::{LedgerDigest, statement_hash};
 use holdfast_model::join_token::{JoinSecret, JoinToken, RootFingerprint};
 use holdfast_model::{
-    ClusterId, Coverage, Detection, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource, RetestId,
-    RetestOrder, Testimony,
+    Attestation, ClusterId, Coverage, Detection, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource,
+    RetestId, RetestOrder,
 };
 use holdfast_proto::parts::Joiner;
 use holdfast_proto::{convert, v1};
@@ -39,9 +39,9 @@ pub struct Record {
     pub ended: Vec<(Resource, String, Observation)>,
     pub coverage: BTreeMap<String, Coverage>,
     pub proposals: Vec<v1::ScopeProposal>,
-    pub testimonies: Vec<Testimony>,
+    pub attestations: Vec<Attestation>,
     pub detections: Vec<Detection>,
-    /// The last parcel of each run, by source and run; and how many came again.
+    /// The last detection batch of each run, by source and run; and how many came again.
     pub taken: BTreeMap<(String, String), u64>,
     pub repeated: usize,
     pub hellos: Vec<v1::Hello>,
@@ -199,11 +199,15 @@ impl Service {
                 }
             }
         }
-        for parcel in batch.parcels.into_iter().map(|parcel| convert::parcel(parcel).unwrap()) {
-            let taken = record.taken.entry((parcel.source, parcel.run)).or_default();
-            if parcel.sequence > *taken {
-                *taken = parcel.sequence;
-                record.detections.extend(parcel.detections);
+        for detection_batch in batch
+            .detection_batches
+            .into_iter()
+            .map(|detection_batch| convert::detection_batch(detection_batch).unwrap())
+        {
+            let taken = record.taken.entry((detection_batch.source, detection_batch.run)).or_default();
+            if detection_batch.sequence > *taken {
+                *taken = detection_batch.sequence;
+                record.detections.extend(detection_batch.detections);
             } else {
                 record.repeated += 1;
             }
@@ -301,8 +305,8 @@ impl Service {
                 }
                 Up::RetestAnswer(part) => {
                     if let Some(answer) = parts.take(part).unwrap() {
-                        let testimony = serde_json::from_slice(&answer.testimony).unwrap();
-                        self.record.lock().unwrap().testimonies.push(testimony);
+                        let attestation = serde_json::from_slice(&answer.attestation).unwrap();
+                        self.record.lock().unwrap().attestations.push(attestation);
                     }
                     None
                 }

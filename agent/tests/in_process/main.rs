@@ -5,7 +5,7 @@
 
 mod aggregator;
 mod api_server;
-mod eyes;
+mod node_views;
 mod nodes;
 mod replicas;
 mod running;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use aggregator::{Aggregator, CLUSTER, Record};
 use api_server::ApiServer;
 use holdfast_agent::collect::Pace;
-use holdfast_agent::eyes::Eyes;
+use holdfast_agent::node_views::NodeViews;
 use holdfast_agent::retest::Limits;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource};
 use holdfast_model::{CoverageState, Method, Observation, Resource, Verdict};
@@ -36,9 +36,9 @@ struct World {
     state: TempDir,
     stop: CancellationToken,
     status: watch::Receiver<AgentStatus>,
-    eyes: Option<Arc<dyn Eyes>>,
+    views: Option<Arc<dyn NodeViews>>,
     /// The pause between looks that nobody asked for: longer than any story that does not want them.
-    patrol: Duration,
+    runtime_scan: Duration,
 }
 
 impl Drop for World {
@@ -54,11 +54,11 @@ impl World {
     }
 
     /// The same with eyes on its nodes.
-    async fn seeing(eyes: Option<Arc<dyn Eyes>>, deployments: &[Value]) -> Self {
-        Self::made(true, eyes, deployments).await
+    async fn seeing(views: Option<Arc<dyn NodeViews>>, deployments: &[Value]) -> Self {
+        Self::made(true, views, deployments).await
     }
 
-    async fn made(watch_list: bool, eyes: Option<Arc<dyn Eyes>>, deployments: &[Value]) -> Self {
+    async fn made(watch_list: bool, views: Option<Arc<dyn NodeViews>>, deployments: &[Value]) -> Self {
         let api = ApiServer::start(watch_list).await;
         deployments.iter().for_each(|deployment| api.put("deployments", deployment.clone()));
         let mut world = Self {
@@ -67,8 +67,8 @@ impl World {
             state: tempfile::tempdir().unwrap(),
             stop: CancellationToken::new(),
             status: watch::channel(AgentStatus::default()).1,
-            eyes,
-            patrol: Duration::from_secs(3600),
+            views,
+            runtime_scan: Duration::from_secs(3600),
         };
         world.start_agent();
         world
@@ -82,8 +82,8 @@ impl World {
         let config = AgentConfig {
             join_token: Some(self.aggregator.token.clone()),
             retests: Limits { look_again: fast, ..Limits::default() },
-            eyes: self.eyes.clone(),
-            patrol: self.patrol,
+            views: self.views.clone(),
+            runtime_scan: self.runtime_scan,
             pace: Pace { retry: (fast, fast), refused: fast, watch_list: true, ..Pace::default() },
             ..AgentConfig::new(source, &self.aggregator.url, self.state.path())
         };
@@ -107,7 +107,7 @@ impl World {
         tokio::time::timeout(PATIENCE, synced).await.unwrap().unwrap();
     }
 
-    async fn verdict(&self, number: u8, resource: &Resource) -> holdfast_model::Testimony {
+    async fn verdict(&self, number: u8, resource: &Resource) -> holdfast_model::Attestation {
         self.verdict_with(number, resource, PRIVILEGED, &[Method::LiveRead]).await
     }
 
@@ -117,10 +117,10 @@ impl World {
         resource: &Resource,
         control: &str,
         methods: &[Method],
-    ) -> holdfast_model::Testimony {
+    ) -> holdfast_model::Attestation {
         self.aggregator.order(number, resource, control, methods).await;
-        let of = |record: &Record| record.testimonies.iter().find(|t| t.retest.as_bytes()[0] == number).cloned();
-        self.until("a testimony", |record| of(record).is_some()).await;
+        let of = |record: &Record| record.attestations.iter().find(|t| t.retest.as_bytes()[0] == number).cloned();
+        self.until("an attestation", |record| of(record).is_some()).await;
         of(&self.aggregator.record.lock().unwrap()).unwrap()
     }
 }
@@ -153,17 +153,23 @@ fn ended(record: &Record, resource: &Resource) -> Vec<Observation> {
 async fn a_privileged_deployment_is_reported_fixed_and_proved_by_a_live_read() {
     let world = World::with(true, &[deployment("web", true)]).await;
     world.until("the finding", |record| fails(record, &web())).await;
-    let testimony = world.verdict(1, &web()).await;
-    assert_eq!(testimony.verdict, Verdict::StillFailing);
-    assert_eq!(testimony.locations[0].path, "spec.template.spec.containers[0].securityContext.privileged");
+    let attestation = world.verdict(1, &web()).await;
+    assert_eq!(attestation.verdict, Verdict::StillFailing);
+    assert_eq!(attestation.locations[0].path, "spec.template.spec.containers[0].securityContext.privileged");
     world.until_synced().await;
 
     world.api.put("deployments", deployment("web", false));
     world.until("the pass", |record| ended(record, &web()) == [Observation::Pass]).await;
-    let testimony = world.verdict(2, &web()).await;
-    assert_eq!((testimony.verdict, testimony.cluster, testimony.uid.as_str()), (Verdict::Fixed, CLUSTER, "uid-web"));
-    assert_eq!(testimony.reads[0].path, "/apis/apps/v1/namespaces/shop/deployments/web");
-    assert!(testimony.reads.iter().any(|read| read.path.starts_with("/api/v1/namespaces/shop/pods?")), "{testimony:?}");
+    let attestation = world.verdict(2, &web()).await;
+    assert_eq!(
+        (attestation.verdict, attestation.cluster, attestation.uid.as_str()),
+        (Verdict::Fixed, CLUSTER, "uid-web")
+    );
+    assert_eq!(attestation.reads[0].path, "/apis/apps/v1/namespaces/shop/deployments/web");
+    assert!(
+        attestation.reads.iter().any(|read| read.path.starts_with("/api/v1/namespaces/shop/pods?")),
+        "{attestation:?}"
+    );
 }
 
 #[tokio::test]
@@ -367,7 +373,7 @@ async fn an_upgraded_api_server_is_the_new_measure_after_the_next_connection() {
     let shop = Resource::cluster_scoped("", "Namespace", "shop");
     let order = |number| world.aggregator.order(number, &shop, PINNED, &[Method::LiveRead]);
     let verdict = |record: &Record, number| {
-        record.testimonies.iter().find(|t| t.retest.as_bytes()[0] == number).map(|t| t.verdict)
+        record.attestations.iter().find(|t| t.retest.as_bytes()[0] == number).map(|t| t.verdict)
     };
     order(1).await;
     world.until("a verdict by the older server", |record| verdict(record, 1) == Some(Verdict::Fixed)).await;

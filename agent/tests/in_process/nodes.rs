@@ -1,4 +1,4 @@
-//! Nodes at the relay: who is let in as which node, what they are told, what they swear to, and when they are blind.
+//! Nodes at the relay: who is let in as which node, what they are told, what they attest to, and when they are blind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use holdfast_agent::api::Api;
 use holdfast_agent::credential::{AgentKey, Credential};
 use holdfast_agent::engine::{Command, Handle, Progress};
-use holdfast_agent::eyes::{Eyes, Look, Seen};
 use holdfast_agent::health::Readiness;
 use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Sensors, Shut};
+use holdfast_agent::node_views::{Look, NodeViews, Seen};
 use holdfast_agent::places::{self, Places};
-use holdfast_agent::relay::{Certified, NodeRequest, NodeSightings, Nodes, Relay, Settings, World};
+use holdfast_agent::relay::{Certified, NodeObservations, NodeRequest, Nodes, Relay, Settings, World};
 use holdfast_controls::facts::workload::POD;
 use holdfast_model::kernel::{self, Namespaces, NodeStatement, RunningContainer};
-use holdfast_model::sighting::{Sighting, SignalKind};
+use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 use holdfast_model::{Coverage, CoverageState, Nonce, RetestId, RootFingerprint};
 use holdfast_proto::v1;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -32,7 +32,7 @@ use crate::api_server::ApiServer;
 const ACCOUNT: &str = "system:serviceaccount:holdfast-node:agent";
 const YEAR: i64 = 365 * 24 * 3_600_000;
 
-/// Batches of sightings that came, by node, run and number, and their records.
+/// Batches of runtime observations that came, by node, run and number, and their records.
 type Kept = Arc<Mutex<BTreeMap<(String, String, u64), Vec<Vec<u8>>>>>;
 
 /// A relay between an API server and an authority that signs what it is asked to.
@@ -62,7 +62,7 @@ impl Drop for Scene {
 struct Node {
     ready: watch::Receiver<Readiness>,
     stop: CancellationToken,
-    sightings: mpsc::Sender<Sighting>,
+    observations: mpsc::Sender<RuntimeObservation>,
     sense: watch::Sender<Sensors>,
 }
 
@@ -100,14 +100,14 @@ impl Kernel for Told {
 impl Opened for Told {
     fn read(&mut self) -> Result<Reading, Shut> {
         let containers = self.0.lock().unwrap().clone()?;
-        let (eye, host) = (kernel::Eye::TaskIterator, Namespaces::default());
-        Ok(Reading { eye, host, seen: 9, containers, blind: None })
+        let (method, host) = (kernel::ViewMethod::TaskIterator, Namespaces::default());
+        Ok(Reading { method, host, seen: 9, containers, blind: None })
     }
 }
 
 /// A container writes this file, for the first time.
-pub fn sighting(path: &str) -> Sighting {
-    Sighting {
+pub fn observation(path: &str) -> RuntimeObservation {
+    RuntimeObservation {
         kind: SignalKind::EtcWrite,
         cgroup: 7,
         pod: "uid-web-a".into(),
@@ -148,7 +148,7 @@ impl Scene {
         let credential = watch::channel(Credential::enrolled(own, 0).unwrap()).1;
         let (engine, commands, progress) = Handle::new();
         let (requests, wanted) = mpsc::channel(8);
-        let (sightings, seen) = mpsc::channel(8);
+        let (observations, seen) = mpsc::channel(8);
         let places = Places::default();
         let settings =
             Settings { listen: "127.0.0.1:0".parse().unwrap(), account: "holdfast-node/agent".parse().unwrap() };
@@ -159,7 +159,7 @@ impl Scene {
             credential,
             nodes: requests,
             engine,
-            sightings: Some(sightings),
+            observations: Some(observations),
         };
         let relay = Relay::listen(settings, world).await.unwrap();
         let (address, nodes) = (relay.address(), relay.nodes());
@@ -194,12 +194,12 @@ impl Scene {
         let heartbeat = Duration::from_millis(50);
         let config = NodeConfig { name: called.into(), heartbeat, ..NodeConfig::new(relay, self.root, file) };
         let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
-        let (sightings, seen) = mpsc::channel(8);
+        let (observations, seen) = mpsc::channel(8);
         let stop = self.stop.child_token();
         let (sense, sensors) = watch::channel(Sensors::default());
-        let senses = Senses { sightings: seen, sensors, ..Senses::of(kernel) };
+        let senses = Senses { observations: seen, sensors, ..Senses::of(kernel) };
         tokio::spawn(holdfast_agent::node::run(config, senses, tell, stop.clone()));
-        Node { ready, stop, sightings, sense }
+        Node { ready, stop, observations, sense }
     }
 
     async fn look(&self, number: u8, node: &str, pods: &[&str]) -> Seen {
@@ -268,8 +268,8 @@ async fn cover(rows: Arc<Mutex<BTreeMap<String, Coverage>>>, mut commands: mpsc:
     }
 }
 
-async fn keep(kept: Kept, mut seen: mpsc::Receiver<NodeSightings>) {
-    while let Some(NodeSightings { node, run, sequence, records, kept: told }) = seen.recv().await {
+async fn keep(kept: Kept, mut seen: mpsc::Receiver<NodeObservations>) {
+    while let Some(NodeObservations { node, run, sequence, records, kept: told }) = seen.recv().await {
         let before = kept.lock().unwrap().insert((node, run, sequence), records.clone());
         // The stream may have ended meanwhile: then the batch comes again as it was.
         assert!(before.is_none_or(|before| before == records));
@@ -362,10 +362,10 @@ async fn a_node_whose_canary_stops_or_that_loses_acts_is_shown_and_its_view_stay
     let row = async |state| scene.until_row(kernel::sensors_subject("worker-1"), state).await.reason;
     assert!(row(CoverageState::Starting).await.starts_with("its sensors"));
     let now = jiff::Timestamp::now().as_millisecond();
-    let sees = |canary_at, dropped| Sensors {
+    let sees = |probe_at, dropped| Sensors {
         attached: vec!["file".to_owned()],
         counters: BTreeMap::from([("file.dropped".to_owned(), dropped)]),
-        canary_at,
+        probe_at,
         ..Sensors::default()
     };
     node.sense.send_replace(sees(now, 0));
@@ -377,7 +377,7 @@ async fn a_node_whose_canary_stops_or_that_loses_acts_is_shown_and_its_view_stay
     row(CoverageState::Seen).await;
     node.sense.send_replace(sees(now, 12));
     let lost = row(CoverageState::Failing).await;
-    assert!(lost.starts_with("at least 10 acts were lost") && lost.contains("(file)"), "{lost}");
+    assert!(lost.starts_with("at least 10 behaviors were lost") && lost.contains("(file)"), "{lost}");
     scene.until_covered("worker-1", CoverageState::Seen).await;
     assert_eq!(scene.nodes.open(), ["worker-1"]);
 }
@@ -410,16 +410,16 @@ async fn a_node_that_is_gone_is_blind_and_what_it_had_not_said_comes_once_when_i
     scene.put_pod("u1", "worker-1", "c1");
     let node = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
     node.until_connected().await;
-    node.sightings.send(sighting("/etc/one")).await.unwrap();
+    node.observations.send(observation("/etc/one")).await.unwrap();
     scene.until("the first batch", || scene.kept.lock().unwrap().len() == 1).await;
 
     // Another agent of the same node takes the stream over; the first one comes back, and they go on replacing each other.
     let twin = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
     twin.until_connected().await;
     twin.stop.cancel();
-    node.sightings.send(sighting("/etc/two")).await.unwrap();
+    node.observations.send(observation("/etc/two")).await.unwrap();
     scene.until("the second batch", || scene.kept.lock().unwrap().len() == 2).await;
-    let path = |record: &Vec<u8>| serde_json::from_slice::<Sighting>(record).unwrap().path;
+    let path = |record: &Vec<u8>| serde_json::from_slice::<RuntimeObservation>(record).unwrap().path;
     let kept: Vec<_> = scene.kept.lock().unwrap().iter().map(|((_, _, n), records)| (*n, path(&records[0]))).collect();
     assert_eq!(kept, [(1, "/etc/one".to_owned()), (2, "/etc/two".to_owned())]);
 
@@ -440,7 +440,7 @@ async fn a_relay_of_another_installation_gets_no_token() {
     let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
     let stop = scene.stop.child_token();
     tokio::spawn(holdfast_agent::node::run(config, Senses::of(Told::seeing(&[])), tell, stop.clone()));
-    let node = Node { ready, stop, sightings: mpsc::channel(1).0, sense: watch::channel(Sensors::default()).0 };
+    let node = Node { ready, stop, observations: mpsc::channel(1).0, sense: watch::channel(Sensors::default()).0 };
     assert!(node.refusal().await.contains("cannot connect to the relay"), "{}", node.refusal().await);
     assert!(scene.nodes.open().is_empty() && !scene.tasks.is_empty());
 }
@@ -456,7 +456,7 @@ async fn a_nodes_certificate_is_renewed_before_it_ends_and_what_it_swears_to_ver
     for round in 1..=3u8 {
         scene.until("a certificate", || scene.signing.made.load(Ordering::SeqCst) >= usize::from(round)).await;
         scene.until_covered("worker-1", CoverageState::Seen).await;
-        // What it swears is checked against the certificate of the stream that it came by.
+        // What it attests is checked against the certificate of the stream that it came by.
         let deadline = Instant::now() + PATIENCE;
         let certificate = loop {
             assert!(Instant::now() < deadline, "no statement under a new certificate");
@@ -466,7 +466,7 @@ async fn a_nodes_certificate_is_renewed_before_it_ends_and_what_it_swears_to_ver
             }
         };
         certificates.push(certificate);
-        node.sightings.send(sighting(&format!("/etc/{round}"))).await.unwrap();
+        node.observations.send(observation(&format!("/etc/{round}"))).await.unwrap();
         scene.until("what its sensors saw", || scene.kept.lock().unwrap().len() == usize::from(round)).await;
     }
     let runs: BTreeSet<_> = scene.kept.lock().unwrap().keys().map(|(_, run, _)| run.clone()).collect();

@@ -10,7 +10,7 @@ use holdfast_agent::lease::Timing;
 use holdfast_agent::node::{NodeConfig, Senses};
 use holdfast_agent::relay::Settings;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
-use holdfast_model::sighting::Sighting;
+use holdfast_model::runtime_observation::RuntimeObservation;
 use holdfast_model::{Detection, Observation};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aggregator::Aggregator;
 use crate::api_server::ApiServer;
-use crate::nodes::{Told, sighting};
+use crate::nodes::{Told, observation};
 use crate::running::{pod, replica_set};
 use crate::{PATIENCE, deployment, ended, fails, web};
 
@@ -69,7 +69,7 @@ fn replica_with(api: &ApiServer, aggregator: &Aggregator, name: &str, relay: Opt
         name: name.into(),
         shared: Some(shared),
         relay,
-        patrol: Duration::from_secs(3600),
+        runtime_scan: Duration::from_secs(3600),
         pace: Pace { retry: (fast, fast), refused: fast, ..Pace::default() },
         ..AgentConfig::new(KubeSource::Client(api.client.clone()), &aggregator.url, "/nonexistent/nobody-writes-here")
     };
@@ -181,20 +181,25 @@ async fn whoever_writes_a_label_into_the_lease_unseats_nobody() {
 }
 
 /// What the sensors of one node say, through a relay at this port.
-fn node(api: &ApiServer, aggregator: &Aggregator, port: u16, folder: &Path) -> (mpsc::Sender<Sighting>, DropGuard) {
+fn node(
+    api: &ApiServer,
+    aggregator: &Aggregator,
+    port: u16,
+    folder: &Path,
+) -> (mpsc::Sender<RuntimeObservation>, DropGuard) {
     api.know_token("node-1", "system:serviceaccount:holdfast-node:agent", "holdfast-relay", "node-1");
     let file = folder.join("token");
     std::fs::write(&file, "node-1").unwrap();
     let config = NodeConfig::new(format!("https://localhost:{port}"), aggregator.token.root, file);
-    let (sensors, sightings) = mpsc::channel(8);
-    let senses = Senses { sightings, ..Senses::of(Told::seeing(&[])) };
+    let (sensors, observations) = mpsc::channel(8);
+    let senses = Senses { observations, ..Senses::of(Told::seeing(&[])) };
     let stop = CancellationToken::new();
     let ready = watch::channel(Readiness::NotReady(String::new())).0;
     tokio::spawn(holdfast_agent::node::run(config, senses, ready, stop.clone()));
     (sensors, stop.drop_guard())
 }
 
-/// How often the record has counted that the root of `web` was written to, and how many parcels came again.
+/// How often the record has counted that the root of `web` was written to, and how many detection batches came again.
 fn counted(aggregator: &Aggregator) -> (u64, usize) {
     let record = aggregator.record.lock().unwrap();
     let of_web = |detection: &&Detection| detection.control.as_str() == "workload.read-only-root";
@@ -223,12 +228,12 @@ async fn what_sensors_saw_is_counted_once_though_the_leader_dies_and_acknowledge
     let folder = tempfile::tempdir().unwrap();
     let (sensors, _stop) = node(&api, &aggregator, port, folder.path());
 
-    sensors.send(sighting("/etc/one")).await.unwrap();
+    sensors.send(observation("/etc/one")).await.unwrap();
     until_counted(&aggregator, "the first act", |(count, _)| count == 1).await;
 
     // Committed, and the leader dies before it hears of it.
     aggregator.mute.store(true, Ordering::SeqCst);
-    sensors.send(sighting("/etc/two")).await.unwrap();
+    sensors.send(observation("/etc/two")).await.unwrap();
     until_counted(&aggregator, "the second act", |(count, _)| count == 2).await;
     first.task.abort();
     aggregator.mute.store(false, Ordering::SeqCst);
@@ -238,7 +243,7 @@ async fn what_sensors_saw_is_counted_once_though_the_leader_dies_and_acknowledge
     // Not committed, and the stream breaks.
     aggregator.acknowledge.store(false, Ordering::SeqCst);
     let hellos = aggregator.record.lock().unwrap().hellos.len();
-    sensors.send(Sighting { count: 7, ..sighting("/etc/three") }).await.unwrap();
+    sensors.send(RuntimeObservation { count: 7, ..observation("/etc/three") }).await.unwrap();
     aggregator.hang_up();
     until_counted(&aggregator, "another stream", |_| aggregator.record.lock().unwrap().hellos.len() > hellos).await;
     assert_eq!(counted(&aggregator), (2, 1));
@@ -246,7 +251,7 @@ async fn what_sensors_saw_is_counted_once_though_the_leader_dies_and_acknowledge
     aggregator.hang_up();
     until_counted(&aggregator, "the rest", |(count, _)| count == 9).await;
     // A last act shows that everything before it has come.
-    sensors.send(sighting("/etc/last")).await.unwrap();
+    sensors.send(observation("/etc/last")).await.unwrap();
     until_counted(&aggregator, "the last act", |(count, _)| count >= 10).await;
     assert_eq!(counted(&aggregator).0, 10);
 }

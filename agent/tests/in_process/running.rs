@@ -1,14 +1,14 @@
-//! Retests that look at processes: the objects pass, and what the nodes swear to decides.
+//! Retests that look at processes: the objects pass, and what the nodes attest to decides.
 
 use std::sync::Arc;
 
-use holdfast_agent::eyes::{Look, Seen};
+use holdfast_agent::node_views::{Look, Seen};
 use holdfast_agent::places::Departed;
 use holdfast_model::kernel::NodeStatement;
-use holdfast_model::{Method, Reach, Testimony, Verdict};
+use holdfast_model::{Attestation, Method, Reach, Verdict};
 use serde_json::{Value, json};
 
-use crate::eyes::{Scripted, container, signed, statement};
+use crate::node_views::{Scripted, container, signed, statement};
 use crate::{PRIVILEGED, World, deployment, web};
 
 const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
@@ -36,15 +36,15 @@ pub fn replica_set() -> Value {
 }
 
 /// A fixed Deployment with its ReplicaSet and these Pods, under these eyes.
-pub async fn world(eyes: Option<Arc<Scripted>>, pods: &[Value]) -> World {
-    let world = World::seeing(eyes.map(|eyes| eyes as Arc<_>), &[deployment("web", false)]).await;
+pub async fn world(views: Option<Arc<Scripted>>, pods: &[Value]) -> World {
+    let world = World::seeing(views.map(|views| views as Arc<_>), &[deployment("web", false)]).await;
     world.api.put("replicasets", replica_set());
     pods.iter().for_each(|pod| world.api.put("pods", pod.clone()));
     world.until_synced().await;
     world
 }
 
-async fn verdict(script: impl Fn(&Look, &str, usize) -> Seen + Send + Sync + 'static, pods: &[Value]) -> Testimony {
+async fn verdict(script: impl Fn(&Look, &str, usize) -> Seen + Send + Sync + 'static, pods: &[Value]) -> Attestation {
     let world = world(Some(Arc::new(Scripted::new(script))), pods).await;
     world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await
 }
@@ -59,22 +59,26 @@ fn two_pods() -> [Value; 2] {
 
 #[tokio::test]
 async fn a_fix_is_proved_to_the_processes_when_every_node_swears_to_it() {
-    let testimony = verdict(|look, node, _| signed(&all_confined(look, node)), &two_pods()).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running), "{}", testimony.reason);
-    assert_eq!(testimony.methods, BOTH);
-    assert_eq!(testimony.nodes.len(), 2, "both nodes' statements are in the testimony");
-    assert!(testimony.reason.ends_with("2 processes in 2 containers on node-1, node-2 agree"), "{}", testimony.reason);
-    let said: NodeStatement = serde_json::from_str(&testimony.nodes[1].statement).unwrap();
-    assert_eq!((said.pods, said.nonce), (vec!["uid-web-b".to_owned()], testimony.nonce));
+    let attestation = verdict(|look, node, _| signed(&all_confined(look, node)), &two_pods()).await;
+    assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
+    assert_eq!(attestation.methods, BOTH);
+    assert_eq!(attestation.nodes.len(), 2, "both nodes' statements are in the attestation");
+    assert!(
+        attestation.reason.ends_with("2 processes in 2 containers on node-1, node-2 agree"),
+        "{}",
+        attestation.reason
+    );
+    let said: NodeStatement = serde_json::from_str(&attestation.nodes[1].statement).unwrap();
+    assert_eq!((said.pods, said.nonce), (vec!["uid-web-b".to_owned()], attestation.nonce));
 }
 
 #[tokio::test]
-async fn eleven_hundred_nodes_swear_in_one_testimony_though_it_is_larger_than_a_message() {
+async fn eleven_hundred_nodes_swear_in_one_attestation_though_it_is_larger_than_a_message() {
     let pods: Vec<_> = (0..1100).map(|n| pod(&format!("web-{n}"), &format!("node-{n}"))).collect();
-    let testimony = verdict(|look, node, _| signed(&all_confined(look, node)), &pods).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running), "{}", testimony.reason);
-    assert_eq!(testimony.nodes.len(), 1100);
-    let bytes = holdfast_model::canonical::bytes(&testimony).unwrap().len();
+    let attestation = verdict(|look, node, _| signed(&all_confined(look, node)), &pods).await;
+    assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
+    assert_eq!(attestation.nodes.len(), 1100);
+    let bytes = holdfast_model::canonical::bytes(&attestation).unwrap().len();
     assert!(bytes > holdfast_proto::limits::MESSAGE_BYTES, "{bytes} bytes fit a message: the test asks nothing");
 }
 
@@ -84,14 +88,19 @@ async fn one_process_that_disagrees_keeps_it_open_by_pod_node_and_process_though
         "node-1" => Seen::Silent("not connected".into()),
         _ => signed(&statement(look, node, vec![container("uid-web-b", true)])),
     };
-    let testimony = verdict(script, &two_pods()).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::StillFailing, Reach::Running), "{}", testimony.reason);
-    let place = &testimony.locations[0];
+    let attestation = verdict(script, &two_pods()).await;
+    assert_eq!(
+        (attestation.verdict, attestation.reach),
+        (Verdict::StillFailing, Reach::Running),
+        "{}",
+        attestation.reason
+    );
+    let place = &attestation.locations[0];
     assert_eq!(place.object.as_deref(), Some("Pod web-b on node node-2"));
     assert_eq!(place.container.as_deref(), Some("app"), "named by the API server's own word for the container's id");
     assert_eq!(place.path, "process nginx\\u{1b}[2J (pid 4711)", "and a process's name moves no cursor");
     assert!(place.value.starts_with("CapEff has CAP_SYS_ADMIN"), "{}", place.value);
-    assert!(testimony.reason.contains("Pod web-b on node node-2, container app"), "{}", testimony.reason);
+    assert!(attestation.reason.contains("Pod web-b on node node-2, container app"), "{}", attestation.reason);
 }
 
 #[tokio::test]
@@ -112,10 +121,14 @@ async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
             lie(look, &mut said);
             signed(&said)
         };
-        let testimony = verdict(script, &[pod("web-a", "node-1")]).await;
-        assert_eq!((testimony.verdict, testimony.reach), (Verdict::Inconclusive, Reach::Config), "{why}");
-        assert!(testimony.reason.contains("node node-1") && testimony.reason.contains(why), "{}", testimony.reason);
-        assert!(testimony.nodes.is_empty(), "what proves nothing is not evidence");
+        let attestation = verdict(script, &[pod("web-a", "node-1")]).await;
+        assert_eq!((attestation.verdict, attestation.reach), (Verdict::Inconclusive, Reach::Config), "{why}");
+        assert!(
+            attestation.reason.contains("node node-1") && attestation.reason.contains(why),
+            "{}",
+            attestation.reason
+        );
+        assert!(attestation.nodes.is_empty(), "what proves nothing is not evidence");
     }
     let silent = verdict(|_, _, _| Seen::Silent("not connected".into()), &[pod("web-a", "node-1")]).await;
     assert_eq!(silent.verdict, Verdict::Inconclusive);
@@ -125,56 +138,62 @@ async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
 #[tokio::test]
 async fn a_capability_that_was_lost_since_the_claim_makes_no_easier_pass() {
     let world = world(None, &two_pods()).await;
-    let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Inconclusive, Reach::Config), "{}", testimony.reason);
-    let testimony = world.verdict_with(2, &web(), PRIVILEGED, &BOTH[..1]).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Config));
-    assert!(testimony.reason.contains("what runs was not looked at"), "{}", testimony.reason);
+    let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!(
+        (attestation.verdict, attestation.reach),
+        (Verdict::Inconclusive, Reach::Config),
+        "{}",
+        attestation.reason
+    );
+    let attestation = world.verdict_with(2, &web(), PRIVILEGED, &BOTH[..1]).await;
+    assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Config));
+    assert!(attestation.reason.contains("what runs was not looked at"), "{}", attestation.reason);
 }
 
 #[tokio::test]
 async fn nothing_running_agrees_and_the_answer_says_so() {
     let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
-    let testimony = verdict(nothing, &[]).await;
-    assert_eq!((testimony.verdict, testimony.reach, testimony.nodes.len()), (Verdict::Fixed, Reach::Running, 1));
+    let attestation = verdict(nothing, &[]).await;
+    assert_eq!((attestation.verdict, attestation.reach, attestation.nodes.len()), (Verdict::Fixed, Reach::Running, 1));
     let said = "nothing of it is running: it has no Pods, and the kernel of node-1 shows none";
-    assert!(testimony.reason.ends_with(said), "{}", testimony.reason);
-    let testimony = verdict(|_, _, _| Seen::Silent("not connected".into()), &[]).await;
-    assert_eq!(testimony.verdict, Verdict::Inconclusive, "a list that is empty is not a kernel's word");
+    assert!(attestation.reason.ends_with(said), "{}", attestation.reason);
+    let attestation = verdict(|_, _, _| Seen::Silent("not connected".into()), &[]).await;
+    assert_eq!(attestation.verdict, Verdict::Inconclusive, "a list that is empty is not a kernel's word");
 
     let mut ended = pod("web-a", "node-1");
     ended["status"]["phase"] = json!("Succeeded");
-    let testimony = verdict(nothing, std::slice::from_ref(&ended)).await;
-    assert_eq!((testimony.verdict, testimony.nodes.len()), (Verdict::Fixed, 1), "{}", testimony.reason);
-    assert!(testimony.reason.ends_with("by its Pods and by the kernel of node-1"), "{}", testimony.reason);
+    let attestation = verdict(nothing, std::slice::from_ref(&ended)).await;
+    assert_eq!((attestation.verdict, attestation.nodes.len()), (Verdict::Fixed, 1), "{}", attestation.reason);
+    assert!(attestation.reason.ends_with("by its Pods and by the kernel of node-1"), "{}", attestation.reason);
 
     let undead = |look: &Look, node: &str, _| signed(&statement(look, node, vec![container("uid-web-a", true)]));
-    let testimony = verdict(undead, &[ended]).await;
-    assert_eq!(testimony.verdict, Verdict::StillFailing, "an ended Pod's process is looked at like any other");
+    let attestation = verdict(undead, &[ended]).await;
+    assert_eq!(attestation.verdict, Verdict::StillFailing, "an ended Pod's process is looked at like any other");
 }
 
 #[tokio::test]
 async fn a_pod_that_is_listed_no_more_and_runs_on_keeps_it_open() {
     let departed = Departed { uid: "uid-gone".into(), node: "node-2".into(), owner: web() };
-    let eyes = |script: fn(&Look, &str, usize) -> Seen| Some(Arc::new(Scripted::new(script).without(departed.clone())));
+    let views =
+        |script: fn(&Look, &str, usize) -> Seen| Some(Arc::new(Scripted::new(script).without(departed.clone())));
     let runs_on = |look: &Look, node: &str, _| {
         let containers = look.pods[node].iter().map(|uid| container(uid, uid == "uid-gone"));
         signed(&statement(look, node, containers.collect()))
     };
     for pods in [vec![], vec![pod("web-a", "node-1")]] {
-        let world = world(eyes(runs_on), &pods).await;
-        let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
-        assert_eq!(testimony.verdict, Verdict::StillFailing, "{}", testimony.reason);
-        assert!(testimony.reason.contains("Pod uid-gone on node node-2"), "{}", testimony.reason);
+        let world = world(views(runs_on), &pods).await;
+        let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+        assert_eq!(attestation.verdict, Verdict::StillFailing, "{}", attestation.reason);
+        assert!(attestation.reason.contains("Pod uid-gone on node node-2"), "{}", attestation.reason);
     }
     let silent = |look: &Look, node: &str, _| match node {
         "node-1" => signed(&all_confined(look, node)),
         _ => Seen::Silent("not connected".into()),
     };
-    let world = world(eyes(silent), &[pod("web-a", "node-1")]).await;
-    let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
-    assert_eq!(testimony.verdict, Verdict::Inconclusive, "{}", testimony.reason);
-    assert!(testimony.reason.contains("node node-2: not connected"), "{}", testimony.reason);
+    let world = world(views(silent), &[pod("web-a", "node-1")]).await;
+    let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!(attestation.verdict, Verdict::Inconclusive, "{}", attestation.reason);
+    assert!(attestation.reason.contains("node node-2: not connected"), "{}", attestation.reason);
 }
 
 #[tokio::test]
@@ -186,34 +205,34 @@ async fn neither_a_sandbox_nor_a_container_that_calls_itself_one_speaks_for_a_co
         sandbox
     };
     let alone = move |look: &Look, node: &str, _| signed(&statement(look, node, vec![sandbox("pause", "s", 0)]));
-    let testimony = verdict(alone, &[pod("web-a", "node-1")]).await;
-    assert_eq!(testimony.verdict, Verdict::Inconclusive, "{}", testimony.reason);
+    let attestation = verdict(alone, &[pod("web-a", "node-1")]).await;
+    assert_eq!(attestation.verdict, Verdict::Inconclusive, "{}", attestation.reason);
     let said = "container app of Pod web-a runs by the API server, and shows no process on node node-1";
-    assert!(testimony.reason.contains(said), "{}", testimony.reason);
+    assert!(attestation.reason.contains(said), "{}", attestation.reason);
 
     let mut waits = pod("web-a", "node-1");
     waits["status"]["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-    let testimony = verdict(alone, &[waits]).await;
-    assert_eq!(testimony.verdict, Verdict::Inconclusive, "{}", testimony.reason);
-    assert!(testimony.reason.contains("none of its containers runs now"), "{}", testimony.reason);
+    let attestation = verdict(alone, &[waits]).await;
+    assert_eq!(attestation.verdict, Verdict::Inconclusive, "{}", attestation.reason);
+    assert!(attestation.reason.contains("none of its containers runs now"), "{}", attestation.reason);
 
     let disguised = move |look: &Look, node: &str, _| {
         let all = vec![sandbox("pause", "s", 0), container("uid-web-a", false), sandbox("pause", "c2", 9)];
         signed(&statement(look, node, all))
     };
-    let testimony = verdict(disguised, &[pod("web-a", "node-1")]).await;
-    assert_eq!(testimony.verdict, Verdict::StillFailing, "{}", testimony.reason);
-    assert!(testimony.reason.contains("c2 (not listed)"), "{}", testimony.reason);
+    let attestation = verdict(disguised, &[pod("web-a", "node-1")]).await;
+    assert_eq!(attestation.verdict, Verdict::StillFailing, "{}", attestation.reason);
+    assert!(attestation.reason.contains("c2 (not listed)"), "{}", attestation.reason);
 }
 
 #[tokio::test]
 async fn a_pod_that_runs_and_shows_no_process_is_looked_at_again_and_is_never_agreement() {
     let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
-    let eyes = Arc::new(Scripted::new(nothing));
-    let world = world(Some(eyes.clone()), &[pod("web-a", "node-1")]).await;
-    let testimony = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
-    assert_eq!((testimony.verdict, eyes.looks()), (Verdict::Inconclusive, 3), "{}", testimony.reason);
-    assert!(testimony.reason.contains("container app of Pod web-a runs by the API server"), "{}", testimony.reason);
+    let views = Arc::new(Scripted::new(nothing));
+    let world = world(Some(views.clone()), &[pod("web-a", "node-1")]).await;
+    let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!((attestation.verdict, views.looks()), (Verdict::Inconclusive, 3), "{}", attestation.reason);
+    assert!(attestation.reason.contains("container app of Pod web-a runs by the API server"), "{}", attestation.reason);
 }
 
 #[tokio::test]
@@ -222,8 +241,8 @@ async fn a_process_that_ends_while_it_is_looked_at_is_forgiven_by_the_next_look(
         let containers = look.pods[node].iter().map(|pod| container(pod, number == 1)).collect();
         signed(&statement(look, node, containers))
     };
-    let testimony = verdict(script, &two_pods()).await;
-    assert_eq!((testimony.verdict, testimony.reach), (Verdict::Fixed, Reach::Running), "{}", testimony.reason);
+    let attestation = verdict(script, &two_pods()).await;
+    assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
 }
 
 #[tokio::test]
@@ -231,9 +250,9 @@ async fn what_the_kernel_shows_is_told_once_as_evidence_on_the_finding_of_the_po
     let script = |look: &Look, node: &str, _| {
         signed(&statement(look, node, look.pods[node].iter().map(|pod| container(pod, true)).collect()))
     };
-    let eyes = Arc::new(Scripted::new(script));
-    let mut world = world(Some(eyes.clone()), &[pod("web-a", "node-1")]).await;
-    world.patrol = std::time::Duration::from_millis(10);
+    let views = Arc::new(Scripted::new(script));
+    let mut world = world(Some(views.clone()), &[pod("web-a", "node-1")]).await;
+    world.runtime_scan = std::time::Duration::from_millis(10);
     world.start_agent();
     let of_privileged = |record: &crate::aggregator::Record| {
         record
@@ -251,8 +270,8 @@ async fn what_the_kernel_shows_is_told_once_as_evidence_on_the_finding_of_the_po
         record.detections.iter().filter(wanted).cloned().collect::<Vec<_>>()
     };
     world.until("the evidence", |record| !of_hardening(record).is_empty()).await;
-    let looks = eyes.looks();
-    while eyes.looks() < looks + 5 {
+    let looks = views.looks();
+    while views.looks() < looks + 5 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     let record = world.aggregator.record.lock().unwrap();

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_agent::eyes::{Look, Seen};
+use holdfast_agent::node_views::{Look, Seen};
 use holdfast_model::kernel::RunningContainer;
 use holdfast_model::watched::{Done, Gap, Watched, Windows};
 use holdfast_model::{Detection, Method, SignalKind, Verdict};
 
 use crate::aggregator::Record;
-use crate::eyes::{Scripted, container, signed, statement};
+use crate::node_views::{Scripted, container, signed, statement};
 use crate::running::{pod, world};
 use crate::web;
 
@@ -28,14 +28,14 @@ fn idle() -> Watched {
         capabilities: 0,
         root_written: false,
         token_read: false,
-        acts: Vec::new(),
+        behaviors: Vec::new(),
     }
 }
 
 fn shells(count: u64) -> Watched {
     let (kind, last) = (SignalKind::Shell, idle().until - 5000);
     let done = Done { kind, object: String::new(), name: "sh".into(), pid: 7, count, first: 1, last };
-    Watched { acts: vec![done], ..idle() }
+    Watched { behaviors: vec![done], ..idle() }
 }
 
 /// A container of this Pod that may write to its root, and was watched so.
@@ -53,7 +53,7 @@ fn saying(what: impl Fn(&str) -> Option<Watched> + Send + Sync + 'static) -> Scr
 
 #[tokio::test]
 async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_and_kept_quiet() {
-    let gap = Gap { kinds: Vec::new(), reason: "acts of this container were lost".into() };
+    let gap = Gap { kinds: Vec::new(), reason: "behaviors of this container were lost".into() };
     let cases: [(&str, Option<Watched>, Verdict, &str); 6] = [
         ("quiet", Some(idle()), Verdict::Fixed, "agree"),
         (
@@ -69,10 +69,10 @@ async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_a
     ];
     for (name, watched, verdict, reason) in cases {
         let world = world(Some(Arc::new(saying(move |_| watched.clone()))), &[pod("web-a", "node-1")]).await;
-        let testimony = world.verdict_with(1, &web(), SHELL, &BOTH).await;
-        assert_eq!(testimony.verdict, verdict, "{name}: {}", testimony.reason);
-        assert!(testimony.reason.contains(reason), "{name}: {}", testimony.reason);
-        assert_eq!(testimony.windows, Some(Windows::default()), "{name}: a receipt says how long it took");
+        let attestation = world.verdict_with(1, &web(), SHELL, &BOTH).await;
+        assert_eq!(attestation.verdict, verdict, "{name}: {}", attestation.reason);
+        assert!(attestation.reason.contains(reason), "{name}: {}", attestation.reason);
+        assert_eq!(attestation.windows, Some(Windows::default()), "{name}: a receipt says how long it took");
     }
 }
 
@@ -80,23 +80,23 @@ async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_a
 async fn where_nothing_runs_nothing_was_watched() {
     let world = world(Some(Arc::new(saying(|_| Some(idle())))), &[]).await;
     for (number, control) in [(1, SHELL), (2, ROOT)] {
-        let testimony = world.verdict_with(number, &web(), control, &BOTH).await;
-        assert_eq!(testimony.verdict, Verdict::Inconclusive, "{control}: {}", testimony.reason);
-        assert!(testimony.reason.contains("nothing could be watched"), "{control}: {}", testimony.reason);
+        let attestation = world.verdict_with(number, &web(), control, &BOTH).await;
+        assert_eq!(attestation.verdict, Verdict::Inconclusive, "{control}: {}", attestation.reason);
+        assert!(attestation.reason.contains("nothing could be watched"), "{control}: {}", attestation.reason);
     }
 }
 
 #[tokio::test]
 async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_place_in_the_template() {
     for (used_by, told) in [("nobody", 1), ("uid-web-b", 0)] {
-        let eyes = Arc::new(saying(move |pod| Some(Watched { root_written: pod == used_by, ..idle() })));
+        let views = Arc::new(saying(move |pod| Some(Watched { root_written: pod == used_by, ..idle() })));
         let pods = [pod("web-a", "node-1"), pod("web-b", "node-1")];
-        let mut world = world(Some(eyes.clone()), &pods).await;
-        world.patrol = Duration::from_millis(10);
+        let mut world = world(Some(views.clone()), &pods).await;
+        world.runtime_scan = Duration::from_millis(10);
         world.start_agent();
         world.until("some evidence", |record| !record.detections.is_empty()).await;
-        let looks = eyes.looks();
-        while eyes.looks() < looks + 5 {
+        let looks = views.looks();
+        while views.looks() < looks + 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let record = world.aggregator.record.lock().unwrap();

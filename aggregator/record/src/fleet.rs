@@ -2,7 +2,7 @@
 //! not swing the severity of a thousand findings to and fro.
 //!
 //! A band is entered when both its thresholds are met, and left when one of them falls below a part of itself. A change
-//! holds for a dwell time. The thresholds are data; who acts on a band is [`crate::calibration`].
+//! holds for a dwell time. The thresholds are data; who behaviors on a band is [`crate::calibration`].
 
 use holdfast_model::{Band, Reading, UnixMillis};
 use serde::{Deserialize, Serialize};

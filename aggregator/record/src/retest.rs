@@ -53,8 +53,8 @@ impl RetestCause {
         Self::RuntimeEvidence,
     ];
 
-    /// The word for it, the same everywhere.
-    pub const fn word(self) -> &'static str {
+    /// Its name in the API, the wire, the store and the command line.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Claim => "claim",
             Self::ObservedPass => "observed-pass",
@@ -74,7 +74,7 @@ impl RetestCause {
 
 impl fmt::Display for RetestCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        f.pad(self.as_str())
     }
 }
 
@@ -82,7 +82,7 @@ impl FromStr for RetestCause {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().copied().find(|cause| cause.word() == text);
+        let found = Self::ALL.iter().copied().find(|cause| cause.as_str() == text);
         found.ok_or_else(|| format!("{:?} is not a retest cause", text.chars().take(40).collect::<String>()))
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn every_word_names_its_cause() {
         for cause in RetestCause::ALL {
-            assert_eq!(cause.word().parse(), Ok(*cause));
+            assert_eq!(cause.as_str().parse(), Ok(*cause));
         }
         assert!("because".parse::<RetestCause>().is_err());
     }

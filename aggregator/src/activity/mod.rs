@@ -21,7 +21,7 @@ pub use proof::{consistency, inclusion};
 pub use verify::{LogProblem, LoggedEntry, SignedHead, VerifiedLog, verify, verify_head};
 
 use crate::authority::{Authority, AuthorityError};
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::live::Live;
 use crate::receipts::{self, CountersignError, Recorded};
 
@@ -69,14 +69,14 @@ pub struct Sequencer {
     store: Store,
     authority: Arc<Authority>,
     live: Live,
-    edge: SharedEdge,
+    environment: SharedEnvironment,
     log: Option<Log>,
 }
 
 impl Sequencer {
     /// The sequencer of this record.
-    pub fn new(store: Store, authority: Arc<Authority>, live: Live, edge: SharedEdge) -> Self {
-        Self { store, authority, live, edge, log: None }
+    pub fn new(store: Store, authority: Arc<Authority>, live: Live, environment: SharedEnvironment) -> Self {
+        Self { store, authority, live, environment, log: None }
     }
 
     /// Runs until it is dropped; at any moment that is safe. A failure is logged and tried again.
@@ -135,7 +135,7 @@ impl Sequencer {
         for (TileId { level, number }, hashes) in log.take_changed() {
             tx.put_log_tile(&LogTile { level: level.into(), number, hashes: hashes.concat() }).await?;
         }
-        let (root, at) = (log.root(), self.edge.now());
+        let (root, at) = (log.root(), self.environment.now());
         let head = Head { form: Head::FORM.to_owned(), size: log.size(), root: root.to_vec(), at };
         let signed = receipts::canonical_text(&head)?;
         let signature = self.authority.sign(signed.as_bytes())?;
@@ -146,9 +146,9 @@ impl Sequencer {
     async fn countersign(&self, tx: &mut Tx) -> Result<usize, ActivityError> {
         let due = tx.receipts_to_sign(BATCH).await?;
         for (stored, log_index, log_leaf) in &due {
-            let StoredReceipt { testimony, agent_signature, agent_certificate, recorded_at, .. } = stored;
+            let StoredReceipt { attestation, agent_signature, agent_certificate, recorded_at, .. } = stored;
             let recorded = Recorded {
-                testimony,
+                attestation,
                 agent_signature,
                 agent_certificate,
                 recorded_at: *recorded_at,

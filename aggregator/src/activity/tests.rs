@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::authority::AuthoritySettings;
 use crate::certificate::SigningRequest;
-use crate::edge::testing::TestEdge;
+use crate::environment::testing::TestEnvironment;
 use crate::receipts::ReceiptProblem;
 
 const NOW: i64 = 1_790_000_000_000;
@@ -30,7 +30,7 @@ async fn installation() -> Installation {
 
 impl Installation {
     fn sequencer(&self) -> Sequencer {
-        Sequencer::new(self.store.clone(), self.authority.clone(), Live::default(), TestEdge::at(NOW))
+        Sequencer::new(self.store.clone(), self.authority.clone(), Live::default(), TestEnvironment::at(NOW))
     }
 
     async fn happen(&self, from: usize, count: usize) {
@@ -46,38 +46,38 @@ impl Installation {
         tx.commit().await.unwrap();
     }
 
-    /// An agent's testimony is recorded with the event that it caused.
+    /// An agent's attestation is recorded with the event that it caused.
     async fn testify(&self) -> (RetestId, EventId) {
         let agent = KeyPair::generate().unwrap();
         let request = CertificateParams::default().serialize_request(&agent).unwrap();
         let request = SigningRequest::parse(request.der()).unwrap();
-        let testimony = receipts::tests::testimony();
-        let text = receipts::canonical_text(&testimony).unwrap();
+        let attestation = receipts::tests::attestation();
+        let text = receipts::canonical_text(&attestation).unwrap();
         let activity = Activity {
             at: NOW,
-            actor: Actor::Agent(testimony.cluster),
+            actor: Actor::Agent(attestation.cluster),
             event: "finding-verified".into(),
-            cluster: Some(testimony.cluster),
-            finding: Some(testimony.finding),
-            cause: testimony.reason.clone(),
+            cluster: Some(attestation.cluster),
+            finding: Some(attestation.finding),
+            cause: attestation.reason.clone(),
             detail: json!({}),
         };
         let mut tx = self.store.begin().await.unwrap();
         let event = tx.add_events(&[Entry::of(activity).unwrap()]).await.unwrap()[0];
         let receipt = StoredReceipt {
-            cluster: testimony.cluster,
-            retest: testimony.retest,
-            finding: testimony.finding,
+            cluster: attestation.cluster,
+            retest: attestation.retest,
+            finding: attestation.finding,
             agent_signature: agent.sign(text.as_bytes()).unwrap(),
-            agent_certificate: self.authority.issue(testimony.cluster, &request, NOW).unwrap().der,
-            testimony: text,
+            agent_certificate: self.authority.issue(attestation.cluster, &request, NOW).unwrap().der,
+            attestation: text,
             recorded_at: NOW,
             event,
             receipt: None,
         };
         tx.add_receipt(&receipt).await.unwrap();
         tx.commit().await.unwrap();
-        (testimony.retest, event)
+        (attestation.retest, event)
     }
 
     async fn exported(&self) -> Vec<LoggedEntry> {

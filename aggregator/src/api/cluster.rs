@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::extract::{Body, Id};
 use super::problem::{ApiError, ApiResult, Problem};
-use super::view::cluster::{NewScope, NodeEyes};
+use super::view::cluster::{NewScope, NodeCoverage};
 use super::view::{Cluster, Coverage, JoinToken, NewCluster, Page, Scope, ScopeProposal, Time};
 use super::{AppState, Caller};
 use crate::enrol::{NewToken, TokenTerms};
@@ -37,7 +37,7 @@ pub fn operating() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/clusters", tag = "clusters", responses((status = OK, body = Page<Cluster>)))]
 async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Cluster>>> {
     let clusters = state.store.clusters().await?;
-    let eyes = state.store.node_eyes(None).await?;
+    let eyes = state.store.node_coverage(None).await?;
     let eyes: BTreeMap<_, _> = eyes.into_iter().map(|eyes| (eyes.cluster, eyes)).collect();
     let views = clusters.into_iter().map(|cluster| {
         let eyes = eyes.get(&cluster.id).copied();
@@ -168,17 +168,17 @@ async fn known(state: &AppState, id: ClusterId) -> ApiResult<holdfast_store::Clu
 
 async fn one(state: &AppState, id: ClusterId) -> ApiResult<Cluster> {
     let cluster = known(state, id).await?;
-    let eyes = state.store.node_eyes(Some(id)).await?;
+    let eyes = state.store.node_coverage(Some(id)).await?;
     Ok(view(state, cluster, eyes.first().copied()))
 }
 
-fn view(state: &AppState, cluster: holdfast_store::Cluster, eyes: Option<holdfast_store::NodeEyes>) -> Cluster {
+fn view(state: &AppState, cluster: holdfast_store::Cluster, eyes: Option<holdfast_store::NodeCoverage>) -> Cluster {
     let connected = state.sessions.is_connected(cluster.id);
     let (expected, open) = eyes.map_or((0, 0), |eyes| (eyes.nodes, eyes.open));
     Cluster {
         id: cluster.id,
         connected,
-        nodes: NodeEyes { expected, open: connected.then_some(open) },
+        nodes: NodeCoverage { expected, open: connected.then_some(open) },
         name: cluster.name,
         fingerprint: cluster.fingerprint,
         server_version: cluster.server_version,

@@ -26,8 +26,8 @@ async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, h
     page.sample("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     page.gauge("holdfast_findings", "Findings by severity in force, status and reach of the proof.");
     for ((severity, status, reach), findings) in super::summary::sums(&store.counts().await?) {
-        let mut labels = vec![("severity", severity.word()), ("status", status.word())];
-        labels.extend(reach.map(|reach| ("reach", reach.word())));
+        let mut labels = vec![("severity", severity.as_str()), ("status", status.as_str())];
+        labels.extend(reach.map(|reach| ("reach", reach.as_str())));
         page.sample("holdfast_findings", &labels, findings);
     }
     let clusters = store.clusters().await?;
@@ -43,7 +43,7 @@ async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, h
         "Nodes that run Pods, by whether they are looked into; unknown where the agent is away.",
     );
     let (mut open, mut blind, mut unknown) = (0, 0, 0);
-    for eyes in store.node_eyes(None).await? {
+    for eyes in store.node_coverage(None).await? {
         if sessions.is_connected(eyes.cluster) {
             open += eyes.open;
             blind += eyes.nodes - eyes.open;

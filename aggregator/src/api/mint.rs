@@ -53,7 +53,7 @@ pub async fn mint(store: &Store, name: &str, role: Role, by: Actor, now: UnixMil
         id: id.clone(),
         name: name.to_owned(),
         secret_hash: hash(&secret),
-        role: role.word().to_owned(),
+        role: role.as_str().to_owned(),
         created_at: now,
         expires_at: None,
         last_used_at: None,

@@ -15,8 +15,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::authority::Authority;
-use crate::edge::SharedEdge;
 use crate::enrol::Enrolments;
+use crate::environment::SharedEnvironment;
 use crate::live::Live;
 use crate::sessions::Sessions;
 use crate::writer::Writer;
@@ -63,13 +63,13 @@ pub struct AppState {
     /// What just changed.
     pub live: Live,
     /// Clock and randomness.
-    pub edge: SharedEdge,
+    pub environment: SharedEnvironment,
 }
 
 impl AppState {
     /// Now.
     pub fn now(&self) -> UnixMillis {
-        self.edge.now()
+        self.environment.now()
     }
 }
 

@@ -25,7 +25,7 @@ async fn get(State(state): State<AppState>, Id(id): Id<RetestId>) -> ApiResult<R
     let found = state.store.receipt(id).await?.ok_or_else(|| ApiError::not_found("receipt of retest", id))?;
     let receipt = found.receipt.ok_or_else(|| {
         ApiError::unavailable(
-            "the testimony is recorded and waits for its place in the activity log; ask again in a moment",
+            "the attestation is recorded and waits for its place in the activity log; ask again in a moment",
         )
     })?;
     Ok(([(header::CONTENT_TYPE, "application/json")], receipt).into_response())

@@ -44,8 +44,8 @@ impl Role {
         }
     }
 
-    /// The word for it, the same everywhere.
-    pub const fn word(self) -> &'static str {
+    /// Its name in the API, the wire, the store and the command line.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Platform => "platform",
@@ -56,7 +56,7 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        f.pad(self.as_str())
     }
 }
 
@@ -64,7 +64,7 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().copied().find(|role| role.word() == text);
+        let found = Self::ALL.iter().copied().find(|role| role.as_str() == text);
         found.ok_or_else(|| format!("{:?} is no role", text.chars().take(40).collect::<String>()))
     }
 }

@@ -28,7 +28,7 @@ pub use operate::{NewToken, TokenTerms};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::certificate::CertificateProblem;
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::live::{Live, LiveChange};
 
 /// How many revocations a live stream may be behind before it is ended to be on the safe side.
@@ -40,7 +40,7 @@ pub struct Enrolments {
     store: Store,
     authority: Arc<Authority>,
     live: Live,
-    edge: SharedEdge,
+    environment: SharedEnvironment,
     revoked: broadcast::Sender<ClusterId>,
 }
 
@@ -131,12 +131,12 @@ impl EnrolError {
 
 impl Enrolments {
     /// The members of the installation that this store records and this authority names.
-    pub fn new(store: Store, authority: Arc<Authority>, live: Live, edge: SharedEdge) -> Self {
-        Self { store, authority, live, edge, revoked: broadcast::Sender::new(REVOCATIONS) }
+    pub fn new(store: Store, authority: Arc<Authority>, live: Live, environment: SharedEnvironment) -> Self {
+        Self { store, authority, live, environment, revoked: broadcast::Sender::new(REVOCATIONS) }
     }
 
     fn now(&self) -> UnixMillis {
-        self.edge.now()
+        self.environment.now()
     }
 
     /// Commits, then tells whoever watches.

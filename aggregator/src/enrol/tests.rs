@@ -15,8 +15,8 @@ use tonic::transport::{Certificate as Pem, Channel, ClientTlsConfig, Identity, S
 
 use super::*;
 use crate::authority::AuthoritySettings;
-use crate::edge::testing::TestEdge;
-use crate::edge::{Edge, SystemEdge};
+use crate::environment::testing::TestEnvironment;
+use crate::environment::{Environment, SystemEnvironment};
 use crate::intake::Certify;
 
 const HOUR: i64 = 60 * 60 * 1000;
@@ -25,7 +25,7 @@ struct Installation {
     data: tempfile::TempDir,
     members: Enrolments,
     authority: Arc<Authority>,
-    edge: Arc<TestEdge>,
+    environment: Arc<TestEnvironment>,
     address: String,
     server: tokio::task::JoinHandle<()>,
 }
@@ -43,22 +43,22 @@ fn operator() -> Actor {
 /// TLS is judged by the system's clock, so the test's clock starts there and only moves on.
 async fn installation() -> Installation {
     let data = tempfile::tempdir().unwrap();
-    let edge = TestEdge::at(SystemEdge::default().now());
-    let authority = Arc::new(Authority::open(data.path(), &AuthoritySettings::default(), edge.now()).unwrap());
+    let environment = TestEnvironment::at(SystemEnvironment::default().now());
+    let authority = Arc::new(Authority::open(data.path(), &AuthoritySettings::default(), environment.now()).unwrap());
     let store = Store::open(&format!("sqlite:{}", data.path().join("record.db").display())).await.unwrap();
-    let members = Enrolments::new(store, authority.clone(), Live::default(), edge.clone());
+    let members = Enrolments::new(store, authority.clone(), Live::default(), environment.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
     let service = EnrolmentServer::new(members.clone());
     let mut server = Server::builder().tls_config(authority.tls()).unwrap();
     let serving = server.add_service(service).serve_with_incoming(TcpListenerStream::new(listener));
     let server = tokio::spawn(async move { serving.await.unwrap() });
-    Installation { data, members, authority, edge, address, server }
+    Installation { data, members, authority, environment, address, server }
 }
 
 impl Installation {
     fn later(&self, millis: i64) {
-        self.edge.pass(millis);
+        self.environment.pass(millis);
     }
 
     async fn client(&self, identity: Option<(&Certificate, &KeyPair)>) -> EnrolmentClient<Channel> {
@@ -264,7 +264,7 @@ async fn a_stream_ends_before_its_certificate_does() {
     let facts = crate::certificate::CertificateFacts::parse(&certificate).unwrap();
     let identity =
         crate::identity::ClusterIdentity { cluster: added.cluster, serial: facts.serial, key_hash: facts.key_hash };
-    here.later(facts.not_after - 100 - here.edge.now());
+    here.later(facts.not_after - 100 - here.environment.now());
     let mut live = here.members.admit_identity(identity, certificate).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(5), live.ended()).await.unwrap();
     assert_eq!(ended.code(), Code::Unauthenticated);
@@ -316,7 +316,7 @@ async fn a_node_is_named_under_its_agents_cluster_and_the_event_says_so() {
     let facts = crate::certificate::CertificateFacts::parse(&made.certificate).unwrap();
     let name = format!("spiffe://{}/cluster/{}/node/worker-1", here.authority.trust_domain(), added.cluster);
     assert_eq!((facts.name.to_string(), facts.not_after), (name, made.not_after));
-    assert!(made.not_after - here.edge.now() <= 24 * HOUR);
+    assert!(made.not_after - here.environment.now() <= 24 * HOUR);
     assert_eq!(here.events().await.last().unwrap(), "node-certified");
 
     for stranger in ["", "../x", "a/node/b", "Worker"] {

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 pub use coverage::Judges;
 
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::live::{Live, LiveChange};
 
 /// The setting that holds the policy by which the findings were last calibrated.
@@ -83,7 +83,7 @@ struct BandState {
 pub struct FleetWorker {
     store: Store,
     live: Live,
-    edge: SharedEdge,
+    environment: SharedEnvironment,
     policy: Arc<FleetPolicy>,
     judges: Judges,
     /// Everything that spread is looked at after a start, and whenever the fleet or the clock asks for it.
@@ -95,9 +95,18 @@ pub struct FleetWorker {
 
 impl FleetWorker {
     /// The worker of this record under this policy.
-    pub fn new(store: Store, live: Live, edge: SharedEdge, policy: Arc<FleetPolicy>) -> Self {
+    pub fn new(store: Store, live: Live, environment: SharedEnvironment, policy: Arc<FleetPolicy>) -> Self {
         let judges = Judges::default();
-        Self { store, live, edge, policy, judges, sweep_due: true, look_again_at: None, rest_until: Instant::now() }
+        Self {
+            store,
+            live,
+            environment,
+            policy,
+            judges,
+            sweep_due: true,
+            look_again_at: None,
+            rest_until: Instant::now(),
+        }
     }
 
     /// Runs until it is dropped; at any moment that is safe. A failure is logged and tried again.
@@ -125,7 +134,7 @@ impl FleetWorker {
             (self.judges, self.sweep_due) = (judges, true);
         }
         self.fold().await?;
-        self.sweep_due |= self.look_again_at.is_some_and(|at| self.edge.now() >= at);
+        self.sweep_due |= self.look_again_at.is_some_and(|at| self.environment.now() >= at);
         if self.sweep_due && Instant::now() >= self.rest_until {
             let swept = self.sweep().await;
             // One that broke off is made whole by the next.
@@ -165,7 +174,7 @@ impl FleetWorker {
             let mut tx = self.store.begin().await?;
             let page = tx.lock_banded_patterns(after, BATCH).await?;
             let Some(last) = page.last() else {
-                tx.put_setting(POLICY, &policy, self.edge.now()).await?;
+                tx.put_setting(POLICY, &policy, self.environment.now()).await?;
                 tx.commit().await?;
                 break;
             };
@@ -192,7 +201,7 @@ impl FleetWorker {
 
     /// Decides one pattern and brings its findings into line. The answer are the findings that moved.
     async fn settle(&mut self, tx: &mut Tx, mut pattern: Pattern, look: Look) -> Result<Vec<Finding>, FleetError> {
-        let now = self.edge.now();
+        let now = self.environment.now();
         let clusters = u32::try_from(pattern.active).unwrap_or(u32::MAX);
         let reading = Reading { clusters, judging: self.judges.count(&pattern.control, &pattern.resource) };
         let next = next_band(&self.policy.bands, reading, pattern.band, pattern.band_since, now);

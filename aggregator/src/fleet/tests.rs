@@ -11,15 +11,15 @@ use holdfast_record::lifecycle::Observed;
 use holdfast_store::{Cluster, Connected, EventFilter};
 
 use super::*;
-use crate::edge::Edge;
-use crate::edge::testing::TestEdge;
+use crate::environment::Environment;
+use crate::environment::testing::TestEnvironment;
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");
 
 struct Fleet {
     _data: tempfile::TempDir,
     store: Store,
-    edge: Arc<TestEdge>,
+    environment: Arc<TestEnvironment>,
 }
 
 fn cluster(number: u8) -> ClusterId {
@@ -43,7 +43,7 @@ fn policy() -> FleetPolicy {
 async fn fleet(size: u8) -> Fleet {
     let data = tempfile::tempdir().unwrap();
     let store = Store::open(&format!("sqlite:{}", data.path().join("record.db").display())).await.unwrap();
-    let fleet = Fleet { _data: data, store, edge: TestEdge::at(1_790_000_000_000) };
+    let fleet = Fleet { _data: data, store, environment: TestEnvironment::at(1_790_000_000_000) };
     for number in 1..=size {
         let mut tx = fleet.store.begin().await.unwrap();
         tx.add_cluster(&Cluster::new(cluster(number), &format!("cluster-{number}"), 0)).await.unwrap();
@@ -63,11 +63,11 @@ async fn fleet(size: u8) -> Fleet {
 
 impl Fleet {
     fn worker(&self) -> FleetWorker {
-        FleetWorker::new(self.store.clone(), Live::default(), self.edge.clone(), std::sync::Arc::new(policy()))
+        FleetWorker::new(self.store.clone(), Live::default(), self.environment.clone(), std::sync::Arc::new(policy()))
     }
 
     fn minutes_later(&self, minutes: i64) {
-        self.edge.pass(minutes * 60_000);
+        self.environment.pass(minutes * 60_000);
     }
 
     async fn cover(&self, number: u8, state: CoverageState) {
@@ -83,7 +83,7 @@ impl Fleet {
         let observation = Observation::Fail { severity: Severity::Medium, locations: vec![Location::field("a", "b")] };
         let statement = Statement { control: CONTROL, control_version: 1, observation };
         let observed = Observed { key: &key, origin: &origin, read: &read, statement: &statement };
-        let now = self.edge.now();
+        let now = self.environment.now();
         let decided = decide(&context(&CONTROL, now), None, Command::Observe(observed)).unwrap().unwrap();
         let mut tx = self.store.begin().await.unwrap();
         tx.write_findings(&[Written { before: None, after: &decided.finding }]).await.unwrap();

@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::digest::BUCKETS;
-use holdfast_model::{ClusterId, FindingKey, Location, Method, Observation, Resource, Testimony};
+use holdfast_model::{Attestation, ClusterId, FindingKey, Location, Method, Observation, Resource};
 use holdfast_proto::limits::{LOCATIONS, STRING_BYTES};
 use holdfast_proto::{Malformed, convert, v1};
 use holdfast_store::{Connected, ScopeProposal};
 use tonic::Status;
 
 use crate::receipts;
-use crate::writer::{Batch, SignedTestimony, Stated};
+use crate::writer::{Batch, SignedAttestation, Stated};
 
 /// The most controls that an agent may name.
 const CONTROLS: usize = 4096;
-/// The most reads that one testimony may list.
+/// The most reads that one attestation may list.
 const READS: usize = 4096;
 /// The most memory for the identities of one batch. Each of its statements has its own, so that a report with a long name
 /// and many short statements would cost two thousand times its bytes.
@@ -69,13 +69,13 @@ pub(super) fn batch(cluster: ClusterId, wire: v1::Batch, now: i64) -> Result<Bat
         }
         batch.reports.push((report.read, report.origin));
     }
-    for parcel in wire.parcels {
-        let parcel = convert::parcel(parcel).map_err(malformed)?;
-        key_bytes += parcel.detections.iter().map(|detection| key_size(&detection.resource)).sum::<usize>();
+    for detection_batch in wire.detection_batches {
+        let detection_batch = convert::detection_batch(detection_batch).map_err(malformed)?;
+        key_bytes += detection_batch.detections.iter().map(|detection| key_size(&detection.resource)).sum::<usize>();
         if key_bytes > KEY_BYTES {
-            return Err(Status::invalid_argument("batch.parcels: too many detections with too long names"));
+            return Err(Status::invalid_argument("batch.detection_batches: too many detections with too long names"));
         }
-        batch.parcels.push(parcel);
+        batch.detection_batches.push(detection_batch);
     }
     let mut coverage = BTreeMap::new();
     for state in wire.coverage {
@@ -119,34 +119,34 @@ pub(super) fn fails(stated: &Stated) -> bool {
 
 /// A retest's answer: signed by this certificate's key about its own cluster, with statements of that cluster's nodes under
 /// this root, within the limits of the protocol.
-pub(super) fn testimony(
+pub(super) fn attestation(
     wire: v1::RetestAnswer,
     certificate: &[u8],
     root: &[u8],
     now: i64,
-) -> Result<SignedTestimony, String> {
-    let testimony = receipts::check_testimony(&wire.testimony, &wire.signature, certificate)
+) -> Result<SignedAttestation, String> {
+    let attestation = receipts::check_attestation(&wire.attestation, &wire.signature, certificate)
         .map_err(|problem| problem.to_string())?;
-    receipts::check_nodes(&testimony, root, now).map_err(|problem| problem.to_string())?;
-    if !within_limits(&testimony) {
+    receipts::check_nodes(&attestation, root, now).map_err(|problem| problem.to_string())?;
+    if !within_limits(&attestation) {
         return Err("it is over a limit of the protocol".to_owned());
     }
-    let text = String::from_utf8(wire.testimony).map_err(|_| "it is no text".to_owned())?;
-    Ok(SignedTestimony { testimony, text, signature: wire.signature, certificate: certificate.to_vec() })
+    let text = String::from_utf8(wire.attestation).map_err(|_| "it is no text".to_owned())?;
+    Ok(SignedAttestation { attestation, text, signature: wire.signature, certificate: certificate.to_vec() })
 }
 
-fn within_limits(testimony: &Testimony) -> bool {
+fn within_limits(attestation: &Attestation) -> bool {
     let fits = |text: &str| text.len() <= STRING_BYTES;
     let location = |Location { path, value, container, object }: &Location| {
         fits(path) && fits(value) && container.as_deref().is_none_or(fits) && object.as_deref().is_none_or(fits)
     };
-    fits(&testimony.reason)
-        && fits(&testimony.uid)
-        && fits(&testimony.agent_version)
-        && testimony.methods.len() <= Method::ALL.len()
-        && testimony.locations.len() <= LOCATIONS
-        && testimony.locations.iter().all(location)
-        && testimony.reads.len() <= READS
+    fits(&attestation.reason)
+        && fits(&attestation.uid)
+        && fits(&attestation.agent_version)
+        && attestation.methods.len() <= Method::ALL.len()
+        && attestation.locations.len() <= LOCATIONS
+        && attestation.locations.iter().all(location)
+        && attestation.reads.len() <= READS
 }
 
 fn indexed(field: &str, value: &str) -> Result<(), Status> {

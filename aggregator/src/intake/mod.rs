@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::edge::SharedEdge;
 use crate::enrol::Enrolments;
+use crate::environment::SharedEnvironment;
 use crate::sessions::Sessions;
 use crate::writer::{WriteError, Writer};
 
@@ -73,7 +73,7 @@ pub struct Intake {
     /// Who is connected.
     pub sessions: Sessions,
     /// Clock and randomness.
-    pub edge: SharedEdge,
+    pub environment: SharedEnvironment,
     /// Who comes in.
     pub identify: Arc<dyn Identify>,
     /// Who makes certificates for nodes.

@@ -49,7 +49,7 @@ pub(super) async fn run(
     let dispatch = Dispatch {
         store: &intake.store,
         writer: &intake.writer,
-        edge: &intake.edge,
+        environment: &intake.environment,
         session: &session,
         cluster,
         outbound,
@@ -78,7 +78,7 @@ async fn welcome(
     if !hello.claimed_cluster.is_empty() && hello.claimed_cluster != cluster.to_string() {
         return Err(refuse_claim(intake, cluster, &hello.claimed_cluster).await);
     }
-    let now = intake.edge.now();
+    let now = intake.environment.now();
     let mut said = check::hello(hello, now)?;
     if said.controls.is_empty() {
         said.controls = known_controls(intake, cluster, &hello.controls_digest).await?;
@@ -105,7 +105,7 @@ async fn known_controls(intake: &Intake, cluster: ClusterId, named: &[u8]) -> Re
 async fn refuse_claim(intake: &Intake, cluster: ClusterId, claimed: &str) -> Status {
     let claimed: String = claimed.chars().take(64).collect();
     let noted = intake.writer.note(Activity {
-        at: intake.edge.now(),
+        at: intake.environment.now(),
         actor: Actor::Agent(cluster),
         event: "cluster-claim-refused".into(),
         cluster: Some(cluster),
@@ -142,7 +142,7 @@ struct Talk<'a> {
     jobs: Jobs,
     /// What was stated as failing since buckets were compared; none before that.
     repeated: Option<HashSet<FindingId>>,
-    /// The parts of a testimony that is still coming.
+    /// The parts of an attestation that is still coming.
     parts: Joiner,
 }
 
@@ -181,7 +181,7 @@ impl Talk<'_> {
 
     async fn batch(&mut self, mut wire: v1::Batch) -> Result<(), Status> {
         let buckets = check::complete_buckets(std::mem::take(&mut wire.complete_buckets))?;
-        let mut batch = check::batch(self.cluster, wire, self.intake.edge.now())?;
+        let mut batch = check::batch(self.cluster, wire, self.intake.environment.now())?;
         if let Some(repeated) = &mut self.repeated {
             repeated.extend(batch.stated.iter().filter(|stated| check::fails(stated)).map(|stated| stated.id));
         }
@@ -211,27 +211,28 @@ impl Talk<'_> {
     async fn answer(&mut self, part: v1::RetestAnswer) -> Result<(), Status> {
         let joined = self.parts.take(part).map_err(|too_large| Status::resource_exhausted(too_large.to_string()))?;
         let Some(wire) = joined else { return Ok(()) };
-        let answer = match check::testimony(wire, self.certificate, &self.intake.root, self.intake.edge.now()) {
+        let answer = match check::attestation(wire, self.certificate, &self.intake.root, self.intake.environment.now())
+        {
             Ok(answer) => answer,
-            Err(problem) => return self.refuse_testimony(&problem).await,
+            Err(problem) => return self.refuse_attestation(&problem).await,
         };
         let pending = self.intake.writer.answer(self.cluster, answer).await.map_err(|error| status(&error))?;
         self.jobs.push_back(async move { pending.outcome().await.map(|_| None) }.boxed());
         Ok(())
     }
 
-    async fn refuse_testimony(&mut self, problem: &str) -> Result<(), Status> {
+    async fn refuse_attestation(&mut self, problem: &str) -> Result<(), Status> {
         let noted = self.intake.writer.note(Activity {
-            at: self.intake.edge.now(),
+            at: self.intake.environment.now(),
             actor: Actor::Agent(self.cluster),
-            event: "testimony-refused".into(),
+            event: "attestation-refused".into(),
             cluster: Some(self.cluster),
             finding: None,
-            cause: "an agent's testimony proves nothing".into(),
+            cause: "an agent's attestation proves nothing".into(),
             detail: json!({ "problem": problem }),
         });
         noted.await.map_err(|error| status(&error))?;
-        Err(Status::permission_denied(format!("the testimony is refused: {problem}")))
+        Err(Status::permission_denied(format!("the attestation is refused: {problem}")))
     }
 
     /// A job that was refused by the lifecycle is an answer that came too late; every other failure ends the stream.
@@ -240,7 +241,7 @@ impl Talk<'_> {
             Ok(Some(message)) => send(self.outbound, message).await,
             Ok(None) => Ok(()),
             Err(WriteError::Refused(Refused::OtherSubject)) => {
-                self.refuse_testimony("it is about something else than its order").await
+                self.refuse_attestation("it is about something else than its order").await
             }
             Err(WriteError::Refused(refused)) => {
                 tracing::debug!(cluster.id = %self.cluster, %refused, "an answer to a retest came to nothing");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use holdfast_model::digest::{LedgerDigest, controls_digest, statement_hash};
 use holdfast_model::{
-    Activity, Actor, ClusterId, ControlId, FindingId, FindingKey, Location, Method, ObjectRead, Observation, Parcel,
-    Reach, Report, Resource, RetestOrder, Statement, Status as State, Testimony, Verdict, canonical,
+    Activity, Actor, Attestation, ClusterId, ControlId, DetectionBatch, FindingId, FindingKey, Location, Method,
+    ObjectRead, Observation, Reach, Report, Resource, RetestOrder, Statement, Status as State, Verdict, canonical,
 };
 use holdfast_proto::{convert, parts, v1};
 use holdfast_store::{Cluster, EventFilter, Store};
@@ -20,7 +20,7 @@ use tonic::{Code, Request, Status, Streaming};
 use super::{Certify, Identify, Intake, Peer, session};
 use crate::authority::{Authority, AuthoritySettings};
 use crate::certificate::SigningRequest;
-use crate::edge::testing::TestEdge;
+use crate::environment::testing::TestEnvironment;
 use crate::live::Live;
 use crate::periodic::Periodic;
 use crate::sessions::Sessions;
@@ -46,7 +46,7 @@ impl Certify for Nobody {
 
 struct House {
     intake: Intake,
-    edge: Arc<TestEdge>,
+    environment: Arc<TestEnvironment>,
     authority: Authority,
     _folder: tempfile::TempDir,
 }
@@ -67,20 +67,20 @@ impl House {
             tx.add_cluster(&Cluster::new(cluster(number), &format!("cluster-{number}"), 0)).await.unwrap();
         }
         tx.commit().await.unwrap();
-        let edge = TestEdge::at(NOW);
+        let environment = TestEnvironment::at(NOW);
         let sessions = Sessions::default();
         let policy = std::sync::Arc::new(crate::fleet::policy::shipped().unwrap());
-        let (writer, _) = Writer::start(store.clone(), edge.clone(), policy, Live::default(), sessions.clone());
+        let (writer, _) = Writer::start(store.clone(), environment.clone(), policy, Live::default(), sessions.clone());
         let intake = Intake {
             store,
             writer,
             sessions,
-            edge: edge.clone(),
+            environment: environment.clone(),
             identify: Arc::new(Nobody),
             certify: Arc::new(Nobody),
             root: authority.root().into(),
         };
-        Self { intake, edge, authority, _folder: folder }
+        Self { intake, environment, authority, _folder: folder }
     }
 
     async fn agent(&self, number: u8) -> Agent {
@@ -184,10 +184,10 @@ impl Agent {
         convert::retest(order).unwrap()
     }
 
-    fn testimony(&self, order: &RetestOrder, verdict: Verdict) -> Testimony {
+    fn attestation(&self, order: &RetestOrder, verdict: Verdict) -> Attestation {
         let key = key(self.number, &order.resource.name);
-        Testimony {
-            form: Testimony::FORM.into(),
+        Attestation {
+            form: Attestation::FORM.into(),
             retest: order.retest,
             nonce: order.nonce,
             cluster: cluster(self.number),
@@ -209,16 +209,16 @@ impl Agent {
         }
     }
 
-    async fn swear(&mut self, testimony: &Testimony) {
-        let testimony = canonical::bytes(testimony).unwrap();
-        let signature = self.key.sign(&testimony).unwrap();
-        for part in parts::split(v1::RetestAnswer { testimony, signature, more: false }) {
+    async fn attest(&mut self, attestation: &Attestation) {
+        let attestation = canonical::bytes(attestation).unwrap();
+        let signature = self.key.sign(&attestation).unwrap();
+        for part in parts::split(v1::RetestAnswer { attestation, signature, more: false }) {
             self.say(v1::from_agent::Message::RetestAnswer(part)).await;
         }
     }
 
     async fn answer(&mut self, order: &RetestOrder, verdict: Verdict) {
-        self.swear(&self.testimony(order, verdict)).await;
+        self.attest(&self.attestation(order, verdict)).await;
     }
 
     async fn refusal(self) -> Status {
@@ -290,19 +290,19 @@ async fn what_was_verified_is_looked_at_again_after_the_period_and_reopens_if_it
     agent.answer(&order, Verdict::Fixed).await;
     house.becomes(id, State::Verified).await;
 
-    let Intake { store, writer, edge, .. } = &house.intake;
+    let Intake { store, writer, environment, .. } = &house.intake;
     let day = Duration::from_secs(24 * 60 * 60);
-    let periodic = Periodic::new(store.clone(), writer.clone(), edge.clone(), day);
-    house.edge.pass(day.as_millis() as i64 - 1);
+    let periodic = Periodic::new(store.clone(), writer.clone(), environment.clone(), day);
+    house.environment.pass(day.as_millis() as i64 - 1);
     assert_eq!(periodic.pass().await.unwrap(), 0);
-    house.edge.pass(1);
+    house.environment.pass(1);
     assert_eq!((periodic.pass().await.unwrap(), periodic.pass().await.unwrap()), (1, 0));
     let order = agent.order().await;
     agent.answer(&order, Verdict::Fixed).await;
     house.happens(id, "retest-confirmed").await;
     assert_eq!((house.status(id).await, periodic.pass().await.unwrap()), (State::Verified, 0));
 
-    house.edge.pass(day.as_millis() as i64);
+    house.environment.pass(day.as_millis() as i64);
     assert_eq!(periodic.pass().await.unwrap(), 1);
     let order = agent.order().await;
     agent.answer(&order, Verdict::StillFailing).await;
@@ -449,7 +449,7 @@ async fn a_fingerprint_of_another_cluster_is_refused_with_the_choice() {
 }
 
 #[tokio::test]
-async fn a_testimony_of_another_cluster_key_or_nonce_proves_nothing() {
+async fn a_attestation_of_another_cluster_key_or_nonce_proves_nothing() {
     let house = House::new().await;
     let id = key(1, "web").finding_id();
     let mut agent = house.agent(1).await;
@@ -457,21 +457,21 @@ async fn a_testimony_of_another_cluster_key_or_nonce_proves_nothing() {
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
 
-    let mut replayed = agent.testimony(&order, Verdict::Fixed);
+    let mut replayed = agent.attestation(&order, Verdict::Fixed);
     replayed.nonce = holdfast_model::Nonce::from_bytes([9; 16]);
-    agent.swear(&replayed).await;
-    let mut foreign = agent.testimony(&order, Verdict::Fixed);
+    agent.attest(&replayed).await;
+    let mut foreign = agent.attestation(&order, Verdict::Fixed);
     foreign.cluster = cluster(2);
-    agent.swear(&foreign).await;
+    agent.attest(&foreign).await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
     assert_eq!(house.status(id).await, State::Resolved);
-    assert!(house.events(None).await.contains(&"testimony-refused".to_owned()));
+    assert!(house.events(None).await.contains(&"attestation-refused".to_owned()));
 
     let mut agent = house.agent(1).await;
     let order = agent.order().await;
-    let testimony = canonical::bytes(&agent.testimony(&order, Verdict::Fixed)).unwrap();
+    let attestation = canonical::bytes(&agent.attestation(&order, Verdict::Fixed)).unwrap();
     agent
-        .say(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { testimony, signature: vec![7], more: false }))
+        .say(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { attestation, signature: vec![7], more: false }))
         .await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
     assert_eq!(house.status(id).await, State::Resolved);
@@ -532,7 +532,7 @@ async fn an_answer_that_settles_nothing_is_asked_for_again_after_a_pause() {
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
     assert_eq!((finding.status, finding.unverified.as_deref()), (State::Resolved, Some("it is unreachable")));
 
-    house.edge.pass(5_000);
+    house.environment.pass(5_000);
     house.intake.sessions.wake(cluster(1));
     let again = agent.order().await;
     assert_eq!(again.retest, order.retest);
@@ -582,7 +582,7 @@ async fn an_answer_that_comes_after_its_deadline_counts_while_it_is_still_wanted
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    house.edge.pass(30_000);
+    house.environment.pass(30_000);
     house.intake.sessions.wake(cluster(1));
     let missed = async {
         while !house.events(Some(id)).await.contains(&"retest-unsettled".to_owned()) {
@@ -652,26 +652,26 @@ async fn a_message_that_would_cost_much_more_than_its_bytes_is_refused() {
 }
 
 #[tokio::test]
-async fn a_testimony_with_a_text_over_the_limit_is_refused() {
+async fn a_attestation_with_a_text_over_the_limit_is_refused() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    let mut testimony = agent.testimony(&order, Verdict::StillFailing);
-    testimony.locations = vec![Location::field("spec", "x".repeat(5000))];
-    agent.swear(&testimony).await;
+    let mut attestation = agent.attestation(&order, Verdict::StillFailing);
+    attestation.locations = vec![Location::field("spec", "x".repeat(5000))];
+    agent.attest(&attestation).await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
 }
 
 #[tokio::test]
-async fn a_testimony_in_parts_counts_as_the_whole_and_one_without_an_end_ends_the_stream() {
+async fn a_attestation_in_parts_counts_as_the_whole_and_one_without_an_end_ends_the_stream() {
     let house = House::new().await;
     let mut agent = house.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    let mut testimony = agent.testimony(&order, Verdict::Fixed);
+    let mut attestation = agent.attestation(&order, Verdict::Fixed);
     let read = ObjectRead {
         path: format!("/api/v1/{}", "x".repeat(300)),
         status: 200,
@@ -679,12 +679,12 @@ async fn a_testimony_in_parts_counts_as_the_whole_and_one_without_an_end_ends_th
         resource_version: "1".into(),
         hash: vec![7; 32],
     };
-    testimony.reads = vec![read; 4000];
-    assert!(canonical::bytes(&testimony).unwrap().len() > holdfast_proto::limits::MESSAGE_BYTES);
-    agent.swear(&testimony).await;
+    attestation.reads = vec![read; 4000];
+    assert!(canonical::bytes(&attestation).unwrap().len() > holdfast_proto::limits::MESSAGE_BYTES);
+    agent.attest(&attestation).await;
     house.becomes(key(1, "web").finding_id(), State::Verified).await;
 
-    let endless = v1::RetestAnswer { testimony: vec![b'{'; 500_000], signature: Vec::new(), more: true };
+    let endless = v1::RetestAnswer { attestation: vec![b'{'; 500_000], signature: Vec::new(), more: true };
     for _ in 0..40 {
         agent.say(v1::from_agent::Message::RetestAnswer(endless.clone())).await;
     }
@@ -714,8 +714,8 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     agent.answer(&order, Verdict::Fixed).await;
     house.becomes(id, State::Verified).await;
 
-    let Intake { store, writer, edge, .. } = &house.intake;
-    let periodic = Periodic::new(store.clone(), writer.clone(), edge.clone(), Duration::from_secs(24 * 60 * 60));
+    let Intake { store, writer, environment, .. } = &house.intake;
+    let periodic = Periodic::new(store.clone(), writer.clone(), environment.clone(), Duration::from_secs(24 * 60 * 60));
     assert_eq!(periodic.pass().await.unwrap(), 0);
     let subject = holdfast_model::kernel::coverage_subject("node-1");
     let coverage = v1::Coverage { subject, state: "seen".into(), ..Default::default() };
@@ -729,13 +729,13 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     house.happens(id, "retest-unsettled").await;
     assert_eq!(house.status(id).await, State::Verified, "what was proved stays proved");
 
-    house.edge.pass(60_000);
+    house.environment.pass(60_000);
     house.intake.sessions.wake(cluster(1));
     let order = agent.order().await;
-    let nodes = vec![crate::receipts::tests::sworn(&house.authority, cluster(1), &order, NOW)];
+    let nodes = vec![crate::receipts::tests::attested(&house.authority, cluster(1), &order, NOW)];
     let (reach, methods) = (Reach::Running, order.methods.clone());
-    let testimony = Testimony { reach, methods, nodes, ..agent.testimony(&order, Verdict::Fixed) };
-    agent.swear(&testimony).await;
+    let attestation = Attestation { reach, methods, nodes, ..agent.attestation(&order, Verdict::Fixed) };
+    agent.attest(&attestation).await;
     house.happens(id, "retest-confirmed").await;
     assert!(house.events(Some(id)).await.contains(&"proof-extended".to_owned()));
     assert_eq!(store.finding(id).await.unwrap().unwrap().reach, Some(Reach::Running));
@@ -759,16 +759,16 @@ async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easi
     let order = agent.order().await;
     assert_eq!(order.methods, [Method::LiveRead, Method::RuntimeRecheck]);
 
-    let nodes = vec![crate::receipts::tests::sworn(&house.authority, cluster(1), &order, NOW)];
+    let nodes = vec![crate::receipts::tests::attested(&house.authority, cluster(1), &order, NOW)];
     let (reach, methods) = (Reach::Running, order.methods.clone());
     let locations = vec![Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN")];
-    let disagrees = agent.testimony(&order, Verdict::StillFailing);
-    agent.swear(&Testimony { reach, methods, nodes, locations, ..disagrees }).await;
+    let disagrees = agent.attestation(&order, Verdict::StillFailing);
+    agent.attest(&Attestation { reach, methods, nodes, locations, ..disagrees }).await;
     let blind = eye(&mut agent, "failing");
     agent.say(blind).await;
     agent.acknowledged().await;
 
-    house.edge.pass(60_000);
+    house.environment.pass(60_000);
     house.intake.sessions.wake(cluster(1));
     let again = agent.order().await;
     assert_ne!(again.retest, order.retest);
@@ -830,21 +830,31 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
         severity: before.base_severity,
         seen: holdfast_model::RuntimeEvidence::once(vec![place], NOW),
     };
-    let parcel = |source: &str, run: &str, sequence| {
+    let detection_batch = |source: &str, run: &str, sequence| {
         let detections = vec![detection.clone()];
-        convert::parcel_to_wire(&Parcel { source: source.into(), run: run.into(), sequence, detections })
+        convert::detection_batch_to_wire(&DetectionBatch {
+            source: source.into(),
+            run: run.into(),
+            sequence,
+            detections,
+        })
     };
     // The second one comes twice in one stream, and once more through another leader, with what is new and what is old.
-    for parcels in [vec![("a", 1)], vec![("a", 2)], vec![("a", 2)]] {
-        let parcels = parcels.into_iter().map(|(run, sequence)| parcel("node-1", run, sequence)).collect();
-        let batch = v1::Batch { parcels, ..agent.batch(&[]) };
+    for detection_batches in [vec![("a", 1)], vec![("a", 2)], vec![("a", 2)]] {
+        let detection_batches =
+            detection_batches.into_iter().map(|(run, sequence)| detection_batch("node-1", run, sequence)).collect();
+        let batch = v1::Batch { detection_batches, ..agent.batch(&[]) };
         agent.say(v1::from_agent::Message::Batch(batch)).await;
         agent.acknowledged().await;
     }
     let mut agent = house.agent(1).await;
-    let parcels =
-        vec![parcel("node-1", "a", 2), parcel("node-1", "b", 1), parcel("node-1", "a", 1), parcel("", "a", 1)];
-    let batch = v1::Batch { parcels, ..agent.batch(&[]) };
+    let detection_batches = vec![
+        detection_batch("node-1", "a", 2),
+        detection_batch("node-1", "b", 1),
+        detection_batch("node-1", "a", 1),
+        detection_batch("", "a", 1),
+    ];
+    let batch = v1::Batch { detection_batches, ..agent.batch(&[]) };
     agent.say(v1::from_agent::Message::Batch(batch)).await;
     agent.acknowledged().await;
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
@@ -855,10 +865,10 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
     let events = house.events(Some(id)).await;
     assert_eq!(events.iter().filter(|event| *event == "runtime-evidence").count(), 1, "one record, not two alerts");
 
-    let mut wire = parcel("node-1", "b", 2);
+    let mut wire = detection_batch("node-1", "b", 2);
     let place = wire.detections[0].locations[0].clone();
     wire.detections[0].locations = std::iter::repeat_n(place, 17).collect();
-    let batch = v1::Batch { parcels: vec![wire], ..agent.batch(&[]) };
+    let batch = v1::Batch { detection_batches: vec![wire], ..agent.batch(&[]) };
     agent.say(v1::from_agent::Message::Batch(batch)).await;
     assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
 }

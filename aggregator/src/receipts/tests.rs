@@ -1,7 +1,7 @@
 //! A receipt is believed as it was made, and refused with a reason once anything about it is not.
 
 use holdfast_model::NodeName;
-use holdfast_model::kernel::{Eye, Namespaces};
+use holdfast_model::kernel::{Namespaces, ViewMethod};
 use holdfast_model::{
     ControlId, FindingId, Method, Nonce, ObjectRead, Reach, Resource, RetestId, RetestOrder, Verdict,
 };
@@ -35,12 +35,12 @@ fn installation() -> Installation {
     Installation { _data: data, authority, agent, agent_certificate }
 }
 
-pub(crate) fn testimony() -> Testimony {
+pub(crate) fn attestation() -> Attestation {
     let resource = Resource::namespaced("apps", "Deployment", "shop", "web");
     let control = ControlId::known("workload.privileged");
     let key = FindingKey { cluster: cluster(), resource: resource.clone(), control: control.clone() };
-    Testimony {
-        form: Testimony::FORM.into(),
+    Attestation {
+        form: Attestation::FORM.into(),
         retest: RetestId::from_bytes([1; 16]),
         nonce: Nonce::from_bytes([2; 16]),
         cluster: cluster(),
@@ -69,16 +69,16 @@ pub(crate) fn testimony() -> Testimony {
 }
 
 impl Installation {
-    fn signed(&self, testimony: &Testimony) -> (String, Vec<u8>) {
-        let text = canonical_text(testimony).unwrap();
+    fn signed(&self, attestation: &Attestation) -> (String, Vec<u8>) {
+        let text = canonical_text(attestation).unwrap();
         let signature = self.agent.sign(text.as_bytes()).unwrap();
         (text, signature)
     }
 
-    fn receipt(&self, testimony: &Testimony, recorded_at: UnixMillis) -> Receipt {
-        let (text, signature) = self.signed(testimony);
+    fn receipt(&self, attestation: &Attestation, recorded_at: UnixMillis) -> Receipt {
+        let (text, signature) = self.signed(attestation);
         let recorded = Recorded {
-            testimony: &text,
+            attestation: &text,
             agent_signature: &signature,
             agent_certificate: &self.agent_certificate,
             recorded_at,
@@ -110,19 +110,19 @@ fn node(authority: &Authority, cluster: ClusterId, name: &str, now: UnixMillis) 
     Node { key, certificate }
 }
 
-/// What a new node of this cluster swears to in answer to this order: nothing runs there.
-pub(crate) fn sworn(
+/// What a new node of this cluster attests to in answer to this order: nothing runs there.
+pub(crate) fn attested(
     authority: &Authority,
     cluster: ClusterId,
     order: &RetestOrder,
     now: UnixMillis,
 ) -> SignedNodeStatement {
     let (retest, nonce) = (order.retest, order.nonce);
-    node(authority, cluster, "a", now).swears(&NodeStatement { retest, nonce, cluster, ..statement("a") })
+    node(authority, cluster, "a", now).attests(&NodeStatement { retest, nonce, cluster, ..statement("a") })
 }
 
 impl Node {
-    fn swears(&self, statement: &NodeStatement) -> SignedNodeStatement {
+    fn attests(&self, statement: &NodeStatement) -> SignedNodeStatement {
         let statement = canonical_text(statement).unwrap();
         let signature = self.key.sign(statement.as_bytes()).unwrap();
         SignedNodeStatement { statement, signature, certificate: self.certificate.clone() }
@@ -137,7 +137,7 @@ fn statement(node: &str) -> NodeStatement {
         cluster: cluster(),
         node: node.into(),
         boot: "boot".into(),
-        eye: Eye::TaskIterator,
+        method: ViewMethod::TaskIterator,
         pods: vec!["uid-a".into()],
         containers: Vec::new(),
         host: Namespaces::default(),
@@ -148,19 +148,19 @@ fn statement(node: &str) -> NodeStatement {
     }
 }
 
-fn to_the_processes(nodes: Vec<SignedNodeStatement>) -> Testimony {
+fn to_the_processes(nodes: Vec<SignedNodeStatement>) -> Attestation {
     let methods = vec![Method::LiveRead, Method::RuntimeRecheck];
-    Testimony { reach: Reach::Running, methods, nodes, ..testimony() }
+    Attestation { reach: Reach::Running, methods, nodes, ..attestation() }
 }
 
 #[test]
 fn what_nodes_swear_to_is_believed_from_the_fingerprint_alone() {
     let here = installation();
-    let nodes = ["a", "b"].map(|name| here.node(cluster(), name).swears(&statement(name)));
-    let testimony = to_the_processes(nodes.to_vec());
-    let verified = verify(&here.receipt(&testimony, NOW), &here.authority.fingerprint()).unwrap();
-    assert_eq!(verified.testimony, testimony);
-    check_nodes(&testimony, here.authority.root(), NOW).unwrap();
+    let nodes = ["a", "b"].map(|name| here.node(cluster(), name).attests(&statement(name)));
+    let attestation = to_the_processes(nodes.to_vec());
+    let verified = verify(&here.receipt(&attestation, NOW), &here.authority.fingerprint()).unwrap();
+    assert_eq!(verified.attestation, attestation);
+    check_nodes(&attestation, here.authority.root(), NOW).unwrap();
 }
 
 #[test]
@@ -168,58 +168,58 @@ fn a_statement_that_no_node_of_the_cluster_made_for_this_order_proves_nothing() 
     let (here, elsewhere) = (installation(), installation());
     let node = here.node(cluster(), "a");
     let said = || statement("a");
-    let mut forged = node.swears(&said());
+    let mut forged = node.attests(&said());
     forged.statement = forged.statement.replace("\"seen\":1", "\"seen\":2");
-    let mut spaced = node.swears(&said());
+    let mut spaced = node.attests(&said());
     spaced.statement.push(' ');
     spaced.signature = node.key.sign(spaced.statement.as_bytes()).unwrap();
     let agents = SignedNodeStatement {
-        signature: here.agent.sign(node.swears(&said()).statement.as_bytes()).unwrap(),
+        signature: here.agent.sign(node.attests(&said()).statement.as_bytes()).unwrap(),
         certificate: here.agent_certificate.clone(),
-        ..node.swears(&said())
+        ..node.attests(&said())
     };
     let lies = [
         ("does not fit", forged),
         ("not in canonical form", spaced),
         ("who may not sign this", agents),
-        ("who may not sign this", here.node(ClusterId::from_bytes([6; 16]), "a").swears(&said())),
-        ("does not lead to the root", elsewhere.node(cluster(), "a").swears(&said())),
-        ("names another node", here.node(cluster(), "b").swears(&said())),
-        ("another question", node.swears(&NodeStatement { nonce: Nonce::from_bytes([3; 16]), ..said() })),
-        ("another question", node.swears(&NodeStatement { retest: RetestId::from_bytes([3; 16]), ..said() })),
-        ("another cluster", node.swears(&NodeStatement { cluster: ClusterId::from_bytes([3; 16]), ..said() })),
-        ("not whole", node.swears(&NodeStatement { blind: Some("no BTF".into()), ..said() })),
-        ("a form that is not known", node.swears(&NodeStatement { form: "x".into(), ..said() })),
+        ("who may not sign this", here.node(ClusterId::from_bytes([6; 16]), "a").attests(&said())),
+        ("does not lead to the root", elsewhere.node(cluster(), "a").attests(&said())),
+        ("names another node", here.node(cluster(), "b").attests(&said())),
+        ("another question", node.attests(&NodeStatement { nonce: Nonce::from_bytes([3; 16]), ..said() })),
+        ("another question", node.attests(&NodeStatement { retest: RetestId::from_bytes([3; 16]), ..said() })),
+        ("another cluster", node.attests(&NodeStatement { cluster: ClusterId::from_bytes([3; 16]), ..said() })),
+        ("not whole", node.attests(&NodeStatement { blind: Some("no BTF".into()), ..said() })),
+        ("a form that is not known", node.attests(&NodeStatement { form: "x".into(), ..said() })),
     ];
     let root = here.authority.fingerprint();
     for (why, lie) in lies {
-        let testimony = to_the_processes(vec![lie]);
-        let problem = verify(&here.receipt(&testimony, NOW), &root).unwrap_err();
+        let attestation = to_the_processes(vec![lie]);
+        let problem = verify(&here.receipt(&attestation, NOW), &root).unwrap_err();
         assert!(problem.to_string().contains(why), "{why}: {problem}");
-        assert_eq!(check_nodes(&testimony, here.authority.root(), NOW).unwrap_err(), problem);
+        assert_eq!(check_nodes(&attestation, here.authority.root(), NOW).unwrap_err(), problem);
     }
-    let twice = to_the_processes(vec![node.swears(&said()), node.swears(&said())]);
+    let twice = to_the_processes(vec![node.attests(&said()), node.attests(&said())]);
     let problem = verify(&here.receipt(&twice, NOW), &root).unwrap_err();
     assert!(problem.to_string().contains("there twice"), "{problem}");
-    let unlooked = Testimony { methods: vec![Method::LiveRead], ..to_the_processes(vec![node.swears(&said())]) };
+    let unlooked = Attestation { methods: vec![Method::LiveRead], ..to_the_processes(vec![node.attests(&said())]) };
     assert_eq!(check_nodes(&unlooked, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
     let nobody = to_the_processes(Vec::new());
     assert_eq!(check_nodes(&nobody, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
 }
 
-/// What was signed before nodes could swear is read, and written, as it was.
+/// What was signed before nodes could attest is read, and written, as it was.
 #[test]
-fn a_testimony_without_nodes_keeps_its_bytes() {
-    assert!(!canonical_text(&testimony()).unwrap().contains("nodes"));
+fn a_attestation_without_nodes_keeps_its_bytes() {
+    assert!(!canonical_text(&attestation()).unwrap().contains("nodes"));
 }
 
 #[test]
 fn a_receipt_is_believed_from_the_fingerprint_alone() {
     let here = installation();
-    let receipt = here.receipt(&testimony(), NOW);
+    let receipt = here.receipt(&attestation(), NOW);
     let sent: Receipt = serde_json::from_str(&serde_json::to_string(&receipt).unwrap()).unwrap();
     let verified = verify(&sent, &here.authority.fingerprint()).unwrap();
-    assert_eq!(verified.testimony, testimony());
+    assert_eq!(verified.attestation, attestation());
     assert_eq!((verified.countersigned.recorded_at, verified.countersigned.log_index), (NOW, 42));
     assert_eq!(verified.trust_domain, here.authority.trust_domain());
 }
@@ -227,7 +227,7 @@ fn a_receipt_is_believed_from_the_fingerprint_alone() {
 #[test]
 fn a_receipt_of_another_installation_is_told_apart() {
     let (here, elsewhere) = (installation(), installation());
-    let problem = verify(&elsewhere.receipt(&testimony(), NOW), &here.authority.fingerprint()).unwrap_err();
+    let problem = verify(&elsewhere.receipt(&attestation(), NOW), &here.authority.fingerprint()).unwrap_err();
     assert_eq!(problem, ReceiptProblem::OtherRoot { found: elsewhere.authority.fingerprint() });
 }
 
@@ -235,10 +235,10 @@ fn a_receipt_of_another_installation_is_told_apart() {
 fn certificates_are_judged_at_the_recording() {
     let here = installation();
     let root = here.authority.fingerprint();
-    assert!(verify(&here.receipt(&testimony(), NOW + DAY - 1), &root).is_ok());
-    let late = verify(&here.receipt(&testimony(), NOW + DAY + 2000), &root).unwrap_err();
+    assert!(verify(&here.receipt(&attestation(), NOW + DAY - 1), &root).is_ok());
+    let late = verify(&here.receipt(&attestation(), NOW + DAY + 2000), &root).unwrap_err();
     assert!(matches!(late, ReceiptProblem::Chain { whose: "agent's", .. }), "{late}");
-    let early = verify(&here.receipt(&testimony(), NOW - DAY), &root).unwrap_err();
+    let early = verify(&here.receipt(&attestation(), NOW - DAY), &root).unwrap_err();
     assert!(matches!(early, ReceiptProblem::Chain { whose: "root", .. }), "{early}");
 }
 
@@ -246,7 +246,7 @@ fn certificates_are_judged_at_the_recording() {
 #[test]
 fn a_receipt_changed_in_any_byte_of_any_field_is_refused() {
     let here = installation();
-    let (receipt, root) = (here.receipt(&testimony(), NOW), here.authority.fingerprint());
+    let (receipt, root) = (here.receipt(&attestation(), NOW), here.authority.fingerprint());
     let whole = serde_json::to_value(&receipt).unwrap();
     let fields: Vec<String> = whole.as_object().unwrap().keys().cloned().collect();
     assert_eq!(fields.len(), 8);
@@ -268,10 +268,10 @@ fn a_receipt_changed_in_any_byte_of_any_field_is_refused() {
 }
 
 #[test]
-fn every_fact_of_a_testimony_is_covered_by_the_signature() {
+fn every_fact_of_a_attestation_is_covered_by_the_signature() {
     let here = installation();
-    let (text, signature) = here.signed(&testimony());
-    let told = serde_json::to_value(testimony()).unwrap();
+    let (text, signature) = here.signed(&attestation());
+    let told = serde_json::to_value(attestation()).unwrap();
     for (field, value) in told.as_object().unwrap() {
         let mut changed = told.clone();
         changed[field] = match value {
@@ -284,7 +284,7 @@ fn every_fact_of_a_testimony_is_covered_by_the_signature() {
         }
         let changed = canonical_text(&changed).unwrap();
         assert_ne!(changed, text);
-        let problem = check_testimony(changed.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
+        let problem = check_attestation(changed.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
         assert_eq!(problem, ReceiptProblem::Signature { whose: "agent's" }, "{field}");
     }
 }
@@ -292,24 +292,24 @@ fn every_fact_of_a_testimony_is_covered_by_the_signature() {
 #[test]
 fn an_agent_that_signs_a_lie_about_identity_is_refused_by_what_it_lied_about() {
     let here = installation();
-    let problem = |change: fn(&mut Testimony)| {
-        let mut lie = testimony();
+    let problem = |change: fn(&mut Attestation)| {
+        let mut lie = attestation();
         change(&mut lie);
         let (text, signature) = here.signed(&lie);
-        check_testimony(text.as_bytes(), &signature, &here.agent_certificate).unwrap_err()
+        check_attestation(text.as_bytes(), &signature, &here.agent_certificate).unwrap_err()
     };
     let other = ClusterId::from_bytes([6; 16]);
     let foreign = problem(|lie| lie.cluster = ClusterId::from_bytes([6; 16]));
     assert_eq!(foreign, ReceiptProblem::ForeignCluster { signer: cluster(), testified: other });
     assert_eq!(problem(|lie| lie.finding = FindingId::from_bytes([1; 16])), ReceiptProblem::OtherFinding);
     assert_eq!(problem(|lie| lie.resource.name = "other".into()), ReceiptProblem::OtherFinding);
-    assert_eq!(problem(|lie| lie.form = "x".into()), ReceiptProblem::TestimonyForm("x".into()));
+    assert_eq!(problem(|lie| lie.form = "x".into()), ReceiptProblem::AttestationForm("x".into()));
 }
 
 #[test]
-fn text_that_reads_like_the_testimony_but_is_written_differently_is_refused() {
+fn text_that_reads_like_the_attestation_but_is_written_differently_is_refused() {
     let here = installation();
-    let text = canonical_text(&testimony()).unwrap();
+    let text = canonical_text(&attestation()).unwrap();
     for other in [
         text.replacen(",", ", ", 1),
         text.replacen('{', r#"{"zzz":1,"#, 1),
@@ -321,11 +321,11 @@ fn text_that_reads_like_the_testimony_but_is_written_differently_is_refused() {
             continue;
         }
         let signature = here.agent.sign(other.as_bytes()).unwrap();
-        let problem = check_testimony(other.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
-        assert!(matches!(problem, ReceiptProblem::NotCanonical { what: "testimony", .. }), "{problem}");
+        let problem = check_attestation(other.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
+        assert!(matches!(problem, ReceiptProblem::NotCanonical { what: "attestation", .. }), "{problem}");
     }
     let signature = here.agent.sign(&[0xff, 0xfe]).unwrap();
-    let problem = check_testimony(&[0xff, 0xfe], &signature, &here.agent_certificate).unwrap_err();
+    let problem = check_attestation(&[0xff, 0xfe], &signature, &here.agent_certificate).unwrap_err();
     assert!(matches!(problem, ReceiptProblem::NotCanonical { .. }));
 }
 
@@ -333,8 +333,8 @@ fn text_that_reads_like_the_testimony_but_is_written_differently_is_refused() {
 fn nobody_signs_in_anothers_place() {
     let here = installation();
     let root = here.authority.fingerprint();
-    let honest = here.receipt(&testimony(), NOW);
-    let (text, _) = here.signed(&testimony());
+    let honest = here.receipt(&attestation(), NOW);
+    let (text, _) = here.signed(&attestation());
 
     // The agent in the aggregator's place.
     let mut forged = honest.clone();
@@ -345,12 +345,12 @@ fn nobody_signs_in_anothers_place() {
     // The aggregator in the agent's place.
     let signature = here.authority.sign(text.as_bytes()).unwrap();
     let signer = here.authority.signing_certificate();
-    let problem = check_testimony(text.as_bytes(), &signature, signer).unwrap_err();
+    let problem = check_attestation(text.as_bytes(), &signature, signer).unwrap_err();
     assert!(matches!(problem, ReceiptProblem::Name { whose: "agent's", .. }));
 
     // A stranger's certificate with the right names, beside the right root.
     let elsewhere = installation();
-    let mut forged = elsewhere.receipt(&testimony(), NOW);
+    let mut forged = elsewhere.receipt(&attestation(), NOW);
     forged.root_certificate = here.authority.root().to_vec();
     assert!(matches!(verify(&forged, &root), Err(ReceiptProblem::Chain { .. })));
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::job::Task;
 use super::work::{Told, Work};
 use super::{Outcome, WriteError};
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::live::{Live, LiveChange};
 use crate::sessions::Sessions;
 
@@ -26,7 +26,7 @@ enum Failed {
 /// What a group is written with.
 pub(super) struct With {
     pub(super) store: Store,
-    pub(super) edge: SharedEdge,
+    pub(super) environment: SharedEnvironment,
     pub(super) policy: Arc<FleetPolicy>,
 }
 
@@ -72,7 +72,7 @@ fn refuse(tasks: impl Iterator<Item = Task>, error: StoreError) {
 
 async fn attempt(with: &With, tasks: &mut [Task]) -> Result<Told, Failed> {
     let tx = with.store.begin().await.map_err(Failed::Unavailable)?;
-    write(Work::new(tx, with.edge.clone(), with.policy.clone()), tasks).await.map_err(Failed::Job)
+    write(Work::new(tx, with.environment.clone(), with.policy.clone()), tasks).await.map_err(Failed::Job)
 }
 
 async fn write(mut work: Work, tasks: &mut [Task]) -> Result<Told, StoreError> {

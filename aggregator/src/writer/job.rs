@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use holdfast_model::{
-    Activity, Actor, ClusterId, Coverage, FindingId, FindingKey, Origin, Parcel, Read, RetestId, RetestOrder, Severity,
-    Statement, Testimony,
+    Activity, Actor, Attestation, ClusterId, Coverage, DetectionBatch, FindingId, FindingKey, Origin, Read, RetestId,
+    RetestOrder, Severity, Statement,
 };
 use holdfast_record::{Command, Finding, RetestCause};
 use holdfast_store::{Connected, ScopeProposal, StoreError};
@@ -38,7 +38,7 @@ pub struct Batch {
     /// The statements.
     pub stated: Vec<Stated>,
     /// What the kernel showed, each taken once.
-    pub parcels: Vec<Parcel>,
+    pub detection_batches: Vec<DetectionBatch>,
     /// Coverage that changed; each subject once.
     pub coverage: Vec<Coverage>,
     /// Whether every subject of coverage has been said in this session.
@@ -96,9 +96,9 @@ impl Action {
 
 /// An answer to a retest with what makes it a receipt.
 #[derive(Debug, Clone)]
-pub struct SignedTestimony {
-    /// What the agent swears to.
-    pub testimony: Testimony,
+pub struct SignedAttestation {
+    /// What the agent attests to.
+    pub attestation: Attestation,
     /// Its canonical bytes, as text.
     pub text: String,
     /// The agent's signature over them.
@@ -152,7 +152,7 @@ pub(super) enum Task {
     Act { job: Job, reply: Reply<Finding> },
     Scope { actor: Actor, cluster: ClusterId, excluded: Vec<String>, reply: Reply<()> },
     Dispatch { cluster: ClusterId, retests: Vec<RetestId>, reply: Reply<Vec<RetestOrder>> },
-    Answer { cluster: ClusterId, answer: Box<SignedTestimony>, reply: Reply<Finding> },
+    Answer { cluster: ClusterId, answer: Box<SignedAttestation>, reply: Reply<Finding> },
     Seen { cluster: ClusterId },
     Note { activity: Activity, reply: Reply<()> },
 }

@@ -13,7 +13,7 @@ use holdfast_store::{Connected, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::live::{Live, LiveChange};
 use crate::sessions::Sessions;
 use group::With;
@@ -22,7 +22,7 @@ mod group;
 mod job;
 mod work;
 
-pub use job::{Action, Batch, Complete, SignedTestimony, Stated};
+pub use job::{Action, Batch, Complete, SignedAttestation, Stated};
 use job::{Job, Reply, Task};
 
 /// Jobs that may wait before a sender has to.
@@ -99,13 +99,13 @@ impl Writer {
     /// Starts the task.
     pub fn start(
         store: Store,
-        edge: SharedEdge,
+        environment: SharedEnvironment,
         policy: Arc<FleetPolicy>,
         live: Live,
         sessions: Sessions,
     ) -> (Self, JoinHandle<()>) {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(jobs, With { store, edge, policy }, live, sessions));
+        let task = tokio::spawn(run(jobs, With { store, environment, policy }, live, sessions));
         (Self { queue }, task)
     }
 
@@ -138,7 +138,7 @@ impl Writer {
     }
 
     /// Records the answer to a retest. Its signature has been checked. Queued in order, as batches are.
-    pub async fn answer(&self, cluster: ClusterId, answer: SignedTestimony) -> Outcome<Pending<Finding>> {
+    pub async fn answer(&self, cluster: ClusterId, answer: SignedAttestation) -> Outcome<Pending<Finding>> {
         self.submit(|reply| Task::Answer { cluster, answer: Box::new(answer), reply }).await
     }
 

@@ -15,7 +15,7 @@ use holdfast_store::{Cluster, Retest, RetestState, StoreError, StoredReceipt, Tx
 
 use super::job::Task;
 use super::{Outcome, WriteError, changed};
-use crate::edge::SharedEdge;
+use crate::environment::SharedEnvironment;
 use crate::live::LiveChange;
 
 mod batch;
@@ -34,7 +34,7 @@ struct Slot {
 /// One transaction in the making.
 pub(super) struct Work {
     tx: Tx,
-    edge: SharedEdge,
+    environment: SharedEnvironment,
     policy: Arc<FleetPolicy>,
     now: i64,
     slots: HashMap<Place, Slot>,
@@ -59,11 +59,11 @@ pub(super) struct Told {
 }
 
 impl Work {
-    pub(super) fn new(tx: Tx, edge: SharedEdge, policy: Arc<FleetPolicy>) -> Self {
+    pub(super) fn new(tx: Tx, environment: SharedEnvironment, policy: Arc<FleetPolicy>) -> Self {
         Self {
             tx,
-            now: edge.now(),
-            edge,
+            now: environment.now(),
+            environment,
             policy,
             slots: HashMap::new(),
             clusters: HashMap::new(),
@@ -178,12 +178,12 @@ impl Work {
         let slot = self.slots.get(&place).and_then(|slot| slot.now.as_ref());
         let subject = match (&command, slot) {
             (Command::Observe(observed), _) => Some(observed.key),
-            (Command::Sight(sighted), _) => Some(sighted.key),
+            (Command::Detect(detected), _) => Some(detected.key),
             (_, finding) => finding.map(|finding| &finding.key),
         };
         let key = subject.ok_or(Refused::Unknown)?;
         let fresh = match slot {
-            Some(_) => self.edge.draw().ok_or(WriteError::Stopped)?,
+            Some(_) => self.environment.draw().ok_or(WriteError::Stopped)?,
             None => [0; 16],
         };
         let context = Context {

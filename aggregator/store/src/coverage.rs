@@ -18,7 +18,7 @@ pub struct ClusterCoverage {
 
 /// How many nodes of a cluster can be looked into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeEyes {
+pub struct NodeCoverage {
     /// Whose they are.
     pub cluster: ClusterId,
     /// Nodes that run Pods.
@@ -49,7 +49,7 @@ impl Store {
     }
 
     /// How many nodes of one cluster, or of every one that has told of nodes, can be looked into.
-    pub async fn node_eyes(&self, cluster: Option<ClusterId>) -> Result<Vec<NodeEyes>> {
+    pub async fn node_coverage(&self, cluster: Option<ClusterId>) -> Result<Vec<NodeCoverage>> {
         // No name of a node has a slash in it.
         let mut sql = Sql::new(
             "node eyes",
@@ -64,7 +64,7 @@ impl Store {
         }
         sql.push(" GROUP BY view.cluster ORDER BY view.cluster");
         let read = |row: &Fields<'_>| {
-            Ok(NodeEyes { cluster: row.id("cluster")?, nodes: row.count("nodes")?, open: row.count("open_eyes")? })
+            Ok(NodeCoverage { cluster: row.id("cluster")?, nodes: row.count("nodes")?, open: row.count("open_eyes")? })
         };
         sql.all(&mut *self.reader().await?, read).await
     }
@@ -85,7 +85,7 @@ impl Tx {
             let text = "INSERT INTO coverage (cluster, subject, state, reason, since, epoch) VALUES ";
             let mut sql = Sql::new("put coverage", text);
             sql.rows(chunk, |row, coverage| {
-                row.value(cluster).value(coverage.subject.as_str()).value(coverage.state.word());
+                row.value(cluster).value(coverage.subject.as_str()).value(coverage.state.as_str());
                 row.value(coverage.reason.as_str()).value(coverage.since).value(epoch);
             });
             sql.push(

@@ -292,8 +292,8 @@ impl Tx {
             let text = "INSERT INTO finding_count (cluster, severity, status, reach, findings) VALUES ";
             let mut sql = Sql::new("count findings", text);
             sql.rows(chunk, |row, ((cluster, counted), delta)| {
-                row.value(*cluster).value(rank(counted.severity)).value(counted.status.word());
-                row.value(counted.reach.map_or("", Reach::word)).value(*delta);
+                row.value(*cluster).value(rank(counted.severity)).value(counted.status.as_str());
+                row.value(counted.reach.map_or("", Reach::as_str)).value(*delta);
             });
             sql.push(
                 " ON CONFLICT (cluster, severity, status, reach) \
@@ -315,9 +315,9 @@ fn upsert(rows: &[(&Finding, String)]) -> Sql {
         let Resource { group, kind, namespace, name } = &finding.key.resource;
         row.value(finding.key.cluster).value(finding.id).value(finding.pattern);
         row.value(group.as_str()).value(kind.as_str()).value(namespace.as_deref().unwrap_or("")).value(name.as_str());
-        row.value(finding.key.control.as_str()).value(finding.status.word()).value(rank(finding.severity()));
+        row.value(finding.key.control.as_str()).value(finding.status.as_str()).value(rank(finding.severity()));
         row.value(finding.origin.owner.as_deref()).value(finding.unverified.is_some());
-        row.value(finding.reach.map(Reach::word));
+        row.value(finding.reach.map(Reach::as_str));
         row.value(finding.statement.as_ref().map(|hash| hash.as_slice())).value(finding.retest);
         row.value(finding.changed_at).value(body.as_str());
     });

@@ -130,7 +130,7 @@ impl Store {
 fn narrow(sql: &mut Sql, filter: &FindingFilter) {
     any_of(sql, "cluster", &filter.clusters, |&cluster| cluster);
     any_of(sql, "severity", &filter.severities, |&severity| rank(severity));
-    any_of(sql, "status", &filter.statuses, |status| status.word());
+    any_of(sql, "status", &filter.statuses, |status| status.as_str());
     let texts = [("namespace", &filter.namespace), ("control", &filter.control), ("owner", &filter.owner)];
     for (column, value) in texts {
         if let Some(value) = value {

@@ -72,7 +72,7 @@ impl Store {
             sql.push(" AND control = ").place(control.as_str());
         }
         if let Some(band) = filter.band {
-            sql.push(" AND band = ").place(band.word());
+            sql.push(" AND band = ").place(band.as_str());
         }
         if let Some((active, id)) = filter.after {
             sql.push(" AND (active, id) < (").place(active).push(", ").place(id).push(")");
@@ -98,7 +98,7 @@ impl Tx {
     /// Patterns in a band above the least, held until the commit: a change of the fleet may move them without a finding.
     pub async fn lock_banded_patterns(&mut self, after: Option<PatternId>, limit: u32) -> Result<Vec<Pattern>> {
         let mut sql = Sql::new("banded patterns", COLUMNS);
-        sql.push(" WHERE (active > 1 OR band <> ").place(Band::Isolated.word()).push(")");
+        sql.push(" WHERE (active > 1 OR band <> ").place(Band::Isolated.as_str()).push(")");
         if let Some(after) = after {
             sql.push(" AND id > ").place(after);
         }
@@ -110,14 +110,14 @@ impl Tx {
     pub async fn settle_isolated_patterns(&mut self, at_most_active: u64, limit: u32) -> Result<u64> {
         let text = "UPDATE pattern SET changed = 0 WHERE id IN (SELECT id FROM pattern WHERE changed = 1 AND active <= $1 \
                     AND band = $2 ORDER BY id LIMIT $3)";
-        let sql = Sql::new("settle isolated patterns", text).bind(at_most_active).bind(Band::Isolated.word());
+        let sql = Sql::new("settle isolated patterns", text).bind(at_most_active).bind(Band::Isolated.as_str());
         sql.bind(limit).run(self.connection()).await
     }
 
     /// Keeps what the fleet's worker decided; the pattern no longer counts as changed.
     pub async fn put_band(&mut self, pattern: &Pattern) -> Result<()> {
         let text = "UPDATE pattern SET band = $1, band_since = $2, state = $3, changed = 0 WHERE id = $4";
-        let sql = Sql::new("put band", text).bind(pattern.band.word()).bind(pattern.band_since);
+        let sql = Sql::new("put band", text).bind(pattern.band.as_str()).bind(pattern.band_since);
         sql.bind(pattern.state.as_deref()).bind(pattern.id).run_one(self.connection()).await
     }
 
@@ -139,7 +139,7 @@ impl Tx {
                 let Resource { group, kind, namespace, name } = &finding.key.resource;
                 row.value(*id).value(group.as_str()).value(kind.as_str());
                 row.value(namespace.as_deref().unwrap_or("")).value(name.as_str());
-                row.value(finding.key.control.as_str()).value(*delta).value(Band::Isolated.word()).value(true);
+                row.value(finding.key.control.as_str()).value(*delta).value(Band::Isolated.as_str()).value(true);
             });
             sql.push(" ON CONFLICT (id) DO UPDATE SET active = pattern.active + excluded.active, changed = 1");
             sql.run(self.connection()).await?;

@@ -1,4 +1,4 @@
-//! Receipts: the testimony and its signature from the moment of the verdict, the whole signed receipt once its event has a
+//! Receipts: the attestation and its signature from the moment of the verdict, the whole signed receipt once its event has a
 //! place in the log.
 
 use holdfast_model::{ClusterId, FindingId, RetestId, UnixMillis};
@@ -11,14 +11,14 @@ use crate::{Store, Tx};
 /// One receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredReceipt {
-    /// Whose agent swears.
+    /// Whose agent attests.
     pub cluster: ClusterId,
     /// The retest that it answers.
     pub retest: RetestId,
     /// About which finding.
     pub finding: FindingId,
-    /// The testimony's canonical bytes, as text.
-    pub testimony: String,
+    /// The attestation's canonical bytes, as text.
+    pub attestation: String,
     /// The agent's signature over them.
     pub agent_signature: Vec<u8>,
     /// The agent's certificate, DER.
@@ -31,7 +31,7 @@ pub struct StoredReceipt {
     pub receipt: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT r.cluster, r.retest, r.finding, r.testimony, r.agent_signature, r.agent_certificate, \
+const COLUMNS: &str = "SELECT r.cluster, r.retest, r.finding, r.attestation, r.agent_signature, r.agent_certificate, \
                        r.recorded_at, r.event, r.receipt";
 
 fn read(row: &Fields<'_>) -> Result<StoredReceipt> {
@@ -39,7 +39,7 @@ fn read(row: &Fields<'_>) -> Result<StoredReceipt> {
         cluster: row.id("cluster")?,
         retest: row.id("retest")?,
         finding: row.id("finding")?,
-        testimony: row.text("testimony")?,
+        attestation: row.text("attestation")?,
         agent_signature: row.blob("agent_signature")?,
         agent_certificate: row.blob("agent_certificate")?,
         recorded_at: row.int("recorded_at")?,
@@ -67,15 +67,15 @@ impl Tx {
         sql.all(self.connection(), |row| Ok((read(row)?, row.count("log_index")?, row.array("leaf")?))).await
     }
 
-    /// Keeps a testimony with its signature.
+    /// Keeps an attestation with its signature.
     pub async fn add_receipt(&mut self, receipt: &StoredReceipt) -> Result<()> {
         let mut sql = Sql::new(
             "add receipt",
-            "INSERT INTO receipt (cluster, retest, finding, testimony, agent_signature, agent_certificate, recorded_at, \
+            "INSERT INTO receipt (cluster, retest, finding, attestation, agent_signature, agent_certificate, recorded_at, \
              event) VALUES ",
         );
         sql.rows(std::slice::from_ref(receipt), |row, receipt| {
-            row.value(receipt.cluster).value(receipt.retest).value(receipt.finding).value(receipt.testimony.as_str());
+            row.value(receipt.cluster).value(receipt.retest).value(receipt.finding).value(receipt.attestation.as_str());
             row.value(receipt.agent_signature.as_slice()).value(receipt.agent_certificate.as_slice());
             row.value(receipt.recorded_at).value(receipt.event);
         });

@@ -27,7 +27,7 @@ impl RetestState {
     const ALL: [Self; 4] = [Self::Waiting, Self::Sent, Self::Answered, Self::Ended];
 
     /// The word for it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Sent => "sent",
@@ -39,7 +39,7 @@ impl RetestState {
 
 impl fmt::Display for RetestState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.word())
+        f.pad(self.as_str())
     }
 }
 
@@ -47,7 +47,7 @@ impl FromStr for RetestState {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|state| state.word() == text);
+        let found = Self::ALL.into_iter().find(|state| state.as_str() == text);
         found.ok_or_else(|| format!("{text:?} is not the state of a retest"))
     }
 }
@@ -115,7 +115,7 @@ fn read(row: &Fields<'_>) -> Result<Retest> {
 
 /// Their words, apart by spaces.
 fn methods(methods: &[Method]) -> String {
-    methods.iter().map(|method| method.word()).collect::<Vec<_>>().join(" ")
+    methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 impl Store {
@@ -181,12 +181,12 @@ impl Tx {
                  observed, sent_at, answered_at, verdict, reason, reach) VALUES ",
             );
             sql.rows(chunk, |row, retest| {
-                row.value(retest.cluster).value(retest.id).value(retest.finding).value(retest.cause.word());
+                row.value(retest.cluster).value(retest.id).value(retest.finding).value(retest.cause.as_str());
                 row.value(methods(&retest.methods).as_str());
-                row.value(retest.state.word()).value(retest.requested_at).value(retest.due_at);
+                row.value(retest.state.as_str()).value(retest.requested_at).value(retest.due_at);
                 row.value(retest.attempts).value(retest.nonce).value(retest.observed);
-                row.value(retest.sent_at).value(retest.answered_at).value(retest.verdict.map(Verdict::word));
-                row.value(retest.reason.as_deref()).value(retest.reach.map(Reach::word));
+                row.value(retest.sent_at).value(retest.answered_at).value(retest.verdict.map(Verdict::as_str));
+                row.value(retest.reason.as_deref()).value(retest.reach.map(Reach::as_str));
             });
             sql.push(
                 " ON CONFLICT (cluster, id) DO UPDATE SET state = excluded.state, due_at = excluded.due_at, \

@@ -35,7 +35,7 @@ pub async fn take(client: &Client, id: FindingId, verb: &str, body: &impl Serial
 
 fn text(result: &ActionResult) -> String {
     let finding = &result.finding;
-    let (title, status) = (escape::line(&finding.title), paint::word(finding.status.word()));
+    let (title, status) = (escape::line(&finding.title), paint::word(finding.status.as_str()));
     let next = match result.retest_id {
         Some(_) => format!("A retest is under way: `holdfast retest {} --wait` waits for its verdict.\n", finding.id),
         None => String::new(),

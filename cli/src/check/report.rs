@@ -46,7 +46,7 @@ pub enum Weight {
 
 impl Weight {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",

@@ -116,7 +116,7 @@ impl Track {
             (Shape::List(_), _) => "a list",
             (Shape::Map(_) | Shape::Struct(_), _) => "a map of fields",
         };
-        self.note(format!("this is {}, but the API takes {wanted}", seen.word()));
+        self.note(format!("this is {}, but the API takes {wanted}", seen.as_str()));
     }
 }
 
@@ -131,7 +131,7 @@ enum Seen {
 }
 
 impl Seen {
-    fn word(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Bool => "a boolean",

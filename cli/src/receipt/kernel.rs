@@ -1,28 +1,28 @@
-//! What the nodes swore to, for people: node by node, container by container, what its processes may do.
+//! What the nodes attested to, for people: node by node, container by container, what its processes may do.
 
 use holdfast_aggregator::api::view::Time;
 use holdfast_controls::running::capability;
-use holdfast_model::Testimony;
-use holdfast_model::kernel::{Alike, NodeStatement, RunningContainer, Seccomp, Standing};
+use holdfast_model::Attestation;
+use holdfast_model::kernel::{NodeStatement, Privileges, ProcessGroup, RunningContainer, Seccomp};
 use holdfast_model::watched::{Done, Watched, Windows};
 
 use crate::render::escape::line;
 
-/// The kernel's view in a testimony whose signatures have been checked; nothing where no node was asked.
-pub fn text(testimony: &Testimony) -> String {
-    if testimony.nodes.is_empty() {
+/// The kernel's view in an attestation whose signatures have been checked; nothing where no node was asked.
+pub fn text(attestation: &Attestation) -> String {
+    if attestation.nodes.is_empty() {
         return String::new();
     }
     let mut out = "\n  What ran, by the kernel of each node:\n".to_owned();
-    if let Some(Windows { unused_after, quiet_after }) = testimony.windows {
+    if let Some(Windows { unused_after, idle_after }) = attestation.windows {
         let seconds = |millis: i64| millis / 1000;
         out.push_str(&format!(
             "    unused is what was not used for {} s, quiet is what did nothing for {} s\n",
             seconds(unused_after),
-            seconds(quiet_after)
+            seconds(idle_after)
         ));
     }
-    for signed in &testimony.nodes {
+    for signed in &attestation.nodes {
         match serde_json::from_str::<NodeStatement>(&signed.statement) {
             Ok(statement) => node(&statement, &mut out),
             Err(error) => out.push_str(&format!("    a statement that is unreadable: {}\n", line(&error.to_string()))),
@@ -32,11 +32,11 @@ pub fn text(testimony: &Testimony) -> String {
 }
 
 fn node(statement: &NodeStatement, out: &mut String) {
-    let NodeStatement { node, eye, seen, read_at, pods, .. } = statement;
+    let NodeStatement { node, method, seen, read_at, pods, .. } = statement;
     let asked = if pods.len() == 1 { "Pod" } else { "Pods" };
     let read_at = Time(*read_at);
     out.push_str(&format!(
-        "    node {}: asked for {} {asked}, {seen} processes seen by {eye}, {read_at} by its clock\n",
+        "    node {}: asked for {} {asked}, {seen} processes seen by {method}, {read_at} by its clock\n",
         line(node),
         pods.len()
     ));
@@ -58,11 +58,11 @@ fn node(statement: &NodeStatement, out: &mut String) {
 fn watched(of: &Watched) -> String {
     let since = if of.from_start { "watched from its start" } else { "watched, not from its start" };
     let times = |done: &Done| format!("{} {} {}", done.kind, line(&done.object), times(done.count)).replace("  ", " ");
-    let acts: Vec<_> = of.acts.iter().map(times).collect();
-    let acts = if acts.is_empty() { String::new() } else { format!("; did {}", acts.join(", ")) };
+    let behaviors: Vec<_> = of.behaviors.iter().map(times).collect();
+    let behaviors = if behaviors.is_empty() { String::new() } else { format!("; did {}", behaviors.join(", ")) };
     let gaps: Vec<_> = of.gaps.iter().map(|gap| line(&gap.reason)).collect();
     let gaps = if gaps.is_empty() { String::new() } else { format!("; may have missed: {}", gaps.join(", ")) };
-    format!("{since}, {} to {}{acts}{gaps}", Time(of.since), Time(of.until))
+    format!("{since}, {} to {}{behaviors}{gaps}", Time(of.since), Time(of.until))
 }
 
 fn times(count: u64) -> String {
@@ -74,7 +74,7 @@ fn unnamed(container: &RunningContainer) -> String {
     if id.is_empty() { "in no container".to_owned() } else { line(&id) }
 }
 
-fn process(alike: &Alike) -> String {
+fn process(alike: &ProcessGroup) -> String {
     let others = match alike.processes {
         0 | 1 => String::new(),
         many => format!(" and {} like it", many - 1),
@@ -82,7 +82,7 @@ fn process(alike: &Alike) -> String {
     format!("{} (pid {}){others}: {}", line(&alike.name), alike.pid, standing(&alike.standing))
 }
 
-fn standing(of: &Standing) -> String {
+fn standing(of: &Privileges) -> String {
     let reach = of.effective | of.permitted | of.bounding;
     let capabilities = match (reach, of.effective) {
         (0, _) => "no capabilities".to_owned(),
@@ -107,14 +107,14 @@ fn standing(of: &Standing) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use holdfast_model::kernel::{Eye, Namespaces};
+    use holdfast_model::kernel::{Namespaces, ViewMethod};
     use holdfast_model::{ClusterId, Nonce, RetestId};
 
     use super::*;
 
     #[test]
     fn a_node_reads_from_its_pods_to_what_each_process_may_do() {
-        let confined = Standing {
+        let confined = Privileges {
             uid: 101,
             gid: 101,
             effective: 0,
@@ -126,7 +126,7 @@ mod tests {
             lsm_label: None,
             root_read_only: Some(true),
         };
-        let root = Standing {
+        let root = Privileges {
             uid: 0,
             effective: 1 << 21 | 1,
             bounding: 1 << 21 | 1,
@@ -136,8 +136,13 @@ mod tests {
             root_read_only: None,
             ..confined.clone()
         };
-        let alike =
-            |standing, processes, name: &str| Alike { standing, processes, pid: 7, name: name.into(), started: 1 };
+        let alike = |standing, processes, name: &str| ProcessGroup {
+            standing,
+            processes,
+            pid: 7,
+            name: name.into(),
+            started: 1,
+        };
         let container = |id: &str, name: Option<&str>, alike| RunningContainer {
             pod: "uid-1".into(),
             id: id.into(),
@@ -152,7 +157,7 @@ mod tests {
             cluster: ClusterId::from_bytes([3; 16]),
             node: "node-1".into(),
             boot: "b".into(),
-            eye: Eye::TaskIterator,
+            method: ViewMethod::TaskIterator,
             pods: vec!["uid-1".into()],
             containers: vec![
                 container("c1", Some("web"), vec![alike(confined, 4, "nginx\u{1b}[2J")]),
@@ -201,11 +206,11 @@ mod tests {
             capabilities: 0,
             root_written: false,
             token_read: false,
-            acts: vec![done],
+            behaviors: vec![done],
         };
         let span = "1970-01-01T00:00:00.000Z to 1970-01-01T00:01:00.000Z";
         assert_eq!(watched(&of), format!("watched from its start, {span}; did shell 7 times"));
-        of.acts.clear();
+        of.behaviors.clear();
         of.gaps.push(holdfast_model::watched::Gap { kinds: Vec::new(), reason: "lost\n".into() });
         of.from_start = false;
         assert_eq!(watched(&of), format!("watched, not from its start, {span}; may have missed: lost\\n"));

@@ -169,7 +169,7 @@ impl Inventory {
     /// The first of these kinds that can't be seen, as a reason.
     fn unseen(&self, mut kinds: impl Iterator<Item = &'static Kind>) -> Option<String> {
         let kind = kinds.find(|kind| self.coverage(kind) != Some(CoverageState::Seen))?;
-        let state = self.coverage(kind).map_or("not looked at", CoverageState::word);
+        let state = self.coverage(kind).map_or("not looked at", CoverageState::as_str);
         Some(format!("{}: {state}", kind.subject()))
     }
 

@@ -6,7 +6,7 @@
 //! capability that the specification adds by name and no control minds. Whoever adds a kind of signal says here where it ends.
 
 use holdfast_model::Location;
-use holdfast_model::sighting::{Sighting, SignalKind};
+use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 
 use super::{capability, rules};
 use crate::catalog::Control;
@@ -15,11 +15,11 @@ use crate::facts::pod::{PodSpec, short};
 const CONFINEMENT: &str = "workload.hardening-not-in-force";
 
 /// The control on which this act is evidence, and the fact in plain words.
-pub fn evidence(sighting: &Sighting, pod: &PodSpec) -> Option<(&'static Control, String)> {
-    answers_for(sighting.kind, &sighting.object, pod).map(|control| (control, fact(sighting)))
+pub fn evidence(observation: &RuntimeObservation, pod: &PodSpec) -> Option<(&'static Control, String)> {
+    answers_for(observation.kind, &observation.object, pod).map(|control| (control, fact(observation)))
 }
 
-/// The control that answers for acts of this sort in this Pod.
+/// The control that answers for behaviors of this sort in this Pod.
 pub fn answers_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'static Control> {
     let ids: &[&str] = match kind {
         SignalKind::PrivilegedStart => &["workload.privileged", "workload.capabilities-added", CONFINEMENT],
@@ -73,8 +73,8 @@ fn opened(object: &str, pod: &PodSpec) -> Option<&'static Control> {
     }
 }
 
-fn fact(sighting: &Sighting) -> String {
-    let Sighting { kind, object, path, binary, .. } = sighting;
+fn fact(observation: &RuntimeObservation) -> String {
+    let RuntimeObservation { kind, object, path, binary, .. } = observation;
     let (binary, object, path) = (short(binary), short(object), short(path));
     match kind {
         SignalKind::PrivilegedStart => format!("{binary} was started with rights over the node"),
@@ -92,20 +92,26 @@ fn fact(sighting: &Sighting) -> String {
         SignalKind::SensitiveOpen => format!("{path} was opened ({object})"),
         SignalKind::ProcessStart => format!("{binary} was started"),
         SignalKind::MetadataAsked => {
-            format!("{binary} turned to the metadata service of {object} ({})", peer(sighting))
+            format!("{binary} turned to the metadata service of {object} ({})", peer(observation))
         }
-        SignalKind::Connect | SignalKind::Listen => format!("{kind} by {binary} ({})", peer(sighting)),
+        SignalKind::Connect | SignalKind::Listen => format!("{kind} by {binary} ({})", peer(observation)),
     }
 }
 
-fn peer(sighting: &Sighting) -> String {
-    sighting.address.map_or_else(|| "no address".to_owned(), |address| address.to_string())
+fn peer(observation: &RuntimeObservation) -> String {
+    observation.address.map_or_else(|| "no address".to_owned(), |address| address.to_string())
 }
 
 /// The act as a place: Pod, node, container, process.
-pub fn place(sighting: &Sighting, fact: String, node: &str, pod: &str, container: Option<&str>) -> Location {
+pub fn place(
+    observation: &RuntimeObservation,
+    fact: String,
+    node: &str,
+    pod: &str,
+    container: Option<&str>,
+) -> Location {
     Location {
-        path: format!("process {} (pid {})", short(&sighting.name), sighting.pid),
+        path: format!("process {} (pid {})", short(&observation.name), observation.pid),
         value: fact,
         container: container.map(short),
         object: Some(format!("Pod {} on node {}", short(pod), short(node))),
@@ -118,7 +124,7 @@ mod tests {
     use crate::catalog::check::pod;
 
     fn said(kind: SignalKind, object: &str, yaml: &str) -> Option<(&'static str, String)> {
-        let sighting = Sighting {
+        let observation = RuntimeObservation {
             kind,
             cgroup: 7,
             pod: "uid-1".into(),
@@ -135,7 +141,7 @@ mod tests {
             first: 1,
             last: 1,
         };
-        evidence(&sighting, &pod(yaml)).map(|(control, fact)| (control.id, fact))
+        evidence(&observation, &pod(yaml)).map(|(control, fact)| (control.id, fact))
     }
 
     #[test]

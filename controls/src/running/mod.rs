@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Standing};
+use holdfast_model::kernel::{HostMount, Namespaces, Privileges, ProcessGroup, RunningContainer};
 use holdfast_model::watched::{Listening, Windows};
 use holdfast_model::{Location, SignalKind};
 
@@ -41,14 +41,14 @@ pub enum Running {
     Socket(fn(&Listening, &PodSpec) -> Word),
     /// Whether what it is given is used: by the workload as a whole, over time.
     Use(Allowance),
-    /// Acts of these kinds, over time.
-    Acts(&'static [SignalKind]),
+    /// Behaviors of these kinds, over time.
+    Behaviors(&'static [SignalKind]),
 }
 
 impl Running {
     /// Whether the answer rests on watching, not on a look at one moment.
     pub fn takes_time(&self) -> bool {
-        matches!(self, Self::Use(_) | Self::Acts(_))
+        matches!(self, Self::Use(_) | Self::Behaviors(_))
     }
 }
 
@@ -67,7 +67,7 @@ pub enum Word {
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
     /// What it may do.
-    pub standing: &'a Standing,
+    pub standing: &'a Privileges,
     /// The host's own namespaces.
     pub host: &'a Namespaces,
     /// What its container was asked to be; none for a container that no Pod of the API server lists.
@@ -150,7 +150,7 @@ impl Shown {
             },
             Running::Socket(rule) => self.ask_sockets(rule, seen),
             Running::Use(allowance) => self.used.take(allowance, seen, spec),
-            Running::Acts(kinds) => {
+            Running::Behaviors(kinds) => {
                 for word in quiet::judge(control, kinds, seen) {
                     self.take(seen, "what it did", word);
                 }
@@ -170,7 +170,7 @@ impl Shown {
 
     /// A network is the Pod's: its sockets are nobody's in particular.
     fn ask_sockets(&mut self, rule: fn(&Listening, &PodSpec) -> Word, seen: &Seen<'_>) {
-        let nodes_own = |alike: &Alike| alike.standing.namespaces.net == seen.host.net;
+        let nodes_own = |alike: &ProcessGroup| alike.standing.namespaces.net == seen.host.net;
         let unread = |why: &'static str| Word::Unread(why.into());
         let Some(pod) = seen.listed else { return self.take(seen, "its sockets", unread("no Pod declares its ports")) };
         if pod.host_network || seen.container.alike.iter().any(nodes_own) {
@@ -221,7 +221,7 @@ impl Shown {
 /// Every control that the kernel contradicts in a container at this moment, each with its places, as evidence for findings. A
 /// control that the Pod's own specification meets is not among them where its rule is about processes: that the
 /// specification is not in force is one finding of its own. What could not be read is no evidence. What takes time has its
-/// own ways: acts are told by sensors as they are done, and use is the whole workload's ([`Used`]).
+/// own ways: behaviors are told by sensors as they are done, and use is the whole workload's ([`Used`]).
 pub fn evidence(seen: &Seen<'_>) -> Vec<(&'static Control, Vec<Location>)> {
     let mut all = Vec::new();
     let at_once = |control: &&Control| control.running.is_some_and(|running| !running.takes_time());
@@ -263,7 +263,7 @@ impl<'a> Seen<'a> {
 }
 
 /// `process nginx (pid 4711) and 3 like it`.
-fn process(alike: &Alike) -> String {
+fn process(alike: &ProcessGroup) -> String {
     let others = alike.processes.saturating_sub(1);
     let like_it = if others == 0 { String::new() } else { format!(" and {others} like it") };
     format!("process {} (pid {}){like_it}", short(&alike.name), alike.pid)

@@ -12,7 +12,7 @@ use crate::facts::pod::short;
 pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) -> Vec<Word> {
     let Some(watched) = &seen.container.watched else { return vec![Word::Unread("no sensor watches it".into())] };
     let done: Vec<Word> = watched
-        .acts
+        .behaviors
         .iter()
         .filter(|done| kinds.contains(&done.kind))
         .filter(|done| match seen.listed {
@@ -24,7 +24,7 @@ pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) ->
     if !done.is_empty() {
         return done;
     }
-    let (seen_for, window) = (watched.millis(), seen.windows.quiet_after);
+    let (seen_for, window) = (watched.millis(), seen.windows.idle_after);
     let open = if let Some(gap) = watched.gap(kinds) {
         format!("what it did may have been missed: {gap}")
     } else if !watched.from_start {

@@ -1,7 +1,7 @@
 //! One table a rule: a Pod in YAML, what the kernel shows of its container, and what the control says to it. The near misses
 //! stand beside what they are near to.
 
-use holdfast_model::kernel::{Alike, HostMount, Namespaces, RunningContainer, Seccomp, Standing};
+use holdfast_model::kernel::{HostMount, Namespaces, Privileges, ProcessGroup, RunningContainer, Seccomp};
 
 use super::capability::{ALL, set};
 use holdfast_model::watched::{Watched, Windows};
@@ -17,8 +17,8 @@ const HOST: Namespaces = Namespaces { user: 1, pid: 2, net: 3, mnt: 4, ipc: 5, u
 const OWN: Namespaces = Namespaces { user: 1, pid: 12, net: 13, mnt: 14, ipc: 15, uts: 16, cgroup: 17 };
 
 /// A process that every control likes.
-fn confined() -> Standing {
-    Standing {
+fn confined() -> Privileges {
+    Privileges {
         uid: 1000,
         gid: 1000,
         effective: 0,
@@ -32,11 +32,11 @@ fn confined() -> Standing {
     }
 }
 
-fn alike(standing: Standing) -> Alike {
-    Alike { standing, processes: 1, pid: 4711, name: "nginx".into(), started: 1 }
+fn alike(standing: Privileges) -> ProcessGroup {
+    ProcessGroup { standing, processes: 1, pid: 4711, name: "nginx".into(), started: 1 }
 }
 
-fn container(standing: Standing) -> RunningContainer {
+fn container(standing: Privileges) -> RunningContainer {
     RunningContainer {
         pod: "uid-1".into(),
         id: "c".repeat(64),
@@ -59,7 +59,7 @@ fn idle() -> Watched {
         capabilities: 0,
         root_written: false,
         token_read: false,
-        acts: Vec::new(),
+        behaviors: Vec::new(),
     }
 }
 
@@ -76,7 +76,7 @@ fn shown(control: &str, yaml: Option<&str>, container: &RunningContainer) -> Sho
 }
 
 /// `agrees`, the kernel's fact, or `unread: …`.
-fn says(control: &str, yaml: Option<&str>, standing: Standing) -> String {
+fn says(control: &str, yaml: Option<&str>, standing: Privileges) -> String {
     word(shown(control, yaml, &container(standing)))
 }
 
@@ -90,7 +90,7 @@ fn word(shown: Shown) -> String {
 }
 
 #[track_caller]
-fn table(control: &str, cases: &[(&str, Option<&str>, Standing, &str)]) {
+fn table(control: &str, cases: &[(&str, Option<&str>, Privileges, &str)]) {
     for (name, yaml, standing, expected) in cases {
         assert_eq!(says(control, *yaml, standing.clone()), *expected, "{control}: {name}");
     }
@@ -101,15 +101,15 @@ const PRIVILEGED: Option<&str> = Some("{containers: [{name: web, securityContext
 const DROPPED: Option<&str> = Some("{containers: [{name: web, securityContext: {capabilities: {drop: [ALL]}}}]}");
 const UNLISTED: Option<&str> = None;
 
-fn default_root() -> Standing {
+fn default_root() -> Privileges {
     let default = set(super::rules::BY_DEFAULT);
-    Standing { uid: 0, effective: default, permitted: default, bounding: default, ..confined() }
+    Privileges { uid: 0, effective: default, permitted: default, bounding: default, ..confined() }
 }
 
 /// As the lab's privileged Pod showed it: the machine itself lacks CAP_SYS_RESOURCE.
-fn privileged() -> Standing {
+fn privileged() -> Privileges {
     let all = ALL & !set(["SYS_RESOURCE"]);
-    Standing {
+    Privileges {
         uid: 0,
         effective: all,
         permitted: all,
@@ -122,16 +122,16 @@ fn privileged() -> Standing {
 }
 
 /// A program that made a user namespace for itself: all capabilities inside it, none outside.
-fn in_its_own_user_namespace(standing: Standing) -> Standing {
+fn in_its_own_user_namespace(standing: Privileges) -> Privileges {
     let namespaces = Namespaces { user: 99, ..OWN };
-    Standing { effective: ALL, permitted: ALL, bounding: ALL, namespaces, ..standing }
+    Privileges { effective: ALL, permitted: ALL, bounding: ALL, namespaces, ..standing }
 }
 
 #[test]
 fn privileged_is_nearly_every_capability_without_a_seccomp_filter() {
     let fact = "CapEff has CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_LINUX_IMMUTABLE, CAP_NET_BROADCAST and 22 more and no \
                 seccomp filter";
-    let not_root = Standing { uid: 1000, effective: 0, permitted: 0, ..privileged() };
+    let not_root = Privileges { uid: 1000, effective: 0, permitted: 0, ..privileged() };
     let adds_all = Some("{containers: [{name: web, securityContext: {capabilities: {add: [ALL]}}}]}");
     table(
         "workload.privileged",
@@ -142,7 +142,7 @@ fn privileged_is_nearly_every_capability_without_a_seccomp_filter() {
             (
                 "all capabilities behind a filter are added ones",
                 PLAIN,
-                Standing { seccomp: Seccomp::Filter, ..privileged() },
+                Privileges { seccomp: Seccomp::Filter, ..privileged() },
                 "agrees",
             ),
             ("so are those that the specification adds by name", adds_all, privileged(), "agrees"),
@@ -150,7 +150,7 @@ fn privileged_is_nearly_every_capability_without_a_seccomp_filter() {
             (
                 "one capability too many is another control's",
                 PLAIN,
-                Standing { bounding: set(["SYS_ADMIN"]), seccomp: Seccomp::Disabled, ..confined() },
+                Privileges { bounding: set(["SYS_ADMIN"]), seccomp: Seccomp::Disabled, ..confined() },
                 "agrees",
             ),
             ("a browser's sandbox", PLAIN, in_its_own_user_namespace(privileged()), "agrees"),
@@ -163,7 +163,7 @@ fn privileged_is_nearly_every_capability_without_a_seccomp_filter() {
             (
                 "a namespace that was not read",
                 PLAIN,
-                Standing { namespaces: Namespaces { user: 0, ..OWN }, ..privileged() },
+                Privileges { namespaces: Namespaces { user: 0, ..OWN }, ..privileged() },
                 "unread: its user namespace could not be read",
             ),
         ],
@@ -172,8 +172,8 @@ fn privileged_is_nearly_every_capability_without_a_seccomp_filter() {
 
 #[test]
 fn a_capability_beyond_the_default_set_was_added_whoever_added_it() {
-    let with = |names: &[&str]| Standing { bounding: set(names.iter().copied()), ..confined() };
-    let effective = Standing { effective: set(["SYS_ADMIN"]), ..with(&["SYS_ADMIN"]) };
+    let with = |names: &[&str]| Privileges { bounding: set(names.iter().copied()), ..confined() };
+    let effective = Privileges { effective: set(["SYS_ADMIN"]), ..with(&["SYS_ADMIN"]) };
     table(
         "workload.capabilities-added",
         &[
@@ -189,7 +189,7 @@ fn a_capability_beyond_the_default_set_was_added_whoever_added_it() {
 
 #[test]
 fn dropped_capabilities_are_out_of_reach_but_for_those_that_are_added() {
-    let bind = Standing { bounding: set(["NET_BIND_SERVICE"]), ..confined() };
+    let bind = Privileges { bounding: set(["NET_BIND_SERVICE"]), ..confined() };
     let adds =
         Some("{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]}");
     let fact = "CapEff has CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID and 10 more";
@@ -200,7 +200,7 @@ fn dropped_capabilities_are_out_of_reach_but_for_those_that_are_added() {
             (
                 "as another user it is still within reach",
                 DROPPED,
-                Standing { effective: 0, permitted: 0, ..default_root() },
+                Privileges { effective: 0, permitted: 0, ..default_root() },
                 &fact.replace("CapEff", "CapBnd"),
             ),
             ("what was added back is another control's", adds, bind.clone(), "agrees"),
@@ -213,7 +213,7 @@ fn dropped_capabilities_are_out_of_reach_but_for_those_that_are_added() {
 
 #[test]
 fn capabilities_are_restored_only_where_all_were_dropped() {
-    let chown = Standing { bounding: set(["CHOWN"]), ..confined() };
+    let chown = Privileges { bounding: set(["CHOWN"]), ..confined() };
     table(
         "workload.capabilities-restored",
         &[
@@ -222,13 +222,13 @@ fn capabilities_are_restored_only_where_all_were_dropped() {
             (
                 "NET_BIND_SERVICE may be back",
                 DROPPED,
-                Standing { bounding: set(["NET_BIND_SERVICE"]), ..confined() },
+                Privileges { bounding: set(["NET_BIND_SERVICE"]), ..confined() },
                 "agrees",
             ),
             (
                 "beyond the set it is an added one",
                 DROPPED,
-                Standing { bounding: set(["SYS_ADMIN"]), ..confined() },
+                Privileges { bounding: set(["SYS_ADMIN"]), ..confined() },
                 "agrees",
             ),
             ("nobody knows the Pod", UNLISTED, chown, "CapBnd has CAP_CHOWN"),
@@ -242,21 +242,21 @@ fn no_new_privs_is_what_forbids_escalation() {
         "workload.privilege-escalation",
         &[
             ("set", PLAIN, confined(), "agrees"),
-            ("not set", PLAIN, Standing { no_new_privs: false, ..confined() }, "no_new_privs is not set"),
+            ("not set", PLAIN, Privileges { no_new_privs: false, ..confined() }, "no_new_privs is not set"),
         ],
     );
 }
 
 #[test]
 fn root_is_the_hosts_uid_0_whatever_a_user_namespace_calls_it() {
-    let mapped = Standing { uid: 65_536, namespaces: Namespaces { user: 99, ..OWN }, ..confined() };
+    let mapped = Privileges { uid: 65_536, namespaces: Namespaces { user: 99, ..OWN }, ..confined() };
     table(
         "workload.run-as-non-root",
         &[
             ("root", PLAIN, default_root(), "it runs as uid 0 of the node"),
             ("root of its own user namespace", PLAIN, mapped, "agrees"),
-            ("the group 0 is no root", PLAIN, Standing { gid: 0, ..confined() }, "agrees"),
-            ("an image that drops to another user", PLAIN, Standing { uid: 33, ..confined() }, "agrees"),
+            ("the group 0 is no root", PLAIN, Privileges { gid: 0, ..confined() }, "agrees"),
+            ("an image that drops to another user", PLAIN, Privileges { uid: 33, ..confined() }, "agrees"),
         ],
     );
     let asks = Some("{securityContext: {runAsUser: 1000}, containers: [{name: web}]}");
@@ -269,7 +269,7 @@ fn root_is_the_hosts_uid_0_whatever_a_user_namespace_calls_it() {
                 default_root(),
                 "it runs as uid 0 of the node, where user 1000 is asked for",
             ),
-            ("another runs", asks, Standing { uid: 33, ..confined() }, "agrees"),
+            ("another runs", asks, Privileges { uid: 33, ..confined() }, "agrees"),
             ("the image decides, and another control looks", PLAIN, default_root(), "agrees"),
         ],
     );
@@ -277,7 +277,7 @@ fn root_is_the_hosts_uid_0_whatever_a_user_namespace_calls_it() {
 
 #[test]
 fn a_profile_that_is_asked_for_filters() {
-    let open = || Standing { seccomp: Seccomp::Disabled, ..confined() };
+    let open = || Privileges { seccomp: Seccomp::Disabled, ..confined() };
     let fact = "Seccomp is 0: no system call is filtered";
     let asks =
         |kind: &str| format!("{{securityContext: {{seccompProfile: {{type: {kind}}}}}, containers: [{{name: web}}]}}");
@@ -289,7 +289,7 @@ fn a_profile_that_is_asked_for_filters() {
             &[
                 ("not in force", Some(&default), open(), fact),
                 ("in force", Some(&default), confined(), "agrees"),
-                ("strict is stricter", Some(&default), Standing { seccomp: Seccomp::Strict, ..confined() }, "agrees"),
+                ("strict is stricter", Some(&default), Privileges { seccomp: Seccomp::Strict, ..confined() }, "agrees"),
                 ("unconfined flags the specification", Some(&unconfined), open(), "agrees"),
                 ("so does unset", PLAIN, open(), "agrees"),
                 ("a privileged container gets none", Some(privileged), open(), "agrees"),
@@ -302,7 +302,7 @@ fn a_profile_that_is_asked_for_filters() {
 #[test]
 fn a_shared_namespace_is_the_hosts_only_if_it_is_the_same_one() {
     let unread = "unread: its namespaces could not be read";
-    let of = |namespaces| Standing { namespaces, ..confined() };
+    let of = |namespaces| Privileges { namespaces, ..confined() };
     table(
         "workload.host-pid",
         &[
@@ -320,7 +320,7 @@ fn a_shared_namespace_is_the_hosts_only_if_it_is_the_same_one() {
 
 #[test]
 fn a_root_that_could_not_be_read_is_no_read_only_root() {
-    let of = |root_read_only| Standing { root_read_only, ..confined() };
+    let of = |root_read_only| Privileges { root_read_only, ..confined() };
     let debugger = Some("{containers: [{name: x}], ephemeralContainers: [{name: web}]}");
     table(
         "workload.read-only-root",
@@ -371,9 +371,13 @@ fn what_comes_from_the_node_is_named_and_what_every_pod_gets_is_not() {
 
 #[test]
 fn the_runtimes_own_processes_are_not_the_workloads() {
-    let process = |name: &str, started| Alike { name: name.into(), started, ..alike(privileged()) };
-    let unlisted =
-        |id: &str, alike: Vec<Alike>| RunningContainer { id: id.into(), name: None, alike, ..container(confined()) };
+    let process = |name: &str, started| ProcessGroup { name: name.into(), started, ..alike(privileged()) };
+    let unlisted = |id: &str, alike: Vec<ProcessGroup>| RunningContainer {
+        id: id.into(),
+        name: None,
+        alike,
+        ..container(confined())
+    };
     let sandbox = unlisted("s", vec![process("pause", 10)]);
     let of = |containers: &[RunningContainer]| {
         super::sandboxes(containers).into_iter().map(str::to_owned).collect::<Vec<_>>()
@@ -384,7 +388,7 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
     assert_eq!(of(&[also.clone(), sandbox.clone()]), ["s"], "a container that calls itself pause came later");
     let earlier = RunningContainer { alike: vec![process("nginx", 5)], ..web };
     assert!(of(&[earlier, also]).is_empty(), "whatever is named so, nothing of a Pod starts before its sandbox");
-    let crowd = unlisted("s", vec![Alike { processes: 2, ..process("pause", 10) }]);
+    let crowd = unlisted("s", vec![ProcessGroup { processes: 2, ..process("pause", 10) }]);
     assert!(of(&[crowd]).is_empty(), "a sandbox has one process");
     let named = RunningContainer { name: Some("web".into()), ..sandbox.clone() };
     assert!(of(&[named]).is_empty(), "a container of the API server's is none");
@@ -392,7 +396,7 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
     assert_eq!(of(&[sandbox, other]), ["s", "t"], "each Pod has its own");
 
     let of_the_pod = |namespaces| {
-        let standing = Standing { namespaces, ..privileged() };
+        let standing = Privileges { namespaces, ..privileged() };
         RunningContainer { id: String::new(), name: None, alike: vec![alike(standing)], ..container(confined()) }
     };
     let shown = |namespaces| shown("workload.privileged", PLAIN, &of_the_pod(namespaces));
@@ -416,7 +420,7 @@ fn a_container_that_was_not_seen_whole_never_agrees_and_what_was_seen_still_coun
 
 #[test]
 fn a_contradiction_names_pod_node_container_process_and_the_kernels_fact() {
-    let three = Alike { processes: 4, ..alike(privileged()) };
+    let three = ProcessGroup { processes: 4, ..alike(privileged()) };
     let mixed = RunningContainer { alike: vec![alike(confined()), three], ..container(confined()) };
     let shown = shown("workload.run-as-non-root", PLAIN, &mixed);
     assert_eq!(shown.processes, 5);
@@ -467,7 +471,7 @@ fn a_process_that_every_control_likes_agrees_with_all_of_them_and_the_privileged
 
 #[test]
 fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
-    let with_one = Standing { effective: set(["SYS_ADMIN"]), bounding: set(["SYS_ADMIN"]), ..confined() };
+    let with_one = Privileges { effective: set(["SYS_ADMIN"]), bounding: set(["SYS_ADMIN"]), ..confined() };
     let fact = "CapEff has CAP_SYS_ADMIN, though its specification meets workload.capabilities-added";
     let nothing = "{containers: [{name: web, securityContext: {privileged: true, capabilities: {add: [ALL]}}}]}";
     table(
@@ -477,7 +481,7 @@ fn hardening_that_is_asked_for_and_not_in_force_is_one_finding_of_its_own() {
             (
                 "as confined as it asks to be",
                 DROPPED,
-                Standing { seccomp: Seccomp::Disabled, uid: 0, ..confined() },
+                Privileges { seccomp: Seccomp::Disabled, uid: 0, ..confined() },
                 "agrees",
             ),
             ("a specification that asks for little gets little", Some(nothing), privileged(), "agrees"),

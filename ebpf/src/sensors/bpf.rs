@@ -20,7 +20,7 @@ const COMMANDS: &[(u64, &str)] = &[
 ];
 
 pub(super) const SENSOR: Sensor =
-    Sensor { id: "bpf", hooks: &[Hook::needed("bpf_call", At::Call("bpf"))], acts: &[Act::Bpf], read };
+    Sensor { id: "bpf", hooks: &[Hook::needed("bpf_call", At::Call("bpf"))], behaviors: &[Act::Bpf], read };
 
 fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     let name = COMMANDS.iter().find(|(command, _)| *command == event.subject).map(|(_, name)| (*name).to_owned());

@@ -5,11 +5,11 @@ use super::{Act, At, Event, Hook, Node, Reading, Sensor};
 pub(super) const SENSOR: Sensor = Sensor {
     id: "canary",
     hooks: &[Hook::needed("canary_sings", At::Kernel("task_rename"))],
-    acts: &[Act::Canary],
+    behaviors: &[Act::Canary],
     read,
 };
 
-/// The driver itself waits for it; it is nobody's sighting.
+/// The driver itself waits for it; it is nobody's runtime observation.
 fn read(_: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
     Vec::new()
 }

@@ -18,7 +18,7 @@ const NAMES: [&str; 41] = [
 pub(super) const SENSOR: Sensor = Sensor {
     id: "capability",
     hooks: &[Hook::needed("capability_used", At::Kernel("cap_capable"))],
-    acts: &[Act::Capability],
+    behaviors: &[Act::Capability],
     read,
 };
 

@@ -58,7 +58,7 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// The key under which equal acts are counted.
+    /// The key under which equal behaviors are counted.
     pub(super) fn key(&self) -> [u64; 3] {
         let [a, b, c, d] = self.act.to_ne_bytes();
         let [e, f, g, h] = self.detail.to_ne_bytes();

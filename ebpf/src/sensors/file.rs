@@ -50,7 +50,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::optional("file_opened", At::Call("open")),
         Hook::optional("file_opened", At::Call("creat")),
     ],
-    acts: &[Act::Open],
+    behaviors: &[Act::Open],
     read,
 };
 

@@ -1,6 +1,6 @@
 //! What containers do, as the kernel tells it while they do it.
 //!
-//! A sensor is a pair: `programs/sensor/<id>.c` notices acts and folds equal ones of a cgroup into one; `sensors/<id>.rs` says
+//! A sensor is a pair: `programs/sensor/<id>.c` notices behaviors and folds equal ones of a cgroup into one; `sensors/<id>.rs` says
 //! which hooks that needs and what an act means. All share one ring and one table of counts. A hook that this kernel, or
 //! these rights, do not offer is a state of coverage with its reason, and costs its own sensor only.
 
@@ -61,7 +61,7 @@ pub struct SensorState {
 struct Sensor {
     id: &'static str,
     hooks: &'static [Hook],
-    acts: &'static [Act],
+    behaviors: &'static [Act],
     /// What an act means. Pure.
     read: fn(&Event<'_>, &Node<'_>) -> Vec<Reading>,
 }
@@ -92,7 +92,7 @@ impl Hook {
     }
 }
 
-/// The sorts of acts, in the order of `enum act` of `programs/signal.h`.
+/// The sorts of behaviors, in the order of `enum act` of `programs/signal.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Exec,
@@ -182,7 +182,8 @@ impl Node<'_> {
 /// What a sensor tells: what may have been missed where it does not see. None is all.
 pub(crate) fn kinds_of(sensor: &str) -> Vec<SignalKind> {
     let of = SENSORS.iter().find(|known| known.id == sensor);
-    let mut kinds: Vec<_> = of.into_iter().flat_map(|known| known.acts).flat_map(|act| act.kinds()).copied().collect();
+    let mut kinds: Vec<_> =
+        of.into_iter().flat_map(|known| known.behaviors).flat_map(|act| act.kinds()).copied().collect();
     if sensor == file::SENSOR.id {
         // What it opens for writing is a change of the root as well.
         kinds.push(SignalKind::RootWrite);
@@ -208,7 +209,7 @@ mod tests {
     fn every_act_has_one_sensor_and_every_sensor_its_own_file_on_both_sides() {
         for (at, act) in Act::ALL.iter().enumerate() {
             assert!(act.is(u32::try_from(at).unwrap()));
-            assert_eq!(SENSORS.iter().filter(|sensor| sensor.acts.contains(act)).count(), 1, "{act:?}");
+            assert_eq!(SENSORS.iter().filter(|sensor| sensor.behaviors.contains(act)).count(), 1, "{act:?}");
         }
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/programs/sensor");
         let mut files: Vec<_> =

@@ -9,7 +9,7 @@ use crate::text::shown;
 pub(super) const SENSOR: Sensor = Sensor {
     id: "module",
     hooks: &[Hook::needed("module_load", At::Kernel("module_load"))],
-    acts: &[Act::Module],
+    behaviors: &[Act::Module],
     read,
 };
 

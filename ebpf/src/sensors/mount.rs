@@ -14,7 +14,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("mount_move", At::Call("move_mount")),
         Hook::needed("mount_open_tree", At::Call("open_tree")),
     ],
-    acts: &[Act::Mount],
+    behaviors: &[Act::Mount],
     read,
 };
 

@@ -20,7 +20,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("namespace_clone", At::Kernel("sched_process_fork")),
         Hook::needed("namespace_left", At::Kernel("cgroup_attach_task")),
     ],
-    acts: &[Act::Spaces],
+    behaviors: &[Act::Spaces],
     read,
 };
 

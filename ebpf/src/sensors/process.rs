@@ -27,7 +27,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("process_forks", At::Kernel("sched_process_fork")),
         Hook::needed("process_exec", At::Kernel("sched_process_exec")),
     ],
-    acts: &[Act::Exec],
+    behaviors: &[Act::Exec],
     read,
 };
 

@@ -51,7 +51,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         older("removexattrat"),
         Hook::optional("root_ring", At::Call("io_uring_setup")),
     ],
-    acts: &[Act::RootChanged],
+    behaviors: &[Act::RootChanged],
     read,
 };
 

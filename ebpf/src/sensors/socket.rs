@@ -22,7 +22,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("socket_messaged", At::Call("sendmsg")),
         Hook::needed("socket_messaged", At::Call("sendmmsg")),
     ],
-    acts: &[Act::Connect, Act::Listen],
+    behaviors: &[Act::Connect, Act::Listen],
     read,
 };
 

@@ -11,7 +11,7 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("trace_readv", At::Call("process_vm_readv")),
         Hook::needed("trace_writev", At::Call("process_vm_writev")),
     ],
-    acts: &[Act::Ptrace],
+    behaviors: &[Act::Ptrace],
     read,
 };
 

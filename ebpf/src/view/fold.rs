@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer, Standing};
+use holdfast_model::kernel::{HostMount, Namespaces, Privileges, ProcessGroup, RunningContainer, ViewMethod};
 
 use super::View;
 use super::record::Task;
@@ -29,7 +29,7 @@ pub(super) struct Witness {
 }
 
 /// Folds one reading. `reader` is the process that read.
-pub(super) fn fold(eye: Eye, tasks: &[Task], reader: u32) -> Result<View, Blind> {
+pub(super) fn fold(method: ViewMethod, tasks: &[Task], reader: u32) -> Result<View, Blind> {
     let host = host(tasks, reader).ok_or(Blind::NotTheNode)?;
     let rooms = Rooms::of(tasks, host);
     let mut containers: BTreeMap<(&str, &str), Standings> = BTreeMap::new();
@@ -47,7 +47,7 @@ pub(super) fn fold(eye: Eye, tasks: &[Task], reader: u32) -> Result<View, Blind>
         places.into_iter().for_each(|place| containers.entry(place).or_default().count(task));
     }
     Ok(View {
-        eye,
+        method,
         host,
         seen: number(tasks.iter().map(|task| task.pid).collect::<BTreeSet<_>>().len()),
         containers: containers.into_iter().map(container).collect(),
@@ -95,13 +95,13 @@ fn witness(witnesses: &mut Witnesses, task: &Task) {
 
 #[derive(Default)]
 struct Standings {
-    kinds: BTreeMap<Standing, Counted>,
+    kinds: BTreeMap<Privileges, Counted>,
     /// Whether there are more than are told.
     more: bool,
 }
 
 struct Counted {
-    alike: Alike,
+    alike: ProcessGroup,
     last: u32,
 }
 
@@ -119,13 +119,13 @@ impl Standings {
         counted.last = task.pid;
         counted.alike.processes += 1;
         if task.pid < counted.alike.pid {
-            counted.alike = Alike { processes: counted.alike.processes, ..alike(task) };
+            counted.alike = ProcessGroup { processes: counted.alike.processes, ..alike(task) };
         }
     }
 }
 
-fn alike(task: &Task) -> Alike {
-    Alike {
+fn alike(task: &Task) -> ProcessGroup {
+    ProcessGroup {
         standing: task.standing.clone(),
         processes: 0,
         pid: task.pid,
@@ -150,7 +150,7 @@ pub(crate) mod tests {
     use holdfast_model::kernel::Seccomp;
 
     pub(crate) fn task(pid: u32, owner: Option<Owner>, uid: u32) -> Task {
-        let standing = Standing {
+        let standing = Privileges {
             uid,
             gid: 0,
             effective: 0,
@@ -190,7 +190,7 @@ pub(crate) mod tests {
             thread(10),
             task(11, None, 0),
         ];
-        let view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         assert_eq!((view.seen, view.unattributed, view.containers.len()), (4, 1, 1));
         let container = &view.containers[0];
         let counts: Vec<_> = container.alike.iter().map(|a| (a.standing.uid, a.pid, a.processes)).collect();
@@ -200,18 +200,18 @@ pub(crate) mod tests {
     #[test]
     fn a_reader_in_a_smaller_world_than_the_nodes_is_blind() {
         let pods = [task(1, pod("a", "pause"), 0)];
-        assert!(matches!(fold(Eye::TaskIterator, &pods, 9), Err(Blind::NotTheNode)));
+        assert!(matches!(fold(ViewMethod::TaskIterator, &pods, 9), Err(Blind::NotTheNode)));
         let own = [task(1, Some(Owner::Host), 0)];
-        assert!(matches!(fold(Eye::TaskIterator, &own, 1), Err(Blind::NotTheNode)));
-        assert!(matches!(fold(Eye::TaskIterator, &[], 9), Err(Blind::NotTheNode)));
+        assert!(matches!(fold(ViewMethod::TaskIterator, &own, 1), Err(Blind::NotTheNode)));
+        assert!(matches!(fold(ViewMethod::TaskIterator, &[], 9), Err(Blind::NotTheNode)));
         let kernel = [Task { kernel_thread: true, ..task(2, Some(Owner::Host), 0) }];
-        assert!(fold(Eye::TaskIterator, &kernel, 9).is_ok());
+        assert!(fold(ViewMethod::TaskIterator, &kernel, 9).is_ok());
     }
 
     #[test]
     fn mounts_that_could_not_be_read_everywhere_are_none() {
         let tasks = [task(1, Some(Owner::Host), 0), task(7, pod("a", "c"), 0), task(8, pod("b", "d"), 0)];
-        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mut view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         add_mounts(&mut view, |_, container| (container.pod == "a").then(Vec::new));
         assert_eq!(view.containers[0].host_mounts, Some(Vec::new()));
         assert_eq!(view.containers[1].host_mounts, None);
@@ -219,7 +219,7 @@ pub(crate) mod tests {
 
     fn in_space(mnt: u32, task: Task) -> Task {
         let namespaces = Namespaces { mnt, ..task.standing.namespaces };
-        Task { standing: Standing { namespaces, ..task.standing }, ..task }
+        Task { standing: Privileges { namespaces, ..task.standing }, ..task }
     }
 
     #[test]
@@ -227,7 +227,7 @@ pub(crate) mod tests {
         let crowd = (1..=100_000).map(|user| Task { tid: 10 + user, ..task(7, pod("a", "c"), user) });
         let tasks: Vec<Task> =
             [task(1, Some(Owner::Host), 0), task(6, pod("b", "d"), 0)].into_iter().chain(crowd).collect();
-        let view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         let [crowded, neighbour] = &view.containers[..] else { panic!("{view:?}") };
         assert_eq!(crowded.alike.len(), MOST_STANDINGS);
         assert_eq!(crowded.unread.as_deref(), Some("it has more than 128 kinds of processes"));
@@ -239,7 +239,7 @@ pub(crate) mod tests {
         let many = (1..=50).map(|mnt| in_space(100 + mnt, task(10 + mnt, pod("a", "c"), 0)));
         let tasks: Vec<Task> =
             [task(1, Some(Owner::Host), 0), task(6, pod("b", "d"), 0)].into_iter().chain(many).collect();
-        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mut view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         let mut reads = 0;
         add_mounts(&mut view, |_, _| {
             reads += 1;
@@ -252,7 +252,7 @@ pub(crate) mod tests {
     #[test]
     fn more_mounts_than_a_statement_holds_are_cut_and_that_is_told() {
         let tasks = [task(1, Some(Owner::Host), 0), task(7, pod("a", "c"), 0)];
-        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mut view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         let mount = |at: usize| HostMount { target: format!("/{at}"), source: "/".into(), writable: true };
         add_mounts(&mut view, |_, _| Some((0..50_000).map(mount).collect()));
         let container = &view.containers[0];
@@ -271,7 +271,7 @@ pub(crate) mod tests {
             thread(9, 90, in_space(71, task(8, pod("a", "c"), 1000))),
             jailed(in_space(72, task(6, pod("b", "d"), 0))),
         ];
-        let mut view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let mut view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         let mut read = Vec::new();
         add_mounts(&mut view, |witness, _| {
             read.push((witness.pid, witness.tid, witness.started));
@@ -286,7 +286,7 @@ pub(crate) mod tests {
     fn whose_cgroup_cannot_be_told_is_a_pods_by_its_namespaces_and_blinds_nobody_else() {
         let lost = |mnt| in_space(mnt, task(8, None, 0));
         let tasks = [in_space(4, task(1, Some(Owner::Host), 0)), task(7, pod("a", "c"), 0), lost(5), lost(99)];
-        let view = fold(Eye::TaskIterator, &tasks, 99).unwrap();
+        let view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         let stray = view.pod("a").find(|container| container.id.is_empty()).unwrap();
         assert_eq!((stray.processes(), view.unattributed), (1, 1));
     }

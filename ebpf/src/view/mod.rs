@@ -15,7 +15,7 @@ mod sockets;
 mod stray;
 
 use fold::{Witness, Witnesses};
-use holdfast_model::kernel::{Alike, Eye, HostMount, Namespaces, RunningContainer};
+use holdfast_model::kernel::{HostMount, Namespaces, ProcessGroup, RunningContainer, ViewMethod};
 
 use crate::Blind;
 
@@ -23,7 +23,7 @@ use crate::Blind;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
     /// How it was read.
-    pub eye: Eye,
+    pub method: ViewMethod,
     /// The node's own namespaces: those of its first process.
     pub host: Namespaces,
     /// How many processes there are, the kernel's own included.
@@ -45,7 +45,7 @@ impl View {
     /// Adds the sockets that listen in the networks of the containers: a few files of /proc a network namespace.
     pub fn read_sockets(&mut self) {
         let is_it =
-            |alike: &Alike| proc::start_of(alike.pid, alike.pid).is_some_and(|start| start.is_of(alike.started));
+            |alike: &ProcessGroup| proc::start_of(alike.pid, alike.pid).is_some_and(|start| start.is_of(alike.started));
         sockets::add(&mut self.containers, &self.host, is_it);
     }
 
@@ -95,12 +95,12 @@ impl KernelView {
 
     /// Every process that runs now; mounts are not looked at, and stand as unknown.
     pub fn processes(&mut self) -> Result<View, Blind> {
-        let (eye, mut tasks) = match &mut self.source {
-            Source::Iterator(iterator) => (Eye::TaskIterator, iterator.tasks()?),
-            Source::Proc => (Eye::Proc, proc::tasks()?),
+        let (method, mut tasks) = match &mut self.source {
+            Source::Iterator(iterator) => (ViewMethod::TaskIterator, iterator.tasks()?),
+            Source::Proc => (ViewMethod::Proc, proc::tasks()?),
         };
         label::add(&mut tasks);
-        fold::fold(eye, &tasks, std::process::id())
+        fold::fold(method, &tasks, std::process::id())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use holdfast_model::kernel::{Namespaces, Standing};
+use holdfast_model::kernel::{Namespaces, Privileges};
 
 use super::mounts;
 use super::record::{Task, seccomp};
@@ -125,8 +125,8 @@ impl Status<'_> {
     }
 }
 
-fn standing(status: &Status<'_>, thread: &Path) -> Option<Standing> {
-    Some(Standing {
+fn standing(status: &Status<'_>, thread: &Path) -> Option<Privileges> {
+    Some(Privileges {
         uid: status.user()?,
         gid: status.number("Gid", 1)?,
         effective: status.capabilities("CapEff")?,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use holdfast_model::kernel::{Namespaces, Seccomp, Standing};
+use holdfast_model::kernel::{Namespaces, Privileges, Seccomp};
 
 use crate::Owner;
 use crate::attribution::owner;
@@ -28,7 +28,7 @@ pub(crate) struct Task {
     /// Serial number of its cgroup; 0 where /proc was read.
     pub cgroup: u64,
     pub name: String,
-    pub standing: Standing,
+    pub standing: Privileges,
     /// None where its cgroup is nested too deep to tell.
     pub owner: Option<Owner>,
     pub kernel_thread: bool,
@@ -77,8 +77,8 @@ impl Cgroups {
     }
 }
 
-fn standing(record: Bytes<'_>, flags: u32) -> Option<Standing> {
-    Some(Standing {
+fn standing(record: Bytes<'_>, flags: u32) -> Option<Privileges> {
+    Some(Privileges {
         effective: record.u64(8)?,
         permitted: record.u64(16)?,
         bounding: record.u64(24)?,

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use holdfast_model::kernel::{Alike, Namespaces, RunningContainer};
+use holdfast_model::kernel::{Namespaces, ProcessGroup, RunningContainer};
 use holdfast_model::watched::{Listening, Transport};
 
 /// A table is not read beyond this.
@@ -24,10 +24,10 @@ const TABLES: [(&str, Transport, u8); 4] = [
 ];
 
 /// Adds what each container can be reached at.
-pub(super) fn add(containers: &mut [RunningContainer], host: &Namespaces, is_it: impl Fn(&Alike) -> bool) {
+pub(super) fn add(containers: &mut [RunningContainer], host: &Namespaces, is_it: impl Fn(&ProcessGroup) -> bool) {
     let mut known: BTreeMap<u32, Option<Vec<Listening>>> = BTreeMap::new();
     for container in containers {
-        let own = |alike: &&Alike| ![0, host.net].contains(&alike.standing.namespaces.net);
+        let own = |alike: &&ProcessGroup| ![0, host.net].contains(&alike.standing.namespaces.net);
         let Some(alike) = container.alike.iter().find(own) else { continue };
         // The number may have been given to another process since.
         let read = || tables(alike.pid).filter(|_| is_it(alike));

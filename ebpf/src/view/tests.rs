@@ -104,10 +104,10 @@ fn root_that_put_its_effective_user_aside_is_root_to_both_eyes() -> Result<()> {
         (stay("1000, 0, 1000")?, 0),
         (stay("1000, 1000, 1000")?, 1000),
     ];
-    for (eye, tasks) in [("iterator", iterator.tasks()?), ("proc", proc::tasks()?)] {
+    for (method, tasks) in [("iterator", iterator.tasks()?), ("proc", proc::tasks()?)] {
         for (pid, user) in processes {
             let task = tasks.iter().find(|task| task.pid == pid && task.tid == pid).context("a process")?;
-            assert_eq!(task.standing.uid, user, "{eye}: {pid} of {processes:?}");
+            assert_eq!(task.standing.uid, user, "{method}: {pid} of {processes:?}");
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::UnixMillis;
 use crate::id::{ClusterId, FindingId};
 
-/// Who acts. People are opaque ids; their names stand in an erasable table.
+/// Who behaviors. People are opaque ids; their names stand in an erasable table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "id", rename_all = "kebab-case")]
 pub enum Actor {

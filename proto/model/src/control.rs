@@ -38,7 +38,7 @@ impl fmt::Display for ControlId {
 }
 
 /// An enum with one lower-case word a variant: the same word in the API, the wire, the store and the command line.
-macro_rules! words {
+macro_rules! string_enum {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,15 +50,15 @@ macro_rules! words {
             /// Every value, in order.
             pub const ALL: &[$name] = &[$($name::$variant,)+];
 
-            /// The word for it, the same everywhere.
-            pub const fn word(self) -> &'static str {
+            /// Its name in the API, the wire, the store and the command line.
+            pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)+ }
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.word())
+                f.pad(self.as_str())
             }
         }
 
@@ -66,8 +66,8 @@ macro_rules! words {
             type Err = String;
 
             fn from_str(text: &str) -> Result<Self, String> {
-                Self::ALL.iter().copied().find(|value| value.word() == text).ok_or_else(|| {
-                    let words: Vec<_> = Self::ALL.iter().map(|value| value.word()).collect();
+                Self::ALL.iter().copied().find(|value| value.as_str() == text).ok_or_else(|| {
+                    let words: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
                     let shown: String = text.chars().take(40).collect();
                     format!("{shown:?} is not a {}: use one of {}", $what, words.join(", "))
                 })
@@ -75,9 +75,9 @@ macro_rules! words {
         }
     };
 }
-pub(crate) use words;
+pub(crate) use string_enum;
 
-words!(
+string_enum!(
     /// How bad a failing control is, least first, so that `>=` asks "at least as bad as".
     Severity, "severity" {
         /// Worth knowing; nothing to fix in a hurry.
@@ -93,7 +93,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// The part of a cluster that a control is about: the first half of its id.
     Archetype, "archetype" {
         /// Control plane and node posture.
@@ -111,7 +111,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// A way to prove a fix, as the retest uses it.
     Method, "retest method" {
         /// The objects, read fresh from the API server.
@@ -123,7 +123,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// How far a proof went. A later reach proves more.
     Reach, "reach" {
         /// Another tool's later run.
@@ -135,7 +135,7 @@ words!(
     }
 );
 
-words!(
+string_enum!(
     /// What the disappearance of the subject means for a finding.
     OnDeletion, "deletion rule" {
         /// Deleting it is the fix: bindings, roles.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
-use crate::control::words;
+use crate::control::string_enum;
 
 /// The state of one thing that an agent should be able to see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Coverage {
     pub since: UnixMillis,
 }
 
-words!(
+string_enum!(
     /// Whether something can be seen.
     CoverageState, "coverage state" {
         /// Listed and watched.

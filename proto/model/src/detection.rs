@@ -30,7 +30,7 @@ pub struct Detection {
 
 /// What one source saw in one go. It is taken once, whole or not at all, however often and by whomever it is said again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parcel {
+pub struct DetectionBatch {
     /// The node whose sensors saw it; empty where the cluster's part looked itself.
     pub source: String,
     /// The start of the source that the sequence counts in.

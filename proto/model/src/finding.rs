@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::control::{ControlId, words};
+use crate::control::{ControlId, string_enum};
 use crate::id::{ClusterId, FindingId, PatternId, derive};
 use crate::resource::Resource;
 
@@ -40,7 +40,7 @@ impl FindingKey {
     }
 }
 
-words!(
+string_enum!(
     /// Where a finding stands. What may follow what is decided in the room `record`.
     Status, "status" {
         /// Reported, and nobody says otherwise.
@@ -63,7 +63,7 @@ impl Status {
     }
 }
 
-words!(
+string_enum!(
     /// Why a finding was retired.
     RetiredReason, "reason for retiring" {
         /// The resource was proved absent, and its deletion is no fix.

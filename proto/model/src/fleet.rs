@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::words;
+use crate::control::string_enum;
 
-words!(
+string_enum!(
     /// How far a pattern has spread over the fleet, least first.
     Band, "band" {
         /// Few enough to be one team's slip.

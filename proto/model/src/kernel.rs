@@ -1,7 +1,7 @@
-//! What the kernel says about running processes, and what a node swears to about them.
+//! What the kernel says about running processes, and what a node attests to about them.
 //!
 //! A manifest says what was asked for; the kernel says what is so. Processes with the same standing are folded: a container
-//! with a thousand equal workers is one [`Standing`] with a count. Nothing here names an argument, an environment variable
+//! with a thousand equal workers is one [`Privileges`] with a count. Nothing here names an argument, an environment variable
 //! or a file of the container's own: a process's name (`comm`, at most 15 bytes) is all that identifies it to people.
 
 use std::fmt;
@@ -10,12 +10,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
-use crate::control::words;
+use crate::control::string_enum;
 use crate::id::{ClusterId, Nonce, RetestId};
 use crate::watched::{Listening, Watched};
 
-words!(
-    /// Whether system calls of a process are filtered: `task->seccomp.mode`.
+string_enum!(    /// Whether system calls of a process are filtered: `task->seccomp.mode`.
     Seccomp, "seccomp mode" {
         /// No filter.
         Disabled = "disabled",
@@ -26,9 +25,8 @@ words!(
     }
 );
 
-words!(
-    /// How the processes of a node were read.
-    Eye, "eye" {
+string_enum!(    /// How the processes of a node were read.
+    ViewMethod, "view method" {
         /// The BPF task iterator: every process of the node is in it, wherever it moved.
         TaskIterator = "task-iterator",
         /// /proc, where the kernel has no task iterator.
@@ -64,7 +62,7 @@ impl Namespaces {
 
 /// What a process may do: everything that a control can judge, and nothing that differs between equal workers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Standing {
+pub struct Privileges {
     /// Effective user id, as the host sees it; 0 also where the real, the saved or the file system's one is 0, as such a
     /// process is root again whenever it likes.
     pub uid: u32,
@@ -90,9 +88,9 @@ pub struct Standing {
 
 /// Processes of one container that stand alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alike {
+pub struct ProcessGroup {
     /// What they may do.
-    pub standing: Standing,
+    pub standing: Privileges,
     /// How many there are.
     pub processes: u32,
     /// The first of them by process id, as the host numbers it.
@@ -115,7 +113,7 @@ pub struct RunningContainer {
     /// does not know.
     pub name: Option<String>,
     /// Its processes by standing.
-    pub alike: Vec<Alike>,
+    pub alike: Vec<ProcessGroup>,
     /// What the container mounts from its host; none where mounts could not be read.
     pub host_mounts: Option<Vec<HostMount>>,
     /// Sockets that listen in its network namespace; none where they could not be read, and where that namespace is the
@@ -163,7 +161,7 @@ pub fn is_coverage_subject(subject: &str) -> bool {
     subject.starts_with("node/") && ["/kernel-view", "/sensors"].iter().any(|end| subject.ends_with(end))
 }
 
-/// What a node swears to: everything that runs there for the Pods that it was asked about. Its canonical bytes are signed
+/// What a node attests to: everything that runs there for the Pods that it was asked about. Its canonical bytes are signed
 /// by the node's own key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatement {
@@ -180,7 +178,7 @@ pub struct NodeStatement {
     /// `/proc/sys/kernel/random/boot_id`: process ids and start times are those of this boot.
     pub boot: String,
     /// How it looked.
-    pub eye: Eye,
+    pub method: ViewMethod,
     /// uids of the Pods that it was asked about, sorted.
     pub pods: Vec<String>,
     /// Every container of those Pods with a process, by Pod and id.

@@ -1,6 +1,6 @@
 //! The receipt: what was read, what it proves, and who signed it, so that a stranger can check it years later.
 //!
-//! Two signatures over one chain of bytes. The agent signs its testimony's canonical bytes; the aggregator countersigns
+//! Two signatures over one chain of bytes. The agent signs its attestation's canonical bytes; the aggregator countersigns
 //! those bytes, the agent's signature, the time and the position in the activity log. Both certificates come with the
 //! receipt and lead to the installation's root, of which the verifier needs only the fingerprint.
 //! Making and checking signatures is IO-free but needs a crypto library; that lives in the rooms that use it.
@@ -16,10 +16,10 @@ use crate::retest::{ObjectRead, Verdict};
 use crate::statement::Location;
 use crate::watched::Windows;
 
-/// What an agent swears to: the answer to one retest order. Its canonical bytes are what the agent signs.
+/// What an agent attests to: the answer to one retest order. Its canonical bytes are what the agent signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Testimony {
-    /// `holdfast.testimony.v1`.
+pub struct Attestation {
+    /// `holdfast.attestation.v1`.
     pub form: String,
     /// The order that is answered.
     pub retest: RetestId,
@@ -49,8 +49,8 @@ pub struct Testimony {
     pub locations: Vec<Location>,
     /// Everything that was read, in order.
     pub reads: Vec<ObjectRead>,
-    /// What the nodes swear to about the running processes, by node; each signed by that node's own key. Left out where no
-    /// node was asked, so that older testimonies keep their bytes.
+    /// What the nodes attest to about the running processes, by node; each signed by that node's own key. Left out where no
+    /// node was asked, so that older attestations keep their bytes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<SignedNodeStatement>,
     /// How long containers had to be watched, where the control asks what they did; the nodes say how long they were.
@@ -62,19 +62,19 @@ pub struct Testimony {
     pub agent_version: String,
 }
 
-impl Testimony {
+impl Attestation {
     /// The name and version of this form.
-    pub const FORM: &str = "holdfast.testimony.v1";
+    pub const FORM: &str = "holdfast.attestation.v1";
 }
 
-/// A signed testimony with its countersignature. All byte fields are hexadecimal in JSON.
+/// A signed attestation with its countersignature. All byte fields are hexadecimal in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// `holdfast.receipt.v1`.
     pub form: String,
-    /// The testimony's canonical bytes, as text: what the agent signed is exactly this string.
-    pub testimony: String,
-    /// The agent's ECDSA P-256 SHA-256 signature (ASN.1) over the testimony.
+    /// The attestation's canonical bytes, as text: what the agent signed is exactly this string.
+    pub attestation: String,
+    /// The agent's ECDSA P-256 SHA-256 signature (ASN.1) over the attestation.
     #[serde(with = "crate::canonical::hex_bytes")]
     pub agent_signature: Vec<u8>,
     /// The agent's certificate, DER.
@@ -101,9 +101,9 @@ impl Receipt {
 /// What the aggregator countersigns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Countersigned {
-    /// SHA-256 of the testimony's bytes.
+    /// SHA-256 of the attestation's bytes.
     #[serde(with = "crate::canonical::hex_bytes")]
-    pub testimony_hash: Vec<u8>,
+    pub attestation_hash: Vec<u8>,
     /// SHA-256 of the agent's signature.
     #[serde(with = "crate::canonical::hex_bytes")]
     pub agent_signature_hash: Vec<u8>,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{ControlId, Method, words};
+use crate::control::{ControlId, Method, string_enum};
 use crate::id::{Nonce, RetestId};
 use crate::resource::Resource;
 
@@ -29,12 +29,12 @@ pub struct RetestOrder {
     pub methods: Vec<Method>,
 }
 
-words!(
+string_enum!(
     /// The answer to a retest.
     Verdict, "verdict" {
         /// The control holds on everything that was read.
         Fixed = "fixed",
-        /// It still fails; the testimony says where.
+        /// It still fails; the attestation says where.
         StillFailing = "still-failing",
         /// The subject is proved absent.
         WorkloadDeleted = "workload-deleted",

@@ -11,10 +11,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
-use crate::control::words;
-use crate::sighting::SignalKind;
+use crate::control::string_enum;
+use crate::runtime_observation::SignalKind;
 
-words!(
+string_enum!(
     /// The protocol of a socket.
     Transport, "protocol" {
         /// TCP.
@@ -53,15 +53,15 @@ pub struct Watched {
     /// Whether it opened a token of its service account.
     pub token_read: bool,
     /// What it did, folded; starts of programs and connections left out.
-    pub acts: Vec<Done>,
+    pub behaviors: Vec<Done>,
 }
 
-/// Equal acts of one container.
+/// Equal behaviors of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
     /// What was done.
     pub kind: SignalKind,
-    /// What tells acts of one kind apart: a capability, a call, a sort of file.
+    /// What tells behaviors of one kind apart: a capability, a call, a sort of file.
     pub object: String,
     /// Name of the process that did it first.
     pub name: String,
@@ -78,7 +78,7 @@ pub struct Done {
 /// Something that may have been missed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Gap {
-    /// Acts of these kinds; of every kind where none is named.
+    /// Behaviors of these kinds; of every kind where none is named.
     pub kinds: Vec<SignalKind>,
     /// Why, in one plain sentence.
     pub reason: String,
@@ -90,7 +90,7 @@ pub struct Windows {
     /// Milliseconds after which what was never used is called unused.
     pub unused_after: UnixMillis,
     /// Milliseconds without an act after which a container is quiet.
-    pub quiet_after: UnixMillis,
+    pub idle_after: UnixMillis,
 }
 
 impl Watched {
@@ -109,7 +109,7 @@ impl Watched {
 impl Default for Windows {
     /// A day, in which most programs have done what they do, and ten minutes.
     fn default() -> Self {
-        Self { unused_after: 24 * 60 * 60 * 1000, quiet_after: 10 * 60 * 1000 }
+        Self { unused_after: 24 * 60 * 60 * 1000, idle_after: 10 * 60 * 1000 }
     }
 }
 
@@ -127,7 +127,7 @@ mod tests {
             capabilities: 0,
             root_written: false,
             token_read: false,
-            acts: Vec::new(),
+            behaviors: Vec::new(),
         };
         assert_eq!(watched(&[]).gap(&[SignalKind::Shell]), Some("lost"));
         assert_eq!(watched(&[SignalKind::Bpf, SignalKind::Shell]).gap(&[SignalKind::Shell]), Some("lost"));

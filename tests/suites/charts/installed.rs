@@ -103,7 +103,7 @@ async fn folded_into_the_node_pods_everything_stands_in_one_namespace_that_admit
     let story = Story::begin().await?;
     let chart = chart_path("holdfast-agent");
     let flags = ["--helm", "--agents", "https://holdfast.example.com:8471", "--chart", &chart, "--in-daemon-set"];
-    let added = story.holdfast(&[&["cluster", "add", "edge"], &flags[..], &["-o", "json"]].concat()).await?;
+    let added = story.holdfast(&[&["cluster", "add", "environment"], &flags[..], &["-o", "json"]].concat()).await?;
     paste(&helm, &plane, added["commands"].as_str().context("no commands")?).await?;
 
     ready(&plane, "daemonset", NAMESPACE, "holdfast-agent-node", "numberReady").await?;

@@ -1,9 +1,9 @@
 //! The table: for each kind of signal what a container does, what its quiet twin does instead, and what must be told of it.
 //!
-//! `/acts/acts` is `acts.c`: calls that no small program of the image makes. Not here: module-load, as a kernel without
+//! `/behaviors/behaviors` is `behaviors.c`: calls that no small program of the image makes. Not here: module-load, as a kernel without
 //! modules has no such tracepoint, and a test must not load modules into somebody's machine.
 
-use holdfast_model::{Sighting, SignalKind};
+use holdfast_model::{RuntimeObservation, SignalKind};
 
 /// A value that must leave the node nowhere.
 pub const SECRET: &str = "hUnt3r2";
@@ -22,7 +22,7 @@ pub struct Row {
     pub told: Told,
 }
 
-/// What a sighting says beside whose it is.
+/// What a runtime observation says beside whose it is.
 #[derive(Debug)]
 pub struct Told {
     pub kind: SignalKind,
@@ -76,7 +76,7 @@ pub const ROWS: &[Row] = &[
         name: "namespace-made",
         privileged: true,
         does: &["unshare", "-n", "true"],
-        quiet: &["/acts/acts", "unshare-files"],
+        quiet: &["/behaviors/behaviors", "unshare-files"],
         told: Told { object: "unshare net", ..busybox(SignalKind::NamespaceEntry) },
     },
     Row {
@@ -97,16 +97,16 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "trace",
         privileged: false,
-        does: &["/acts/acts", "trace"],
-        quiet: &["/acts/acts", "trace-refused"],
-        told: Told { binary: "/acts/acts", object: "PTRACE_TRACEME", ..busybox(SignalKind::Ptrace) },
+        does: &["/behaviors/behaviors", "trace"],
+        quiet: &["/behaviors/behaviors", "trace-refused"],
+        told: Told { binary: "/behaviors/behaviors", object: "PTRACE_TRACEME", ..busybox(SignalKind::Ptrace) },
     },
     Row {
         name: "bpf",
         privileged: true,
-        does: &["/acts/acts", "map"],
-        quiet: &["/acts/acts", "map-refused"],
-        told: Told { binary: "/acts/acts", object: "BPF_MAP_CREATE", ..busybox(SignalKind::Bpf) },
+        does: &["/behaviors/behaviors", "map"],
+        quiet: &["/behaviors/behaviors", "map-refused"],
+        told: Told { binary: "/behaviors/behaviors", object: "BPF_MAP_CREATE", ..busybox(SignalKind::Bpf) },
     },
     Row {
         name: "capability",
@@ -206,10 +206,10 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "connect-udp",
         privileged: false,
-        does: &["/acts/acts", "udp-connect"],
-        quiet: &["/acts/acts", "udp-any"],
+        does: &["/behaviors/behaviors", "udp-connect"],
+        quiet: &["/behaviors/behaviors", "udp-any"],
         told: Told {
-            binary: "/acts/acts",
+            binary: "/behaviors/behaviors",
             object: "udp",
             address: "127.0.0.1:5300",
             peer: "the Pod itself",
@@ -219,10 +219,10 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "send-udp",
         privileged: false,
-        does: &["/acts/acts", "udp-send"],
-        quiet: &["/acts/acts", "udp-any"],
+        does: &["/behaviors/behaviors", "udp-send"],
+        quiet: &["/behaviors/behaviors", "udp-any"],
         told: Told {
-            binary: "/acts/acts",
+            binary: "/behaviors/behaviors",
             object: "udp",
             address: "127.0.0.1:5300",
             peer: "the Pod itself",
@@ -232,10 +232,10 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "listen-udp",
         privileged: false,
-        does: &["/acts/acts", "udp-listen"],
-        quiet: &["/acts/acts", "udp-any"],
+        does: &["/behaviors/behaviors", "udp-listen"],
+        quiet: &["/behaviors/behaviors", "udp-any"],
         told: Told {
-            binary: "/acts/acts",
+            binary: "/behaviors/behaviors",
             object: "udp",
             address: "127.0.0.1:5300",
             peer: "the Pod itself",
@@ -245,17 +245,17 @@ pub const ROWS: &[Row] = &[
 ];
 
 impl Told {
-    /// Whether this sighting tells it, of this address.
-    pub fn by(&self, sighting: &Sighting, expected: &str) -> bool {
-        let address = sighting.address.map(|address| address.to_string()).unwrap_or_default();
+    /// Whether this runtime observation tells it, of this address.
+    pub fn by(&self, observation: &RuntimeObservation, expected: &str) -> bool {
+        let address = observation.address.map(|address| address.to_string()).unwrap_or_default();
         let path = match self.path.split_once('*') {
-            Some((start, end)) => sighting.path.starts_with(start) && sighting.path.ends_with(end),
-            None => sighting.path == self.path,
+            Some((start, end)) => observation.path.starts_with(start) && observation.path.ends_with(end),
+            None => observation.path == self.path,
         };
-        path && sighting.kind == self.kind
-            && sighting.binary == self.binary
-            && sighting.arguments.join(" ") == self.arguments
-            && sighting.object == self.object
+        path && observation.kind == self.kind
+            && observation.binary == self.binary
+            && observation.arguments.join(" ") == self.arguments
+            && observation.object == self.object
             && address == expected
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use holdfast_controls::KINDS;
 use holdfast_controls::facts::workload::POD;
-use holdfast_model::sighting::{Sighting, SignalKind};
+use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 use holdfast_model::{ClusterId, CoverageState, canonical};
 use holdfast_proto::{convert, v1};
 use proptest::prelude::*;
@@ -92,14 +92,14 @@ impl Node {
         Self { name: format!("node-{number}"), starts: 0, done: [0; ACTS], fold, sequence: 0, said: None, kept: None }
     }
 
-    /// Even acts are evidence of one control, odd ones of another.
+    /// Even behaviors are evidence of one control, odd ones of another.
     fn act(&mut self, act: usize, now: UnixMillis) {
         self.done[act] += 1;
         let (kind, object) = match act % 2 {
             0 => (SignalKind::EtcWrite, String::new()),
             _ => (SignalKind::CapabilityUsed, "CAP_SYS_ADMIN".to_owned()),
         };
-        let sighting = Sighting {
+        let observation = RuntimeObservation {
             kind,
             cgroup: 7,
             pod: format!("uid-{}", self.name),
@@ -116,11 +116,11 @@ impl Node {
             first: self.starts as i64,
             last: now,
         };
-        self.fold.take(sighting, Instant::now());
+        self.fold.take(observation, Instant::now());
     }
 
     /// What the relay hands on: what was said before, until it is acknowledged.
-    fn say(&mut self) -> Option<NodeSightings> {
+    fn say(&mut self) -> Option<NodeObservations> {
         if self.said.is_none() {
             let leaving = self.fold.leave(4, Instant::now());
             if leaving.is_empty() {
@@ -132,7 +132,13 @@ impl Node {
         let (sequence, records) = self.said.clone()?;
         let (kept, told) = oneshot::channel();
         self.kept = Some(told);
-        Some(NodeSightings { node: self.name.clone(), run: format!("boot.{}", self.starts), sequence, records, kept })
+        Some(NodeObservations {
+            node: self.name.clone(),
+            run: format!("boot.{}", self.starts),
+            sequence,
+            records,
+            kept,
+        })
     }
 
     fn hear(&mut self) {
@@ -204,7 +210,11 @@ impl World {
                 self.leader.settle(self.now);
                 if let Some(draft) = self.leader.draft() {
                     let sequence = draft.sequence;
-                    self.up.push_back(v1::Batch { sequence, parcels: draft.parcels, ..v1::Batch::default() });
+                    self.up.push_back(v1::Batch {
+                        sequence,
+                        detection_batches: draft.detection_batches,
+                        ..v1::Batch::default()
+                    });
                 }
             }
             Step::Commit => {
@@ -253,13 +263,17 @@ impl World {
 
 impl Record {
     fn apply(&mut self, batch: v1::Batch) {
-        for parcel in batch.parcels.into_iter().map(|parcel| convert::parcel(parcel).unwrap()) {
-            let taken = self.taken.entry((parcel.source, parcel.run)).or_default();
-            if parcel.sequence <= *taken {
+        for detection_batch in batch
+            .detection_batches
+            .into_iter()
+            .map(|detection_batch| convert::detection_batch(detection_batch).unwrap())
+        {
+            let taken = self.taken.entry((detection_batch.source, detection_batch.run)).or_default();
+            if detection_batch.sequence <= *taken {
                 continue;
             }
-            *taken = parcel.sequence;
-            for detection in parcel.detections {
+            *taken = detection_batch.sequence;
+            for detection in detection_batch.detections {
                 let finding = (detection.resource.name, detection.control.as_str().to_owned());
                 *self.counted.entry(finding).or_default() += detection.seen.count;
             }
@@ -284,7 +298,7 @@ fn a_batch_of_a_pod_that_is_not_known_yet_waits_for_it_and_not_for_ever() {
     let batch = |kept| {
         let mut node = Node { name: "node-9".into(), ..Node::new(9) };
         node.act(0, 5);
-        NodeSightings { kept, ..node.say().unwrap() }
+        NodeObservations { kept, ..node.say().unwrap() }
     };
     let mut engine = leader(0, 0);
     let (kept, mut told) = oneshot::channel();
@@ -302,7 +316,7 @@ fn an_old_act_of_a_pod_that_nobody_knows_holds_nobody_back() {
     node.act(0, 5);
     let arrived = 3 * PATIENCE_MILLIS;
     let (kept, mut told) = oneshot::channel();
-    engine.sight(NodeSightings { kept, ..node.say().unwrap() }, arrived);
+    engine.sight(NodeObservations { kept, ..node.say().unwrap() }, arrived);
     engine.settle(arrived + MOMENT_MILLIS - 1);
     assert!(told.try_recv().is_err(), "the node's clock may be behind");
     engine.settle(arrived + MOMENT_MILLIS);
@@ -319,6 +333,6 @@ fn what_a_pod_did_is_told_though_it_has_just_gone() {
     engine.sight(node.say().unwrap(), 6);
     engine.settle(6);
     let draft = engine.draft().unwrap();
-    assert_eq!(draft.parcels.len(), 1);
-    assert_eq!(draft.parcels[0].detections[0].resource.as_ref().unwrap().name, "pod-0");
+    assert_eq!(draft.detection_batches.len(), 1);
+    assert_eq!(draft.detection_batches[0].detections[0].resource.as_ref().unwrap().name, "pod-0");
 }

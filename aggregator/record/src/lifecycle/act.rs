@@ -58,7 +58,7 @@ pub(super) fn return_to_scope(mut change: Change<'_>) -> Option<Decision> {
     if change.finding.retired_reason != Some(RetiredReason::OutOfScope) {
         return None;
     }
-    let detail = json!({ "cause": RetestCause::ReturnedToScope.word() });
+    let detail = json!({ "cause": RetestCause::ReturnedToScope.as_str() });
     change.event("retest-requested", "its namespace is back in scope", detail);
     change.order(RetestCause::ReturnedToScope);
     change.done()
@@ -70,7 +70,7 @@ pub(super) fn request_retest(mut change: Change<'_>, cause: RetestCause) -> Opti
     if matches!(cause, RetestCause::Periodic | RetestCause::MethodGained) && !idle {
         return None;
     }
-    change.event("retest-requested", "a fresh look is wanted", json!({ "cause": cause.word() }));
+    change.event("retest-requested", "a fresh look is wanted", json!({ "cause": cause.as_str() }));
     change.order(cause);
     change.done()
 }
@@ -89,6 +89,10 @@ pub(super) fn recalibrate(
     change.finding.calibration =
         severity.map(|severity| Calibration { severity, cause: cause.to_owned(), detail: detail.clone(), at });
     let to = change.finding.severity();
-    change.event("severity-recalibrated", cause, json!({ "from": from.word(), "to": to.word(), "reading": detail }));
+    change.event(
+        "severity-recalibrated",
+        cause,
+        json!({ "from": from.as_str(), "to": to.as_str(), "reading": detail }),
+    );
     change.done()
 }

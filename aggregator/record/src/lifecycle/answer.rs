@@ -4,7 +4,7 @@
 //! has been observed since the order went out. On a finding that nobody called resolved, a verdict is an observation like
 //! any other: it resolves, and the proof is asked for then.
 
-use holdfast_model::{Method, OnDeletion, Reach, RetiredReason, Status, Testimony, Verdict};
+use holdfast_model::{Attestation, Method, OnDeletion, Reach, RetiredReason, Status, Verdict};
 use serde_json::json;
 
 use super::{Answer, Change, Decision, Refused};
@@ -13,16 +13,16 @@ use crate::retest::{RetestCause, RetestChange, backoff};
 pub(super) fn decide(change: Change<'_>, answer: &Answer<'_>) -> Result<Option<Decision>, Refused> {
     check(&change, answer)?;
     if answer.observed != change.finding.observed {
-        return Ok(stale(change, answer.testimony));
+        return Ok(stale(change, answer.attestation));
     }
     if let Some(method) = missing_method(answer) {
         let why = format!("the answer lacks {method}, which the cluster could do when the claim was made");
         return Ok(ask_again(change, answer.attempts, &why, "incomplete"));
     }
-    Ok(match answer.testimony.verdict {
-        Verdict::Fixed => fixed(change, answer.testimony),
+    Ok(match answer.attestation.verdict {
+        Verdict::Fixed => fixed(change, answer.attestation),
         Verdict::StillFailing => still_failing(change, answer),
-        Verdict::WorkloadDeleted => deleted(change, answer.testimony),
+        Verdict::WorkloadDeleted => deleted(change, answer.attestation),
         Verdict::NamespaceOutOfScope => out_of_scope(change, answer),
         Verdict::ControlChanged => control_changed(change, answer),
         Verdict::Unreachable | Verdict::Inconclusive => again(change, answer),
@@ -30,129 +30,129 @@ pub(super) fn decide(change: Change<'_>, answer: &Answer<'_>) -> Result<Option<D
 }
 
 fn check(change: &Change<'_>, answer: &Answer<'_>) -> Result<(), Refused> {
-    let (finding, testimony) = (&change.finding, answer.testimony);
-    let outstanding = finding.retest == Some(answer.retest) && testimony.retest == answer.retest;
-    if !outstanding || testimony.nonce != answer.nonce {
+    let (finding, attestation) = (&change.finding, answer.attestation);
+    let outstanding = finding.retest == Some(answer.retest) && attestation.retest == answer.retest;
+    if !outstanding || attestation.nonce != answer.nonce {
         return Err(Refused::NotOutstanding);
     }
-    let same_subject = testimony.cluster == finding.key.cluster
-        && testimony.finding == finding.id
-        && testimony.resource == finding.key.resource
-        && testimony.control == finding.key.control;
+    let same_subject = attestation.cluster == finding.key.cluster
+        && attestation.finding == finding.id
+        && attestation.resource == finding.key.resource
+        && attestation.control == finding.key.control;
     let same_version =
-        testimony.control_version == finding.control_version || testimony.verdict == Verdict::ControlChanged;
-    let proves = testimony.verdict.is_final();
+        attestation.control_version == finding.control_version || attestation.verdict == Verdict::ControlChanged;
+    let proves = attestation.verdict.is_final();
     if same_subject && (same_version || !proves) { Ok(()) } else { Err(Refused::OtherSubject) }
 }
 
 /// A method that the claim could count on and a `fixed` does without: a capability lost since makes no easier pass.
 fn missing_method(answer: &Answer<'_>) -> Option<Method> {
-    let fixed = answer.testimony.verdict == Verdict::Fixed;
-    let lacks = |method: &&Method| fixed && !answer.testimony.methods.contains(method);
+    let fixed = answer.attestation.verdict == Verdict::Fixed;
+    let lacks = |method: &&Method| fixed && !answer.attestation.methods.contains(method);
     answer.methods.iter().find(lacks).copied()
 }
 
 /// Something newer than the order was observed: the answer proves nothing about now.
-fn stale(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
-    let detail = json!({ "verdict": testimony.verdict.word() });
+fn stale(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> {
+    let detail = json!({ "verdict": attestation.verdict.as_str() });
     change.event("verdict-stale", "the agent observed something newer since it was asked", detail);
     change.order(RetestCause::StaleVerdict);
     change.done()
 }
 
-fn fixed(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+fn fixed(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> {
     change.finding.statement = None;
     change.finding.unjudged = None;
     match change.finding.status {
         Status::Open | Status::InProgress => {
-            let detail = json!({ "by": "retest", "retest": testimony.retest });
+            let detail = json!({ "by": "retest", "retest": attestation.retest });
             change.resolve(RetestCause::ObservedPass, "a retest found it passing".into(), detail);
         }
-        Status::Resolved => verify(&mut change, testimony),
+        Status::Resolved => verify(&mut change, attestation),
         Status::Verified => {
-            extend(&mut change, testimony);
-            confirm(&mut change, testimony);
+            extend(&mut change, attestation);
+            confirm(&mut change, attestation);
         }
-        Status::Retired => confirm(&mut change, testimony),
+        Status::Retired => confirm(&mut change, attestation),
     }
     change.done()
 }
 
 /// A proof that goes further than the one on record takes its place; one that goes less far takes nothing away.
-fn extend(change: &mut Change<'_>, testimony: &Testimony) {
+fn extend(change: &mut Change<'_>, attestation: &Attestation) {
     let before = change.finding.reach;
-    if before.is_some_and(|reach| reach >= testimony.reach) {
+    if before.is_some_and(|reach| reach >= attestation.reach) {
         return;
     }
-    change.finding.reach = Some(testimony.reach);
-    let from = before.map_or("none", Reach::word);
-    let detail = json!({ "from": from, "to": testimony.reach.word(), "retest": testimony.retest });
-    change.event("proof-extended", testimony.reason.clone(), detail);
+    change.finding.reach = Some(attestation.reach);
+    let from = before.map_or("none", Reach::as_str);
+    let detail = json!({ "from": from, "to": attestation.reach.as_str(), "retest": attestation.retest });
+    change.event("proof-extended", attestation.reason.clone(), detail);
 }
 
-fn deleted(mut change: Change<'_>, testimony: &Testimony) -> Option<Decision> {
+fn deleted(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> {
     change.finding.statement = None;
     change.finding.unjudged = None;
     match (change.finding.status, change.context.on_deletion) {
         (Status::Open | Status::InProgress, _) => {
-            let detail = json!({ "by": "retest", "retest": testimony.retest });
+            let detail = json!({ "by": "retest", "retest": attestation.retest });
             change.resolve(RetestCause::ObservedGone, "a retest found the resource deleted".into(), detail);
         }
-        (Status::Resolved, OnDeletion::Fixes) => verify(&mut change, testimony),
+        (Status::Resolved, OnDeletion::Fixes) => verify(&mut change, attestation),
         (Status::Resolved, OnDeletion::Retires) => {
             change.retire(RetiredReason::Deleted, "the resource is proved absent, which is no fix".into());
         }
         (Status::Verified, _) => {
             change.finding.current = false;
-            confirm(&mut change, testimony);
+            confirm(&mut change, attestation);
         }
-        (Status::Retired, _) => confirm(&mut change, testimony),
+        (Status::Retired, _) => confirm(&mut change, attestation),
     }
     change.done()
 }
 
 /// resolved → verified.
-fn verify(change: &mut Change<'_>, testimony: &Testimony) {
+fn verify(change: &mut Change<'_>, attestation: &Attestation) {
     change.finding.status = Status::Verified;
     change.finding.verified_at = Some(change.context.now);
-    change.finding.reach = Some(testimony.reach);
-    change.finding.current = testimony.verdict == Verdict::Fixed;
+    change.finding.reach = Some(attestation.reach);
+    change.finding.current = attestation.verdict == Verdict::Fixed;
     change.finding.unverified = None;
-    if testimony.reach == Reach::Running {
+    if attestation.reach == Reach::Running {
         change.finding.runtime = None;
     }
     change.end_retest();
-    change.event("finding-verified", testimony.reason.clone(), evidence(testimony));
+    change.event("finding-verified", attestation.reason.clone(), evidence(attestation));
 }
 
 /// A retest that agrees with where the finding already stands.
-fn confirm(change: &mut Change<'_>, testimony: &Testimony) {
+fn confirm(change: &mut Change<'_>, attestation: &Attestation) {
     change.end_retest();
-    change.event("retest-confirmed", testimony.reason.clone(), evidence(testimony));
+    change.event("retest-confirmed", attestation.reason.clone(), evidence(attestation));
 }
 
-fn evidence(testimony: &Testimony) -> serde_json::Value {
+fn evidence(attestation: &Attestation) -> serde_json::Value {
     json!({
-        "retest": testimony.retest,
-        "verdict": testimony.verdict.word(),
-        "reach": testimony.reach.word(),
-        "reads": testimony.reads.len(),
+        "retest": attestation.retest,
+        "verdict": attestation.verdict.as_str(),
+        "reach": attestation.reach.as_str(),
+        "reads": attestation.reads.len(),
     })
 }
 
 fn still_failing(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
-    let testimony = answer.testimony;
-    change.finding.locations = testimony.locations.clone();
+    let attestation = answer.attestation;
+    change.finding.locations = attestation.locations.clone();
     let in_scope = change.context.in_scope;
     match change.finding.status {
-        Status::Resolved => change.refute(format!("the retest found it failing: {}", testimony.reason)),
+        Status::Resolved => change.refute(format!("the retest found it failing: {}", attestation.reason)),
         Status::Verified | Status::Retired if in_scope => {
-            change.reopen(format!("a retest found it failing: {}", testimony.reason));
+            change.reopen(format!("a retest found it failing: {}", attestation.reason));
         }
-        _ => confirm(&mut change, testimony),
+        _ => confirm(&mut change, attestation),
     }
     // The objects pass: no watch will tell when the last such process has gone, so it is looked at until then.
-    if testimony.reach == Reach::Running && change.finding.status.is_active() && in_scope {
+    if attestation.reach == Reach::Running && change.finding.status.is_active() && in_scope {
         change.order_after(RetestCause::ProcessDisagreed, answer.attempts);
     }
     change.done()
@@ -166,18 +166,18 @@ fn out_of_scope(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision>
     if change.finding.status.is_active() {
         change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
     } else {
-        confirm(&mut change, answer.testimony);
+        confirm(&mut change, answer.attestation);
     }
     change.done()
 }
 
 fn control_changed(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
-    let version = answer.testimony.control_version;
+    let version = answer.attestation.control_version;
     if version == 0 || version == change.finding.control_version {
         return again(change, answer);
     }
     change.finding.control_version = version;
-    change.event("control-changed", answer.testimony.reason.clone(), json!({ "version": version }));
+    change.event("control-changed", answer.attestation.reason.clone(), json!({ "version": version }));
     if change.finding.status.is_active() {
         change.finding.unverified = Some(format!("version {version} of the control has yet to judge it"));
     }
@@ -187,8 +187,8 @@ fn control_changed(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decisi
 
 /// No answer, or none that settles it: asked again later, listed as unverified meanwhile.
 fn again(change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
-    let verdict = answer.testimony.verdict.word();
-    ask_again(change, answer.attempts, &answer.testimony.reason, verdict)
+    let verdict = answer.attestation.verdict.as_str();
+    ask_again(change, answer.attempts, &answer.attestation.reason, verdict)
 }
 
 /// No answer by the deadline.

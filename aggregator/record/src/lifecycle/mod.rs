@@ -2,14 +2,14 @@
 //!
 //! Only a positive observation closes: `verified` is reached through a verdict that answers the outstanding order and
 //! nothing else. Whatever could not be looked at leaves the state as it is.
-//! Statements of agents are decided in `observe`, what the kernel showed in `sight`, verdicts in `answer`, what people and the
+//! Statements of agents are decided in `observe`, what the kernel showed in `detect`, verdicts in `answer`, what people and the
 //! engagement do in `act`.
 
 use std::fmt;
 
 use holdfast_model::{
-    Activity, Actor, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RuntimeEvidence, Severity,
-    Statement, Status, Testimony, UnixMillis,
+    Activity, Actor, Attestation, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RuntimeEvidence,
+    Severity, Statement, Status, UnixMillis,
 };
 use serde_json::{Value, json};
 
@@ -19,8 +19,8 @@ use crate::retest::{RetestCause, RetestChange};
 
 mod act;
 mod answer;
+mod detect;
 mod observe;
-mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -45,7 +45,7 @@ pub enum Command<'a> {
     /// The agent states something.
     Observe(Observed<'a>),
     /// The kernel shows something.
-    Sight(Sighted<'a>),
+    Detect(Detected<'a>),
     /// The agent has repeated everything that fails in this finding's bucket, but not this.
     NotRepeated,
     /// The agent answers a retest.
@@ -98,7 +98,7 @@ pub struct Observed<'a> {
 
 /// Something that the kernel showed.
 #[derive(Debug, Clone)]
-pub struct Sighted<'a> {
+pub struct Detected<'a> {
     /// Identity of the finding; its cluster is the certificate's.
     pub key: &'a FindingKey,
     /// Where the resource comes from.
@@ -115,7 +115,7 @@ pub struct Sighted<'a> {
     pub raise: Option<Raise>,
 }
 
-/// A testimony beside the order that it answers.
+/// An attestation beside the order that it answers.
 #[derive(Debug, Clone)]
 pub struct Answer<'a> {
     /// The order's id.
@@ -128,8 +128,8 @@ pub struct Answer<'a> {
     pub attempts: u32,
     /// What the proof needs and the cluster could do when the claim was made.
     pub methods: &'a [Method],
-    /// What the agent swears to; its signature has been checked.
-    pub testimony: &'a Testimony,
+    /// What the agent attests to; its signature has been checked.
+    pub attestation: &'a Attestation,
 }
 
 /// The outcome of a command that changes something.
@@ -184,15 +184,15 @@ pub fn decide(
             None => observe::unknown(context, &observed),
         });
     }
-    if let Command::Sight(sighted) = command {
+    if let Command::Detect(detected) = command {
         return Ok(match finding {
-            Some(finding) => sight::known(Change::of(context, finding), &sighted),
-            None => sight::unknown(context, &sighted),
+            Some(finding) => detect::known(Change::of(context, finding), &detected),
+            None => detect::unknown(context, &detected),
         });
     }
     let change = Change::of(context, finding.ok_or(Refused::Unknown)?);
     match command {
-        Command::Observe(_) | Command::Sight(_) | Command::NotRepeated => Ok(observe::not_repeated(change)),
+        Command::Observe(_) | Command::Detect(_) | Command::NotRepeated => Ok(observe::not_repeated(change)),
         Command::Answer(answer) => answer::decide(change, &answer),
         Command::NoAnswer { retest, attempts } => answer::missing(change, retest, attempts),
         Command::Start => act::start(change),
@@ -294,7 +294,7 @@ impl<'c> Change<'c> {
         (finding.resolved_at, finding.claimed_by, finding.unverified) = (None, None, None);
         (finding.verified_at, finding.reach) = (None, None);
         (finding.retired_at, finding.retired_reason) = (None, None);
-        let detail = json!({ "from": from.word(), "count": finding.reopened, "locations": finding.locations.len() });
+        let detail = json!({ "from": from.as_str(), "count": finding.reopened, "locations": finding.locations.len() });
         self.end_retest();
         self.event("finding-reopened", why, detail);
     }
@@ -308,6 +308,6 @@ impl<'c> Change<'c> {
         (self.finding.verified_at, self.finding.reach) = (None, None);
         self.finding.unverified = None;
         self.end_retest();
-        self.event("finding-retired", why, json!({ "from": from.word(), "reason": reason.word() }));
+        self.event("finding-retired", why, json!({ "from": from.as_str(), "reason": reason.as_str() }));
     }
 }

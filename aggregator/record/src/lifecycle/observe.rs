@@ -20,7 +20,7 @@ pub(super) fn unknown(context: &Context<'_>, observed: &Observed<'_>) -> Option<
         events: Vec::new(),
         retest: crate::RetestChange::Keep,
     };
-    let detail = json!({ "severity": severity.word(), "locations": locations.len() });
+    let detail = json!({ "severity": severity.as_str(), "locations": locations.len() });
     let cause = format!("{} fails on {}", observed.key.control, observed.key.resource);
     change.event("finding-opened", cause, detail);
     if !context.in_scope {
@@ -71,7 +71,7 @@ fn fail(
     match finding.status {
         _ if !change.context.in_scope => stay_out_of_scope(&mut change),
         Status::Open | Status::InProgress if moved => {
-            let detail = json!({ "locations": locations.len(), "severity": severity.word(), "version": version });
+            let detail = json!({ "locations": locations.len(), "severity": severity.as_str(), "version": version });
             change.event("finding-changed", "it fails elsewhere, or otherwise, than before", detail);
         }
         Status::Open | Status::InProgress => {}

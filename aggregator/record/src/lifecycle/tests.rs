@@ -111,11 +111,11 @@ impl World {
         self.answer_with(verdict, |_| {})
     }
 
-    fn answer_with(&mut self, verdict: Verdict, change: impl FnOnce(&mut Testimony)) -> Result<bool, Refused> {
+    fn answer_with(&mut self, verdict: Verdict, change: impl FnOnce(&mut Attestation)) -> Result<bool, Refused> {
         let (retest, nonce, observed) = self.order.ok_or(Refused::NotOutstanding)?;
         let finding = self.finding.clone().expect("a finding");
-        let mut testimony = Testimony {
-            form: Testimony::FORM.into(),
+        let mut attestation = Attestation {
+            form: Attestation::FORM.into(),
             retest,
             nonce,
             cluster: finding.key.cluster,
@@ -135,9 +135,9 @@ impl World {
             read_at: 0,
             agent_version: "0".into(),
         };
-        change(&mut testimony);
+        change(&mut attestation);
         let (methods, attempts) = (self.methods.clone(), self.attempts + 1);
-        let answer = Answer { retest, nonce, observed, attempts, methods: &methods, testimony: &testimony };
+        let answer = Answer { retest, nonce, observed, attempts, methods: &methods, attestation: &attestation };
         self.run(Command::Answer(answer))
     }
 
@@ -379,7 +379,7 @@ fn a_verdict_older_than_an_observation_orders_another_retest() {
 
 #[test]
 fn a_verdict_counts_for_its_own_order_only() {
-    type Lie = fn(&mut Testimony);
+    type Lie = fn(&mut Attestation);
     let lies: [(&str, Lie, Refused); 6] = [
         ("nonce", |t| t.nonce = Nonce::from_bytes([0xee; 16]), Refused::NotOutstanding),
         ("retest", |t| t.retest = RetestId::from_bytes([0xee; 16]), Refused::NotOutstanding),
@@ -431,7 +431,7 @@ fn what_lies_out_of_scope_is_kept_retired_and_retested_on_its_return() {
 fn the_agent_having_another_version_asks_again_with_that_one() {
     let mut world = World::at(Status::Resolved);
     world.dispatch();
-    world.answer_with(Verdict::ControlChanged, |testimony| testimony.control_version = 2).unwrap();
+    world.answer_with(Verdict::ControlChanged, |attestation| attestation.control_version = 2).unwrap();
     let finding = world.finding.as_ref().unwrap();
     assert_eq!((finding.status, finding.control_version), (Status::Resolved, 2));
     assert!(finding.unverified.is_some());
@@ -601,10 +601,10 @@ fn play(world: &mut World, step: &Move) {
     };
 }
 
-/// A testimony whose proof goes to the processes.
-fn running(testimony: &mut Testimony) {
-    testimony.reach = Reach::Running;
-    testimony.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
+/// An attestation whose proof goes to the processes.
+fn running(attestation: &mut Attestation) {
+    attestation.reach = Reach::Running;
+    attestation.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
 }
 
 #[test]
@@ -654,7 +654,7 @@ fn a_further_proof_replaces_a_shorter_one_and_never_the_other_way_round() {
         world.run(Command::RequestRetest(cause)).unwrap();
         assert!(!world.run(Command::RequestRetest(RetestCause::MethodGained)).unwrap(), "one at a time");
         world.dispatch();
-        world.answer_with(Verdict::Fixed, |testimony| testimony.reach = go).unwrap();
+        world.answer_with(Verdict::Fixed, |attestation| attestation.reach = go).unwrap();
         assert_eq!(world.finding.as_ref().and_then(|finding| finding.reach), Some(reach));
     }
     assert_eq!(world.events.iter().filter(|event| *event == "proof-extended").count(), 1);
@@ -666,7 +666,7 @@ fn sight(world: &mut World, fact: &str, can_look: bool) {
     let seen = RuntimeEvidence::once(vec![Location::field("process sh (pid 7)", fact)], world.now);
     let (key, origin) = (key(), Origin::default());
     let raise = Raise { steps: 1, rule: "seen".into(), rationale: "it runs".into(), approver: "nobody".into() };
-    let sighted = Sighted {
+    let detected = Detected {
         key: &key,
         origin: &origin,
         severity: Severity::High,
@@ -675,7 +675,7 @@ fn sight(world: &mut World, fact: &str, can_look: bool) {
         can_look,
         raise: Some(raise),
     };
-    world.run(Command::Sight(sighted)).unwrap();
+    world.run(Command::Detect(detected)).unwrap();
 }
 
 #[test]

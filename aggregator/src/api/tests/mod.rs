@@ -12,7 +12,7 @@ use tower::ServiceExt;
 use super::role::Role;
 use super::*;
 use crate::authority::AuthoritySettings;
-use crate::edge::testing::TestEdge;
+use crate::environment::testing::TestEnvironment;
 
 mod access;
 mod cluster;
@@ -36,15 +36,15 @@ impl Harness {
         let store = Store::open(&format!("sqlite:{}", folder.path().join("record.db").display())).await.unwrap();
         let authority = Arc::new(Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap());
         let admin = mint::mint(&store, "first", Role::Admin, Actor::Holdfast("test".into()), NOW).await.unwrap().text;
-        let edge = TestEdge::at(NOW);
+        let environment = TestEnvironment::at(NOW);
         let live = Live::default();
-        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), edge.clone());
+        let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), environment.clone());
         let sessions = Sessions::default();
         let policy = std::sync::Arc::new(crate::fleet::policy::shipped().unwrap());
-        let (writer, _) = Writer::start(store.clone(), edge.clone(), policy, live.clone(), sessions.clone());
+        let (writer, _) = Writer::start(store.clone(), environment.clone(), policy, live.clone(), sessions.clone());
         let (watched, written) = (live.clone(), writer.clone());
         let open = sessions.clone();
-        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, edge };
+        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, environment };
         Self { router: router(state), store, admin, writer: written, live: watched, sessions: open, _folder: folder }
     }
 
@@ -70,7 +70,7 @@ impl Harness {
     }
 
     async fn token(&self, role: Role) -> String {
-        mint::mint(&self.store, role.word(), role, Actor::Holdfast("test".into()), NOW).await.unwrap().text
+        mint::mint(&self.store, role.as_str(), role, Actor::Holdfast("test".into()), NOW).await.unwrap().text
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Leaf {
     pub bytes: Option<String>,
 }
 
-/// Who acts.
+/// Who behaviors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Actor {
     /// `agent`, `user` or `holdfast`.

@@ -4,7 +4,7 @@ use holdfast_model::{ClusterId, CoverageState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, word};
+use super::{Time, schema_name};
 
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -23,7 +23,7 @@ pub struct Cluster {
     /// Whether its agent is connected now.
     pub connected: bool,
     /// How many of its nodes can be looked into. Which those are, and why others are not: its coverage, subjects `node/…`.
-    pub nodes: NodeEyes,
+    pub nodes: NodeCoverage,
     /// When its agent was last heard.
     pub last_seen_at: Option<Time>,
     /// When it was added.
@@ -34,7 +34,7 @@ pub struct Cluster {
 
 /// How many nodes of a cluster can be looked into.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct NodeEyes {
+pub struct NodeCoverage {
     /// Nodes that run Pods, as its agent told last.
     pub expected: u64,
     /// Those of them whose kernel can be looked into and whose sensors see. None while the agent is not connected: then
@@ -77,7 +77,7 @@ pub struct Coverage {
     /// A resource with its API group, `deployments.apps`.
     pub subject: String,
     /// Whether it can be seen.
-    #[schema(schema_with = word::coverage_state)]
+    #[schema(schema_with = schema_name::coverage_state)]
     pub state: CoverageState,
     /// Why not.
     pub reason: String,

@@ -5,7 +5,7 @@ use holdfast_model::{Archetype, Method, OnDeletion, Severity};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::word;
+use super::schema_name;
 
 /// One control in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -13,12 +13,12 @@ pub struct ControlRow {
     /// `<archetype>.<kebab-case>`.
     pub id: String,
     /// The part of a cluster that it is about.
-    #[schema(schema_with = word::archetype)]
+    #[schema(schema_with = schema_name::archetype)]
     pub archetype: Archetype,
     /// What should hold, in a few words.
     pub title: String,
     /// Severity before calibration.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub severity: Severity,
     /// Its version: an answer of another one proves nothing.
     pub version: u32,
@@ -37,7 +37,7 @@ pub struct Control {
     /// How to make it pass.
     pub remediation: String,
     /// What the subject's deletion means.
-    #[schema(schema_with = word::on_deletion)]
+    #[schema(schema_with = schema_name::on_deletion)]
     pub on_deletion: OnDeletion,
     /// The retest methods that its proof needs.
     #[schema(value_type = Vec<String>)]

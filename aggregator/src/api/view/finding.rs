@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::activity::Actor;
 use super::retest::Retest;
-use super::{Time, word};
+use super::{Time, schema_name};
 
 /// One finding in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -30,16 +30,16 @@ pub struct FindingRow {
     /// What should hold, in a few words.
     pub title: String,
     /// Severity in force.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub severity: Severity,
     /// Severity by the catalog, before calibration.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub base_severity: Severity,
     /// Where it stands.
-    #[schema(schema_with = word::status)]
+    #[schema(schema_with = schema_name::status)]
     pub status: Status,
     /// How far the proof went, once verified.
-    #[schema(schema_with = word::reach)]
+    #[schema(schema_with = schema_name::reach)]
     pub reach: Option<Reach>,
     /// Who answers for it, as the resource's labels say.
     pub owner: Option<String>,
@@ -85,7 +85,7 @@ pub struct Finding {
     /// When the fix was proved.
     pub verified_at: Option<Time>,
     /// Why it was retired.
-    #[schema(schema_with = word::retired_reason)]
+    #[schema(schema_with = schema_name::retired_reason)]
     pub retired_reason: Option<RetiredReason>,
     /// Why a resolved finding could not be proved yet.
     pub unverified: Option<String>,
@@ -179,10 +179,10 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
     /// By the catalog.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub from: Severity,
     /// In force.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub to: Severity,
     /// In words: what was read and why that moves the severity.
     pub rationale: String,
@@ -249,14 +249,14 @@ pub struct ActionResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     /// Severity in force.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub severity: Severity,
     /// Status.
-    #[schema(schema_with = word::status)]
+    #[schema(schema_with = schema_name::status)]
     pub status: Status,
     /// How far the proofs went; null where nothing is proved.
     #[serde(default)]
-    #[schema(schema_with = word::reach)]
+    #[schema(schema_with = schema_name::reach)]
     pub reach: Option<Reach>,
     /// How many.
     pub findings: u64,

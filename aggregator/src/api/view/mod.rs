@@ -13,8 +13,8 @@ pub mod control;
 pub mod finding;
 pub mod pattern;
 pub mod retest;
+pub mod schema_name;
 pub mod token;
-pub mod word;
 
 pub use activity::{Activity, Actor, ConsistencyProof, Entry, Head, InclusionProof, Leaf};
 pub use cluster::{Cluster, Coverage, JoinToken, NewCluster, Scope, ScopeProposal};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::finding::{FindingRow, Resource};
-use super::{Time, word};
+use super::{Time, schema_name};
 
 /// One pattern in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,10 +20,10 @@ pub struct PatternRow {
     /// What should hold.
     pub title: String,
     /// Severity by the catalog.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub base_severity: Severity,
     /// Severity in force for its findings.
-    #[schema(schema_with = word::severity)]
+    #[schema(schema_with = schema_name::severity)]
     pub severity: Severity,
     /// Clusters that have it: open, in progress, or resolved and not yet proved.
     pub clusters_affected: u32,
@@ -32,7 +32,7 @@ pub struct PatternRow {
     /// The first over the second, in whole per cent.
     pub share_percent: u32,
     /// How far it has spread.
-    #[schema(schema_with = word::band)]
+    #[schema(schema_with = schema_name::band)]
     pub band: Band,
 }
 

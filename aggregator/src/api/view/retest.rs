@@ -4,7 +4,7 @@ use holdfast_model::{FindingId, Reach, RetestId, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, word};
+use super::{Time, schema_name};
 
 /// One request to prove a finding fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -22,12 +22,12 @@ pub struct Retest {
     /// How often it was sent to the agent.
     pub attempts: u32,
     /// The latest answer.
-    #[schema(schema_with = word::verdict)]
+    #[schema(schema_with = schema_name::verdict)]
     pub verdict: Option<Verdict>,
     /// The answer in one sentence.
     pub reason: Option<String>,
     /// How far the proof went.
-    #[schema(schema_with = word::reach)]
+    #[schema(schema_with = schema_name::reach)]
     pub reach: Option<Reach>,
     /// Whether nothing more will come: the answer settles it, or the question was given up.
     pub settled: bool,

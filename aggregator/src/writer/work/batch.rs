@@ -2,9 +2,9 @@
 
 use holdfast_controls::Control;
 use holdfast_controls::running::Running;
-use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, Detection, FindingKey, Parcel, kernel};
+use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, Detection, DetectionBatch, FindingKey, kernel};
 use holdfast_record::Command;
-use holdfast_record::lifecycle::{Observed, Sighted};
+use holdfast_record::lifecycle::{Detected, Observed};
 
 use super::Work;
 use crate::live::LiveChange;
@@ -28,8 +28,8 @@ impl Work {
         for stated in &batch.stated {
             self.observe(&actor, stated, batch)?;
         }
-        for parcel in &batch.parcels {
-            self.take(&actor, cluster, parcel).await?;
+        for detection_batch in &batch.detection_batches {
+            self.take(&actor, cluster, detection_batch).await?;
         }
         if let Some(complete) = &batch.complete {
             self.miss(&actor, cluster, complete).await?;
@@ -73,10 +73,10 @@ impl Work {
         self.decide(actor, (stated.key.cluster, stated.id), Command::Observe(observed), None)
     }
 
-    /// A parcel that comes again, after a lost acknowledgement or through another leader, counts no second time.
-    async fn take(&mut self, actor: &Actor, cluster: ClusterId, parcel: &Parcel) -> Outcome<()> {
-        let Parcel { source, run, sequence, detections } = parcel;
-        if self.tx.take_parcel(cluster, source, run, *sequence, self.now).await? {
+    /// A detection batch that comes again, after a lost acknowledgement or through another leader, counts no second time.
+    async fn take(&mut self, actor: &Actor, cluster: ClusterId, detection_batch: &DetectionBatch) -> Outcome<()> {
+        let DetectionBatch { source, run, sequence, detections } = detection_batch;
+        if self.tx.take_detection_batch(cluster, source, run, *sequence, self.now).await? {
             for detection in detections {
                 self.sight(actor, cluster, detection).await?;
             }
@@ -91,7 +91,7 @@ impl Work {
         let id = key.finding_id();
         self.load_findings(cluster, &[id]).await?;
         let policy = self.policy.clone();
-        let sighted = Sighted {
+        let detected = Detected {
             key: &key,
             origin: &detection.origin,
             severity: detection.severity,
@@ -100,7 +100,7 @@ impl Work {
             can_look: Control::find(control.as_str()).and_then(|control| control.running).is_some_and(can_look),
             raise: policy.raise(),
         };
-        self.decide(actor, (cluster, id), Command::Sight(sighted), None)
+        self.decide(actor, (cluster, id), Command::Detect(detected), None)
     }
 
     /// Asks about everything in these buckets that fails by the record and that the agent did not repeat.
@@ -119,5 +119,5 @@ impl Work {
 
 /// Whether a retest can look for what was shown. An act is over when it is told: nothing that runs later takes it back.
 fn can_look(running: Running) -> bool {
-    !matches!(running, Running::Acts(_))
+    !matches!(running, Running::Behaviors(_))
 }

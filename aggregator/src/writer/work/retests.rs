@@ -12,7 +12,7 @@ use holdfast_store::{Retest, RetestState, StoreError, StoredReceipt};
 use super::{Place, Work};
 use crate::live::LiveChange;
 use crate::writer::Outcome;
-use crate::writer::job::SignedTestimony;
+use crate::writer::job::SignedAttestation;
 
 /// How long an answer may take before the question is put again.
 const DEADLINE_MILLIS: i64 = 30_000;
@@ -53,7 +53,7 @@ impl Work {
 
     fn order(&mut self, mut retest: Retest) -> Option<RetestOrder> {
         let finding = self.finding(retest.cluster, retest.finding)?;
-        let nonce = Nonce::from_bytes(self.edge.draw()?);
+        let nonce = Nonce::from_bytes(self.environment.draw()?);
         let order = RetestOrder {
             retest: retest.id,
             nonce,
@@ -73,14 +73,18 @@ impl Work {
         Some(order)
     }
 
-    /// Records an answer: the verdict, and the testimony as a receipt if it settles something. One that comes after its
+    /// Records an answer: the verdict, and the attestation as a receipt if it settles something. One that comes after its
     /// deadline counts as long as no other nonce was drawn: reads that take long must not be asked for again for ever.
-    pub(in crate::writer) async fn answer(&mut self, cluster: ClusterId, answer: &SignedTestimony) -> Outcome<Finding> {
+    pub(in crate::writer) async fn answer(
+        &mut self,
+        cluster: ClusterId,
+        answer: &SignedAttestation,
+    ) -> Outcome<Finding> {
         self.member(cluster)?;
-        let testimony = &answer.testimony;
-        let row = match self.retests.get(&testimony.retest) {
+        let attestation = &answer.attestation;
+        let row = match self.retests.get(&attestation.retest) {
             Some(row) => Some(row.clone()).filter(|row| row.cluster == cluster),
-            None => self.tx.retests_by_id(cluster, &[testimony.retest]).await?.pop(),
+            None => self.tx.retests_by_id(cluster, &[attestation.retest]).await?.pop(),
         };
         let open = |row: &Retest| matches!(row.state, RetestState::Sent | RetestState::Waiting);
         let mut retest = row.filter(open).ok_or(Refused::NotOutstanding)?;
@@ -91,17 +95,17 @@ impl Work {
         let (attempts, observed, methods) = (retest.attempts, retest.observed, retest.methods.clone());
         retest.state = RetestState::Answered;
         retest.answered_at = Some(self.now);
-        retest.verdict = Some(testimony.verdict);
-        retest.reason = Some(testimony.reason.clone());
-        retest.reach = Some(testimony.reach);
+        retest.verdict = Some(attestation.verdict);
+        retest.reason = Some(attestation.reason.clone());
+        retest.reach = Some(attestation.reach);
         let command =
-            Command::Answer(Answer { retest: retest.id, nonce, observed, attempts, methods: &methods, testimony });
+            Command::Answer(Answer { retest: retest.id, nonce, observed, attempts, methods: &methods, attestation });
         self.decide(&Actor::Agent(cluster), (cluster, id), command, Some(retest))?;
-        if self.retests.get(&testimony.retest).is_some_and(|row| row.state == RetestState::Answered) {
+        if self.retests.get(&attestation.retest).is_some_and(|row| row.state == RetestState::Answered) {
             self.receipt(cluster, id, answer);
         }
         self.woken.insert(cluster);
-        self.tell(LiveChange::Retest { retest: testimony.retest, finding: id, verdict: testimony.verdict });
+        self.tell(LiveChange::Retest { retest: attestation.retest, finding: id, verdict: attestation.verdict });
         Ok(self.finding(cluster, id).cloned().ok_or(Refused::Unknown)?)
     }
 
@@ -150,13 +154,13 @@ impl Work {
     }
 
     /// The receipt belongs to the event that the verdict caused: the last one so far.
-    fn receipt(&mut self, cluster: ClusterId, finding: FindingId, answer: &SignedTestimony) {
+    fn receipt(&mut self, cluster: ClusterId, finding: FindingId, answer: &SignedAttestation) {
         let Some(event) = self.entries.len().checked_sub(1) else { return };
         let receipt = StoredReceipt {
             cluster,
-            retest: answer.testimony.retest,
+            retest: answer.attestation.retest,
             finding,
-            testimony: answer.text.clone(),
+            attestation: answer.text.clone(),
             agent_signature: answer.signature.clone(),
             agent_certificate: answer.certificate.clone(),
             recorded_at: self.now,

@@ -154,7 +154,7 @@ CREATE TABLE receipt (
     cluster BYTEA NOT NULL,
     retest BYTEA NOT NULL,
     finding BYTEA NOT NULL,
-    testimony TEXT COLLATE "C" NOT NULL,
+    attestation TEXT COLLATE "C" NOT NULL,
     agent_signature BYTEA NOT NULL,
     agent_certificate BYTEA NOT NULL,
     recorded_at BIGINT NOT NULL,

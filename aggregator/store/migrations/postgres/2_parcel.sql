@@ -1,5 +1,5 @@
--- The last parcel of each run that was taken, and in which session a coverage state was last said.
-CREATE TABLE parcel (
+-- The last detection_batch of each run that was taken, and in which session a coverage state was last said.
+CREATE TABLE detection_batch (
     cluster BYTEA NOT NULL,
     source TEXT NOT NULL,
     run TEXT NOT NULL,

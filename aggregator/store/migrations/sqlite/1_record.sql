@@ -154,7 +154,7 @@ CREATE TABLE receipt (
     cluster BLOB NOT NULL,
     retest BLOB NOT NULL,
     finding BLOB NOT NULL,
-    testimony TEXT NOT NULL,
+    attestation TEXT NOT NULL,
     agent_signature BLOB NOT NULL,
     agent_certificate BLOB NOT NULL,
     recorded_at BIGINT NOT NULL,

@@ -46,7 +46,7 @@ async fn conform(address: &str) {
     surroundings(&store).await;
     the_longest_unchanged_of_the_verified_come_first(&store).await;
     short_proofs_are_found_once_there_is_an_eye(&store).await;
-    a_parcel_is_taken_once_and_few_runs_are_remembered(&store).await;
+    a_detection_batch_is_taken_once_and_few_runs_are_remembered(&store).await;
     coverage_that_a_later_session_does_not_repeat_is_dropped(&store).await;
     open_eyes_are_counted(&store).await;
     what_is_not_committed_never_was(&store).await;
@@ -319,7 +319,7 @@ async fn retests_and_receipts(store: &Store) {
         cluster: cluster(1),
         retest: retest.id,
         finding: retest.finding,
-        testimony: "{}".into(),
+        attestation: "{}".into(),
         agent_signature: vec![1],
         agent_certificate: vec![2],
         recorded_at: 8,
@@ -452,10 +452,10 @@ async fn open_eyes_are_counted(store: &Store) {
     tx.put_coverage(cluster(7), 1, &rows).await.unwrap();
     tx.put_coverage(cluster(8), 1, &[row(sensors_subject("both"), failing)]).await.unwrap();
     tx.commit().await.unwrap();
-    let counted = NodeEyes { cluster: cluster(7), nodes: 4, open: 2 };
-    assert_eq!(store.node_eyes(Some(cluster(7))).await.unwrap(), [counted]);
-    assert_eq!(store.node_eyes(Some(cluster(8))).await.unwrap(), []);
-    assert!(store.node_eyes(None).await.unwrap().contains(&counted));
+    let counted = NodeCoverage { cluster: cluster(7), nodes: 4, open: 2 };
+    assert_eq!(store.node_coverage(Some(cluster(7))).await.unwrap(), [counted]);
+    assert_eq!(store.node_coverage(Some(cluster(8))).await.unwrap(), []);
+    assert!(store.node_coverage(None).await.unwrap().contains(&counted));
 }
 
 /// Open, held open by no statement, left alone for a while; the first cluster has an eye by now, the second has none.
@@ -484,25 +484,25 @@ async fn what_is_not_committed_never_was(store: &Store) {
     assert!(store.pattern(lost.pattern).await.unwrap().is_none());
 }
 
-async fn a_parcel_is_taken_once_and_few_runs_are_remembered(store: &Store) {
+async fn a_detection_batch_is_taken_once_and_few_runs_are_remembered(store: &Store) {
     const DAY: i64 = 24 * 3_600_000;
     let mut tx = store.begin().await.unwrap();
     let taken = [("a", 1, true), ("a", 1, false), ("a", 3, true), ("a", 2, false), ("b", 1, true), ("a", 3, false)];
     for (number, (run, sequence, is_new)) in taken.into_iter().enumerate() {
         let at = number as i64;
-        assert_eq!(tx.take_parcel(cluster(1), "node-1", run, sequence, at).await.unwrap(), is_new, "{number}");
+        assert_eq!(tx.take_detection_batch(cluster(1), "node-1", run, sequence, at).await.unwrap(), is_new, "{number}");
     }
-    assert!(tx.take_parcel(cluster(2), "node-1", "a", 1, 0).await.unwrap(), "another cluster's");
-    assert!(tx.take_parcel(cluster(1), "node-2", "a", 1, 0).await.unwrap(), "another node's");
+    assert!(tx.take_detection_batch(cluster(2), "node-1", "a", 1, 0).await.unwrap(), "another cluster's");
+    assert!(tx.take_detection_batch(cluster(1), "node-2", "a", 1, 0).await.unwrap(), "another node's");
     // Two runs that overlap go on; of many that came and went the oldest are forgotten, and others' are not touched.
     for number in 0..10 {
-        assert!(tx.take_parcel(cluster(1), "node-1", &format!("c{number}"), 1, 10 + number).await.unwrap());
+        assert!(tx.take_detection_batch(cluster(1), "node-1", &format!("c{number}"), 1, 10 + number).await.unwrap());
     }
-    assert!(!tx.take_parcel(cluster(1), "node-1", "c8", 1, 20).await.unwrap());
-    assert!(tx.take_parcel(cluster(1), "node-1", "a", 1, 21).await.unwrap(), "forgotten");
-    assert!(!tx.take_parcel(cluster(1), "node-2", "a", 1, 22).await.unwrap());
-    tx.take_parcel(cluster(1), "node-3", "new", 1, 60 * DAY).await.unwrap();
-    assert!(tx.take_parcel(cluster(1), "node-2", "a", 1, 60 * DAY).await.unwrap(), "silent for too long");
+    assert!(!tx.take_detection_batch(cluster(1), "node-1", "c8", 1, 20).await.unwrap());
+    assert!(tx.take_detection_batch(cluster(1), "node-1", "a", 1, 21).await.unwrap(), "forgotten");
+    assert!(!tx.take_detection_batch(cluster(1), "node-2", "a", 1, 22).await.unwrap());
+    tx.take_detection_batch(cluster(1), "node-3", "new", 1, 60 * DAY).await.unwrap();
+    assert!(tx.take_detection_batch(cluster(1), "node-2", "a", 1, 60 * DAY).await.unwrap(), "silent for too long");
     tx.commit().await.unwrap();
 }
 

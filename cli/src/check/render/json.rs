@@ -36,7 +36,7 @@ impl<'a> Written<'a> {
     fn of(report: &'a Report) -> Self {
         Self {
             judged: report.judged,
-            by_severity: report.by_severity().into_iter().map(|(severity, n)| (severity.word(), n)).collect(),
+            by_severity: report.by_severity().into_iter().map(|(severity, n)| (severity.as_str(), n)).collect(),
             findings: Each { report, items: &report.findings },
             problems: Each { report, items: &report.problems },
             unknown: report
@@ -65,7 +65,7 @@ impl Serialize for Each<'_, Finding> {
                 title: finding.control.title,
                 resource: &finding.resource,
                 place: WrittenPlace::of(self.report, &finding.place),
-                pod_security_level: finding.level.map(Level::word),
+                pod_security_level: finding.level.map(Level::as_str),
                 fields: finding.fields.iter().map(|(_, location)| location).collect(),
                 fix: finding.control.remediation,
             })?;
@@ -79,7 +79,7 @@ impl Serialize for Each<'_, Problem> {
         let mut list = serializer.serialize_seq(Some(self.items.len()))?;
         for problem in self.items {
             list.serialize_element(&WrittenProblem {
-                weight: problem.weight.word(),
+                weight: problem.weight.as_str(),
                 place: WrittenPlace::of(self.report, &problem.place),
                 field: problem.field.as_deref(),
                 message: &problem.message,

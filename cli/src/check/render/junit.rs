@@ -37,7 +37,7 @@ fn failure(report: &Report, finding: &Finding) -> TestCase {
     let fields: Vec<_> = finding.fields.iter().map(|(_, l)| format!("{} = {}", l.path, l.value)).collect();
     let text = format!("{}\n{}\n{}", spot(report, &finding.place), fields.join("\n"), control.remediation);
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-    status.set_type(control.severity.word()).set_message(control.title).set_description(text);
+    status.set_type(control.severity.as_str()).set_message(control.title).set_description(text);
     let mut case = TestCase::new(format!("{} {}", finding.resource, control.id), status);
     case.set_classname(control.id);
     case

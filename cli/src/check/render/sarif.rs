@@ -64,7 +64,7 @@ fn rule(control: &Control) -> Value {
         "fullDescription": { "text": control.description },
         "help": { "text": control.remediation },
         "defaultConfiguration": { "level": level(control.severity) },
-        "properties": { "tags": ["security", control.archetype().word()], "security-severity": score(control.severity) },
+        "properties": { "tags": ["security", control.archetype().as_str()], "security-severity": score(control.severity) },
     })
 }
 

@@ -18,7 +18,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         if !same {
             let gap = if last.is_some() { "\n" } else { "" };
             let place = spot(report, &finding.place);
-            let level = finding.level.map_or(String::new(), |level| format!(", fits Pod Security {}", level.word()));
+            let level = finding.level.map_or(String::new(), |level| format!(", fits Pod Security {}", level.as_str()));
             writeln!(out, "{gap}{}  ({}{level})", line(&finding.resource.to_string()), line(&place))?;
         }
         write_finding(report, finding, out)?;
@@ -69,7 +69,7 @@ fn write_problems(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let field = problem.field.as_ref().map_or(String::new(), |field| format!(", field {field}"));
         let place = spot(report, &problem.place);
         let (place, field) = (line(&place), line(&field));
-        writeln!(out, "  {:<7}  {place}{field}: {}", problem.weight.word(), line(&problem.message))?;
+        writeln!(out, "  {:<7}  {place}{field}: {}", problem.weight.as_str(), line(&problem.message))?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub(super) const CONTROL: Control = Control {
     title: "Roles do not issue tokens for every service account",
     severity: Severity::High,
     description: "Whoever creates `serviceaccounts/token` gets a valid credential of any service account in reach \
-                  and acts with its rights.",
+                  and behaviors with its rights.",
     remediation: "Name the service accounts in `resourceNames`, or remove the rule.",
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],

@@ -5,8 +5,8 @@
 
 use super::Control;
 
-mod acts;
 pub(crate) mod apparmor;
+mod behaviors;
 pub(crate) mod capabilities_added;
 pub(crate) mod capabilities_not_dropped;
 pub(crate) mod capabilities_restored;
@@ -37,16 +37,16 @@ pub(crate) mod volume_types;
 /// The controls of this archetype, by id.
 pub const CONTROLS: &[Control] = &[
     apparmor::CONTROL,
-    acts::BPF_USED,
+    behaviors::BPF_USED,
     capabilities_added::CONTROL,
     capabilities_not_dropped::CONTROL,
     capabilities_restored::CONTROL,
     unused::CAPABILITIES_UNUSED,
-    acts::CLOUD_METADATA_REACHED,
+    behaviors::CLOUD_METADATA_REACHED,
     resources::CPU_LIMIT,
     resources::CPU_REQUEST,
-    acts::ETC_WRITTEN,
-    acts::FOREIGN_BINARY,
+    behaviors::ETC_WRITTEN,
+    behaviors::FOREIGN_BINARY,
     hardening_not_in_force::CONTROL,
     host_ipc::CONTROL,
     host_network::CONTROL,
@@ -58,24 +58,24 @@ pub const CONTROLS: &[Control] = &[
     image_latest::CONTROL,
     resources::MEMORY_LIMIT,
     resources::MEMORY_REQUEST,
-    acts::MODULE_LOADED,
-    acts::MOUNT_MADE,
-    acts::NAMESPACE_ENTERED,
+    behaviors::MODULE_LOADED,
+    behaviors::MOUNT_MADE,
+    behaviors::NAMESPACE_ENTERED,
     privilege_escalation::CONTROL,
     privileged::CONTROL,
     proc_mount::CONTROL,
-    acts::PROCESS_TRACED,
+    behaviors::PROCESS_TRACED,
     read_only_root::CONTROL,
     run_as_non_root::CONTROL,
     run_as_root_user::CONTROL,
     seccomp_unconfined::CONTROL,
     seccomp_unset::CONTROL,
     selinux::CONTROL,
-    acts::SENSITIVE_FILE_OPENED,
+    behaviors::SENSITIVE_FILE_OPENED,
     sysctls::CONTROL,
     unused::TOKEN_UNUSED,
     undeclared_port::CONTROL,
-    acts::UNEXPECTED_SHELL,
+    behaviors::UNEXPECTED_SHELL,
     volume_types::CONTROL,
     unused::WRITABLE_ROOT_UNUSED,
 ];

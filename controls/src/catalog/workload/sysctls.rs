@@ -1,5 +1,5 @@
 //! Flags sysctls outside the safe set. Pod Security Standards, baseline, "Sysctls": the safe set grew in 1.27, 1.29 and
-//! 1.32. A sysctl is safe when it acts on the pod alone; its value is not read.
+//! 1.32. A sysctl is safe when it behaviors on the pod alone; its value is not read.
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 

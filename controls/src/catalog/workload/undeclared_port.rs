@@ -37,7 +37,7 @@ fn declared(socket: &Listening, pod: &PodSpec) -> Word {
     let only_sends = *transport == Transport::Udp && GIVEN_TO_SENDERS.contains(port);
     let mut ports = pod.all_containers().flat_map(|placed| &placed.container.ports);
     let is_declared = ports.any(|declared| {
-        declared.container_port == i32::from(*port) && declared.protocol().eq_ignore_ascii_case(transport.word())
+        declared.container_port == i32::from(*port) && declared.protocol().eq_ignore_ascii_case(transport.as_str())
     });
     if is_loopback(*address) || only_sends || is_declared {
         return Word::Agrees;

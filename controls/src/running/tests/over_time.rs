@@ -2,7 +2,7 @@
 //! start, not for long enough, with a gap, and another Pod of the same workload that does use it.
 
 use holdfast_model::SignalKind;
-use holdfast_model::kernel::{RunningContainer, Standing};
+use holdfast_model::kernel::{Privileges, RunningContainer};
 use holdfast_model::watched::{Done, Gap, Listening, Transport, Watched, Windows};
 
 use super::super::{Seen, Shown, Used};
@@ -20,7 +20,7 @@ const TOKEN: &str = "workload.token-unused";
 const SHELL: &str = "workload.unexpected-shell";
 
 fn watched_by(watched: Option<Watched>) -> RunningContainer {
-    let standing = Standing { root_read_only: Some(false), ..default_root() };
+    let standing = Privileges { root_read_only: Some(false), ..default_root() };
     RunningContainer { watched, ..container(standing) }
 }
 
@@ -30,7 +30,7 @@ fn says(control: &str, yaml: &str, container: &RunningContainer) -> String {
 }
 
 fn gap(kinds: &[SignalKind]) -> Watched {
-    Watched { gaps: vec![Gap { kinds: kinds.to_vec(), reason: "3 acts were lost".into() }], ..idle() }
+    Watched { gaps: vec![Gap { kinds: kinds.to_vec(), reason: "3 behaviors were lost".into() }], ..idle() }
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_g
     let short = Watched { until: 60_000, ..idle() };
     let late = Watched { from_start: false, ..idle() };
     let none = "CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID and 10 more: none was ever used";
-    let missed = "unread: 3 acts were lost";
+    let missed = "unread: 3 behaviors were lost";
     let token = "{containers: [{name: web}], volumes: [{name: kube-api-access-x2b4f, projected: {}}]}";
     let used = |change: fn(&mut Watched)| {
         let mut watched = idle();
@@ -94,7 +94,7 @@ fn a_capability_that_is_added_by_name_is_a_place_of_its_own() {
     let yaml =
         "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN, SETUID, SYS_ADMIN]}}}]}";
     let has = 1 | 1 << 7 | 1 << 21;
-    let standing = Standing { effective: has, permitted: has, bounding: has, ..default_root() };
+    let standing = Privileges { effective: has, permitted: has, bounding: has, ..default_root() };
     let with = |capabilities| {
         let watched = Some(Watched { capabilities, ..idle() });
         RunningContainer { watched, ..container(standing.clone()) }
@@ -190,7 +190,7 @@ fn shell(count: u64) -> Watched {
         first: 1_000,
         last: idle().until - 12_000,
     };
-    Watched { acts: vec![done], ..idle() }
+    Watched { behaviors: vec![done], ..idle() }
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn a_container_is_quiet_if_it_was_watched_from_its_start_for_the_window_and_did_
         ("not for long enough", Some(short), "unread: it has been watched for 30 s of 10 min"),
         ("not from its start", Some(late), "unread: it has not been watched from its start"),
         ("not watched", None, "unread: no sensor watches it"),
-        ("something was lost", Some(gap(&[SignalKind::Shell])), "unread: 3 acts were lost"),
+        ("something was lost", Some(gap(&[SignalKind::Shell])), "unread: 3 behaviors were lost"),
         ("of another sort", Some(gap(&[SignalKind::Mount])), "agrees"),
     ] {
         assert_eq!(says(SHELL, PLAIN, &watched_by(watched)), expected, "{name}");
@@ -220,7 +220,7 @@ fn a_container_is_quiet_if_it_was_watched_from_its_start_for_the_window_and_did_
 #[test]
 fn an_act_that_another_control_answers_for_does_not_hold_this_one_open() {
     let mut watched = shell(1);
-    watched.acts[0].kind = SignalKind::EtcWrite;
+    watched.behaviors[0].kind = SignalKind::EtcWrite;
     let container = watched_by(Some(watched));
     assert_eq!(says("workload.etc-written", PLAIN, &container), "agrees", "workload.read-only-root answers");
     assert!(says("workload.etc-written", STRICT, &container).starts_with("etc-write by sh"));
@@ -230,7 +230,7 @@ fn an_act_that_another_control_answers_for_does_not_hold_this_one_open() {
 fn the_window_is_the_callers() {
     let short = Watched { until: 30_000, ..idle() };
     let container = watched_by(Some(short));
-    let (pod, windows) = (pod(PLAIN), Windows { unused_after: 30_000, quiet_after: 30_000 });
+    let (pod, windows) = (pod(PLAIN), Windows { unused_after: 30_000, idle_after: 30_000 });
     for (control, expected) in [(SHELL, 0), (ROOT, 1)] {
         let mut shown = Shown::default();
         shown.ask(Control::find(control).unwrap(), &Seen { windows, ..seen(&container, Some(&pod)) });

@@ -13,10 +13,10 @@ use crate::{Blind, Owner};
 /// `struct counts` of `programs/signal.h`.
 pub(super) type Counts = [u64; 5];
 
-/// What became of the acts that the kernel side noticed: `generated` is the sum of the other three.
+/// What became of the behaviors that the kernel side noticed: `generated` is the sum of the other three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Acts of watched cgroups.
+    /// Behaviors of watched cgroups.
     pub generated: u64,
     /// Sent through the ring.
     pub delivered: u64,
@@ -26,12 +26,12 @@ pub struct Counters {
     pub dropped: u64,
 }
 
-/// What became of one container's acts.
+/// What became of one container's behaviors.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Book {
     /// How many.
     pub counters: Counters,
-    /// What may have been missed: the kinds of the acts that were dropped.
+    /// What may have been missed: the kinds of the behaviors that were dropped.
     pub lost: Vec<SignalKind>,
 }
 
@@ -64,7 +64,10 @@ impl Book {
         self.counters.add(Counters::sum(by_cpu));
         let lost = by_cpu.iter().fold(0, |all, counts| all | counts[4]);
         for (at, act) in Act::ALL.iter().enumerate().filter(|(at, _)| lost >> at & 1 == 1) {
-            debug_assert!(act.is(u32::try_from(at).unwrap_or(u32::MAX)), "acts stand in the order of their numbers");
+            debug_assert!(
+                act.is(u32::try_from(at).unwrap_or(u32::MAX)),
+                "behaviors stand in the order of their numbers"
+            );
             self.lost.extend(act.kinds());
         }
         self.lost.sort();
@@ -97,7 +100,7 @@ impl Books {
 pub(super) fn read(ebpf: &Ebpf) -> Result<Vec<(&'static str, Counters)>, Blind> {
     let map = of_acts(ebpf)?;
     let named = |(at, act): (usize, &Act)| {
-        let of = SENSORS.iter().find(|sensor| sensor.acts.contains(act)).map_or("", |sensor| sensor.id);
+        let of = SENSORS.iter().find(|sensor| sensor.behaviors.contains(act)).map_or("", |sensor| sensor.id);
         Ok((of, Counters::sum(&counts_at(&map, at)?)))
     };
     Act::ALL.iter().enumerate().map(named).collect()

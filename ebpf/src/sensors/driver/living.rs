@@ -1,7 +1,7 @@
 //! Whose a cgroup is whose making nobody saw: any process that is in it now tells, through the kernel's own view. /proc shows
 //! paths relative to the reader's cgroup namespace, in which everything of other Pods lies above the root.
 //!
-//! A look at every process costs something, and whoever fills the tables could ask for one at each of his acts: looking takes
+//! A look at every process costs something, and whoever fills the tables could ask for one at each of his behaviors: looking takes
 //! a tenth of the time at most.
 
 use std::collections::HashMap;

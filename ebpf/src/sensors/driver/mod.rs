@@ -1,4 +1,4 @@
-//! Loads the sensors, attaches what this kernel has, and turns what comes through the ring into sightings.
+//! Loads the sensors, attaches what this kernel has, and turns what comes through the ring into runtime observations.
 //!
 //! The first act of a sort comes at once; how often it was repeated stands in a table of the kernel's, which [`Sensors::sweep`]
 //! reads from time to time. Every number is the kernel's own: nothing is counted twice, and what was lost is counted too.
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuHashMap, RingBuf};
 use aya::{Btf, Ebpf};
-use holdfast_model::Sighting;
+use holdfast_model::RuntimeObservation;
 
 use super::event::upwards;
 use super::{Act, Event, Node, SENSORS, Sensor, SensorState};
@@ -113,16 +113,16 @@ impl Sensors {
 
     /// What has been done for the first time since the last call, as far as a ring holds it: whoever does new things faster than
     /// they are read must not keep the reader. Never waits.
-    pub fn poll(&mut self) -> Vec<Sighting> {
+    pub fn poll(&mut self) -> Vec<RuntimeObservation> {
         let offset = boot_time();
-        let (mut sightings, mut record) = (Vec::new(), Vec::new());
+        let (mut observations, mut record) = (Vec::new(), Vec::new());
         for _ in 0..RING_RECORDS {
             if !self.take(&mut record) {
                 break;
             }
-            self.tell_one(&record, offset, &mut sightings);
+            self.tell_one(&record, offset, &mut observations);
         }
-        sightings
+        observations
     }
 
     /// The first half of [`Sensors::poll`]: takes one record off the ring, as the programs wrote it. Whether there was one.
@@ -134,17 +134,17 @@ impl Sensors {
     }
 
     /// The second half: what records say.
-    pub fn tell<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Vec<Sighting> {
+    pub fn tell<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Vec<RuntimeObservation> {
         let offset = boot_time();
-        let mut sightings = Vec::new();
+        let mut observations = Vec::new();
         for record in records {
-            self.tell_one(record, offset, &mut sightings);
+            self.tell_one(record, offset, &mut observations);
         }
-        sightings
+        observations
     }
 
     /// What has been repeated since the last call, with the new count and time.
-    pub fn sweep(&mut self) -> Vec<Sighting> {
+    pub fn sweep(&mut self) -> Vec<RuntimeObservation> {
         self.mounts = mounts::table(1, 1).unwrap_or_default();
         self.samples.repeated(boot_time())
     }
@@ -164,14 +164,14 @@ impl Sensors {
         cost::read(&self.ebpf)
     }
 
-    /// Delivered acts whose cgroup nobody could name any more.
+    /// Delivered behaviors whose cgroup nobody could name any more.
     pub fn unattributed(&self) -> u64 {
         self.unattributed
     }
 
     /// Proves that the eye is open: names a thread, and waits until that has come back through the ring. What else comes
     /// meanwhile is returned.
-    pub fn canary(&mut self, number: u64, patience: Duration) -> Result<Vec<Sighting>, Blind> {
+    pub fn canary(&mut self, number: u64, patience: Duration) -> Result<Vec<RuntimeObservation>, Blind> {
         let name = format!("hf-canary{}", number % 100_000);
         std::thread::Builder::new()
             .name(name.clone())
@@ -179,11 +179,11 @@ impl Sensors {
             .join()
             .map_err(|_| Blind::Garbled("a thread that does nothing has failed"))?;
         let deadline = Instant::now() + patience;
-        let mut sightings = Vec::new();
+        let mut observations = Vec::new();
         loop {
-            sightings.extend(self.poll());
+            observations.extend(self.poll());
             if self.canary == name {
-                return Ok(sightings);
+                return Ok(observations);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -208,7 +208,7 @@ impl Sensors {
         self.states.extend(states);
     }
 
-    fn tell_one(&mut self, record: &[u8], offset: u64, sightings: &mut Vec<Sighting>) {
+    fn tell_one(&mut self, record: &[u8], offset: u64, observations: &mut Vec<RuntimeObservation>) {
         let Some(event) = Event::read(record) else { return };
         let at = millis(event.at, offset);
         if Act::Canary.is(event.act) {
@@ -223,12 +223,12 @@ impl Sensors {
             self.unattributed += 1;
             return;
         };
-        let sensor = SENSORS.iter().find(|sensor| sensor.acts.iter().any(|act| act.is(event.act)));
+        let sensor = SENSORS.iter().find(|sensor| sensor.behaviors.iter().any(|act| act.is(event.act)));
         let (Some(sensor), Owner::Pod { pod, container }) = (sensor, owner) else { return };
         let readings = (sensor.read)(&event, &Node { owner, mounts: &self.mounts });
         let (name, binary) = (shown(event.name), upwards(event.binary));
-        let told = sightings.len();
-        sightings.extend(readings.into_iter().map(|reading| Sighting {
+        let told = observations.len();
+        observations.extend(readings.into_iter().map(|reading| RuntimeObservation {
             kind: reading.kind,
             cgroup: event.cgroup,
             pod: pod.clone(),
@@ -245,7 +245,7 @@ impl Sensors {
             first: at,
             last: at,
         }));
-        self.samples.remember(event.key(), &sightings[told..]);
+        self.samples.remember(event.key(), &observations[told..]);
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
         let cell = cell::Cell::new().unwrap();
         cell.run(&["true"]).unwrap();
         let (mut record, mut told) = (Vec::new(), Vec::new());
-        while !told.iter().any(|one: &Sighting| one.pod == cell.pod && one.name == "true") {
+        while !told.iter().any(|one: &RuntimeObservation| one.pod == cell.pod && one.name == "true") {
             sensors.wait(PATIENCE).unwrap();
             assert!(sensors.take(&mut record), "nothing came");
             told = sensors.tell([record.as_slice()]);
@@ -289,8 +289,9 @@ mod tests {
         let key = Event::read(&record).unwrap().key();
         assert!(sensors.tell([record.as_slice()]).is_empty(), "this may wait");
         sensors.samples.folds.remove(&key).unwrap();
-        let is_start = |one: &&Sighting| one.pod == cell.pod && one.kind == SignalKind::ProcessStart;
-        let counts = |said: &[Sighting]| -> Vec<u64> { said.iter().filter(is_start).map(|one| one.count).collect() };
+        let is_start = |one: &&RuntimeObservation| one.pod == cell.pod && one.kind == SignalKind::ProcessStart;
+        let counts =
+            |said: &[RuntimeObservation]| -> Vec<u64> { said.iter().filter(is_start).map(|one| one.count).collect() };
         assert_eq!(counts(&sensors.sweep()), [2], "though the kernel knows nothing of it any more");
         assert_eq!(counts(&sensors.sweep()), [0; 0]);
         assert_eq!(counts(&sensors.tell([record.as_slice()])), [1], "begun anew");

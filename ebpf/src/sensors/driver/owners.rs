@@ -1,4 +1,4 @@
-//! Whose the acts of a cgroup are: what was learned once, and whom to ask for the rest.
+//! Whose the behaviors of a cgroup are: what was learned once, and whom to ask for the rest.
 //!
 //! Cgroups stand here as their serial numbers, which the kernel gives once. The ids that people see are ids of files: on a
 //! node with hierarchies of version 1 a container may bear the id of another one's cgroup, while that lives or after it.
@@ -24,7 +24,7 @@ pub(super) trait Sources {
     fn path(&self, serial: u64) -> Option<String>;
     /// Whose it is, by whatever lives in it.
     fn living(&mut self, serial: u64) -> Option<Owner>;
-    /// Lets the programs know, so that the host's own acts end there.
+    /// Lets the programs know, so that the host's own behaviors end there.
     fn tell(&mut self, serial: u64, owner: u32);
     /// Whether the programs still know.
     fn knows(&self, serial: u64) -> bool;
@@ -154,7 +154,7 @@ mod tests {
         owner: Owner,
     }
 
-    /// A node on which containers come and go faster than their acts are read, drawn from a seed.
+    /// A node on which containers come and go faster than their behaviors are read, drawn from a seed.
     struct Story {
         random: StdRng,
         owners: Owners<Fake>,
@@ -270,7 +270,7 @@ mod tests {
             assert_eq!(story.unnamed, 0, "seed {seed}");
             reused += story.reused;
         }
-        assert!(reused > 10_000, "only {reused} acts under an id that was another's before");
+        assert!(reused > 10_000, "only {reused} behaviors under an id that was another's before");
     }
 
     #[test]

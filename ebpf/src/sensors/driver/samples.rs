@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use aya::maps::{MapData, PerCpuHashMap};
-use holdfast_model::{Sighting, UnixMillis};
+use holdfast_model::{RuntimeObservation, UnixMillis};
 
 use crate::clock::millis;
 
@@ -36,7 +36,7 @@ struct Bytes {
 
 /// What was said about the first act of a sort.
 struct Sample {
-    sightings: Vec<Sighting>,
+    observations: Vec<RuntimeObservation>,
     /// Counted before the kernel's table forgot the sort.
     before: u64,
     counted: u64,
@@ -50,7 +50,7 @@ impl Samples {
         Self { folds, by_key: HashMap::new(), bytes: Bytes::default(), tidied: false }
     }
 
-    /// Whether acts of this sort were told before: then this one is counted here, and told by the next sweep.
+    /// Whether behaviors of this sort were told before: then this one is counted here, and told by the next sweep.
     pub(super) fn is_again(&mut self, key: &Key, at: UnixMillis) -> bool {
         let sample = self.by_key.get_mut(key);
         let is_again = sample.is_some();
@@ -58,10 +58,10 @@ impl Samples {
         is_again
     }
 
-    pub(super) fn remember(&mut self, key: Key, sightings: &[Sighting]) {
-        let bytes = sightings.iter().map(bytes_of).sum();
+    pub(super) fn remember(&mut self, key: Key, observations: &[RuntimeObservation]) {
+        let bytes = observations.iter().map(bytes_of).sum();
         // Whoever has used up his own share makes nobody look.
-        if sightings.is_empty() || !self.bytes.within_share(&key, bytes) {
+        if observations.is_empty() || !self.bytes.within_share(&key, bytes) {
             return;
         }
         if !self.tidied && !self.bytes.fits(&key, bytes) {
@@ -74,13 +74,13 @@ impl Samples {
         }
         if self.bytes.fits(&key, bytes) {
             self.bytes.take(&key, bytes);
-            let sightings = sightings.to_vec();
-            self.by_key.insert(key, Sample { sightings, before: 0, counted: 1, again: false, bytes });
+            let observations = observations.to_vec();
+            self.by_key.insert(key, Sample { observations, before: 0, counted: 1, again: false, bytes });
         }
     }
 
     /// What has been repeated since it was last asked for; what the kernel's table forgot is forgotten.
-    pub(super) fn repeated(&mut self, boot: u64) -> Vec<Sighting> {
+    pub(super) fn repeated(&mut self, boot: u64) -> Vec<RuntimeObservation> {
         let (mut repeated, mut gone) = (Vec::new(), Vec::new());
         for (key, sample) in &mut self.by_key {
             let Ok(by_cpu) = self.folds.get(key, 0) else {
@@ -134,31 +134,31 @@ impl Bytes {
     }
 }
 
-/// What a sighting takes in memory.
-fn bytes_of(sighting: &Sighting) -> usize {
-    let Sighting { pod, container, name, binary, arguments, path, object, .. } = sighting;
+/// What a runtime observation takes in memory.
+fn bytes_of(observation: &RuntimeObservation) -> usize {
+    let RuntimeObservation { pod, container, name, binary, arguments, path, object, .. } = observation;
     let texts: usize = [pod, container, name, binary, path, object].into_iter().map(String::capacity).sum();
     let words: usize = arguments.iter().map(|word| size_of::<String>() + word.capacity()).sum();
-    size_of::<Sighting>() + texts + words
+    size_of::<RuntimeObservation>() + texts + words
 }
 
 impl Sample {
     /// The kernel's table begins anew with this act.
     fn forgotten(&mut self, at: UnixMillis) {
         (self.before, self.counted, self.again) = (self.before + self.counted, 1, true);
-        self.sightings.iter_mut().for_each(|sighting| sighting.last = at.max(sighting.last));
+        self.observations.iter_mut().for_each(|observation| observation.last = at.max(observation.last));
     }
 
-    fn again(&mut self, count: u64, last: UnixMillis) -> Vec<Sighting> {
+    fn again(&mut self, count: u64, last: UnixMillis) -> Vec<RuntimeObservation> {
         if count == self.counted && !self.again {
             return Vec::new();
         }
         (self.counted, self.again) = (count, false);
-        for sighting in &mut self.sightings {
-            sighting.count = self.before + count;
-            sighting.last = last.max(sighting.last);
+        for observation in &mut self.observations {
+            observation.count = self.before + count;
+            observation.last = last.max(observation.last);
         }
-        self.sightings.clone()
+        self.observations.clone()
     }
 }
 
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_sort_that_the_kernel_forgot_goes_on_counting() {
-        let mut sample = Sample { sightings: Vec::new(), before: 0, counted: 1, again: false, bytes: 0 };
+        let mut sample = Sample { observations: Vec::new(), before: 0, counted: 1, again: false, bytes: 0 };
         sample.again(5, 0);
         sample.forgotten(0);
         assert!(sample.again, "the next sweep tells it, though the kernel counts no more than was known");

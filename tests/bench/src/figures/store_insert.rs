@@ -100,7 +100,7 @@ async fn insert_bare(findings: &[Finding]) -> Result<f64> {
                 .bind(namespace.as_deref().unwrap_or(""))
                 .bind(name.as_str())
                 .bind(finding.key.control.as_str())
-                .bind(finding.status.word())
+                .bind(finding.status.as_str())
                 .bind(4_i64)
                 .bind(0_i64)
                 .bind(body.as_str())

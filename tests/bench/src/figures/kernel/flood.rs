@@ -20,7 +20,7 @@ pub struct Flood {
     whole: usize,
     peer: Option<&'static str>,
     aim: &'static str,
-    /// The programs that run for each of these acts.
+    /// The programs that run for each of these behaviors.
     programs: &'static [&'static str],
     aim_cost: &'static str,
 }

@@ -16,15 +16,15 @@ const RECORDS: usize = 100_000;
 const ACTS: &str = "for name in \"$0\"/*; do \"$name\"; done; mount -t tmpfs none /etc; \
     for n in $(seq 400); do echo > /etc/$n; done; for n in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/$n) 2>/dev/null || true; done";
 
-/// Where a record tells equal acts of one container apart: `subject` of `struct event`.
+/// Where a record tells equal behaviors of one container apart: `subject` of `struct event`.
 const SUBJECT: std::ops::Range<usize> = 24..32;
 
-/// Two figures: of acts that nobody has told before, each of which is told, and of more of the same, which is counted.
+/// Two figures: of behaviors that nobody has told before, each of which is told, and of more of the same, which is counted.
 pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
     let mut sensors = Sensors::open()?;
     let mut records = recorded(&mut sensors, cell)?;
     let mut number = 0;
-    let new = rate(effort, "new acts decoded, attributed and told", &mut |size| {
+    let new = rate(effort, "new behaviors decoded, attributed and told", &mut |size| {
         let (mut taken, mut told) = (Duration::ZERO, 0);
         for round in chunks(size, records.len()) {
             for record in &mut records[..round] {
@@ -41,7 +41,7 @@ pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
     drop(sensors);
     let mut sensors = Sensors::open()?;
     let records = recorded(&mut sensors, cell)?;
-    let again = rate(effort, "acts told before decoded, attributed and folded", &mut |size| {
+    let again = rate(effort, "behaviors told before decoded, attributed and folded", &mut |size| {
         let start = Instant::now();
         let told = sensors.tell(records.iter().cycle().take(size).map(Vec::as_slice)).len();
         let taken = start.elapsed();
@@ -88,21 +88,21 @@ fn recorded(sensors: &mut Sensors, cell: &Cell) -> Result<Vec<Vec<u8>>> {
     for number in 0..400 {
         symlink("/bin/true", folder.path().join(format!("name{number}")))?;
     }
-    let mut acts = cell.command("unshare");
-    acts.args(["-m", "bash", "-c", ACTS]).arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut acts = acts.spawn()?;
+    let mut behaviors = cell.command("unshare");
+    behaviors.args(["-m", "bash", "-c", ACTS]).arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut behaviors = behaviors.spawn()?;
     let (mut records, mut record) = (Vec::new(), Vec::new());
     let mut ended = None;
     while ended.is_none() {
-        ended = acts.try_wait()?;
+        ended = behaviors.try_wait()?;
         sensors.wait(Duration::from_millis(10))?;
         while sensors.take(&mut record) {
-            // Others' acts, and what nobody can be told of, are left out.
+            // Others' behaviors, and what nobody can be told of, are left out.
             if !sensors.tell([record.as_slice()]).is_empty() {
                 records.push(record.clone());
             }
         }
     }
-    ensure!(records.len() > 900, "only {} acts were recorded; the cell ended with {ended:?}", records.len());
+    ensure!(records.len() > 900, "only {} behaviors were recorded; the cell ended with {ended:?}", records.len());
     Ok(records)
 }

@@ -25,14 +25,14 @@ pub struct Look {
 /// One node's answer.
 #[derive(Debug, Clone)]
 pub enum Seen {
-    /// What it swears to. Its signature and its certificate's node have been checked.
+    /// What it attests to. Its signature and its certificate's node have been checked.
     Statement(SignedNodeStatement),
     /// Why there is none, in one plain sentence: not connected, no eye, too late.
     Silent(String),
 }
 
 /// Looks at running processes on every node of the cluster.
-pub trait Eyes: Send + Sync {
+pub trait NodeViews: Send + Sync {
     /// Asks each node that is named, all at once, and answers for every one of them within seconds.
     fn look(&self, look: Look) -> BoxFuture<'_, BTreeMap<String, Seen>>;
 

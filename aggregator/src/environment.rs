@@ -7,7 +7,7 @@ use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use holdfast_model::UnixMillis;
 
 /// Tells the time and draws what nobody can guess.
-pub trait Edge: Send + Sync + 'static {
+pub trait Environment: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> UnixMillis;
     /// 16 unpredictable bytes; none if the system has none to give.
@@ -15,15 +15,15 @@ pub trait Edge: Send + Sync + 'static {
 }
 
 /// Whose clock and randomness are used. Cheap to clone.
-pub type SharedEdge = Arc<dyn Edge>;
+pub type SharedEnvironment = Arc<dyn Environment>;
 
 /// The machine's own.
 #[derive(Default)]
-pub struct SystemEdge {
+pub struct SystemEnvironment {
     random: SystemRandom,
 }
 
-impl Edge for SystemEdge {
+impl Environment for SystemEnvironment {
     fn now(&self) -> UnixMillis {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixMillis::try_from(since.as_millis()).unwrap_or(UnixMillis::MAX)
@@ -44,12 +44,12 @@ pub(crate) mod testing {
     use super::*;
 
     /// A test's own.
-    pub(crate) struct TestEdge {
+    pub(crate) struct TestEnvironment {
         now: AtomicI64,
         drawn: AtomicU64,
     }
 
-    impl TestEdge {
+    impl TestEnvironment {
         /// It is this moment.
         pub(crate) fn at(now: UnixMillis) -> Arc<Self> {
             Arc::new(Self { now: AtomicI64::new(now), drawn: AtomicU64::new(0) })
@@ -61,7 +61,7 @@ pub(crate) mod testing {
         }
     }
 
-    impl Edge for TestEdge {
+    impl Environment for TestEnvironment {
         fn now(&self) -> UnixMillis {
             self.now.load(Ordering::SeqCst)
         }

@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
-use holdfast_agent::eyes::{Eyes, Look, Seen};
+use holdfast_agent::node_views::{Look, NodeViews, Seen};
 use holdfast_agent::places::Departed;
 use holdfast_model::canonical;
 use holdfast_model::kernel::{
-    Alike, Eye, Namespaces, NodeStatement, RunningContainer, Seccomp, SignedNodeStatement, Standing,
+    Namespaces, NodeStatement, Privileges, ProcessGroup, RunningContainer, Seccomp, SignedNodeStatement, ViewMethod,
 };
 use holdfast_model::{Resource, UnixMillis};
 
@@ -42,7 +42,7 @@ impl Scripted {
     }
 }
 
-impl Eyes for Scripted {
+impl NodeViews for Scripted {
     fn look(&self, look: Look) -> BoxFuture<'_, BTreeMap<String, Seen>> {
         let number = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
         let script = self.script.lock().unwrap();
@@ -59,7 +59,7 @@ impl Eyes for Scripted {
     }
 }
 
-/// What a node swears to: these containers, for the Pods that it was asked about.
+/// What a node attests to: these containers, for the Pods that it was asked about.
 pub fn statement(look: &Look, node: &str, containers: Vec<RunningContainer>) -> NodeStatement {
     NodeStatement {
         form: NodeStatement::FORM.into(),
@@ -68,7 +68,7 @@ pub fn statement(look: &Look, node: &str, containers: Vec<RunningContainer>) -> 
         cluster: CLUSTER,
         node: node.into(),
         boot: "boot".into(),
-        eye: Eye::TaskIterator,
+        method: ViewMethod::TaskIterator,
         pods: look.pods[node].clone(),
         containers,
         host: HOST,
@@ -87,7 +87,7 @@ pub fn signed(statement: &NodeStatement) -> Seen {
 /// One process in the only container of a Pod.
 pub fn container(pod: &str, privileged: bool) -> RunningContainer {
     let capabilities = if privileged { 0x1ff_ffff_ffff } else { 0 };
-    let standing = Standing {
+    let standing = Privileges {
         uid: 0,
         gid: 0,
         effective: capabilities,
@@ -99,6 +99,6 @@ pub fn container(pod: &str, privileged: bool) -> RunningContainer {
         lsm_label: None,
         root_read_only: Some(false),
     };
-    let alike = Alike { standing, processes: 1, pid: 4711, name: "nginx\u{1b}[2J".into(), started: 1 };
+    let alike = ProcessGroup { standing, processes: 1, pid: 4711, name: "nginx\u{1b}[2J".into(), started: 1 };
     RunningContainer { pod: pod.into(), id: "c1".into(), alike: vec![alike], ..RunningContainer::default() }
 }

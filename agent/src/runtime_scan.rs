@@ -11,14 +11,14 @@ use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Nonce, RetestId};
 
 use crate::engine::{Command, Handle, Stopped};
-use crate::eyes::{Eyes, Look, Seen};
 use crate::jitter;
+use crate::node_views::{Look, NodeViews, Seen};
 use crate::places::Places;
 
-/// What the patrol works with.
-pub struct Patrol {
+/// What the runtime_scan works with.
+pub struct RuntimeScan {
     /// The nodes' eyes.
-    pub eyes: Arc<dyn Eyes>,
+    pub views: Arc<dyn NodeViews>,
     /// Where Pods are.
     pub places: Places,
     /// Who judges what was seen.
@@ -27,7 +27,7 @@ pub struct Patrol {
     pub every: Duration,
 }
 
-impl Patrol {
+impl RuntimeScan {
     /// Goes round until the engine is gone.
     pub async fn run(self) {
         while self.round().await.is_ok() {
@@ -37,7 +37,7 @@ impl Patrol {
 
     /// Looks at each node whose eye is open, one after the other.
     async fn round(&self) -> Result<(), Stopped> {
-        for node in self.eyes.open() {
+        for node in self.views.open() {
             let mut pods: Vec<String> = self.places.on_node(&node).borrow().keys().cloned().collect();
             pods.extend(self.places.departed_from(&node));
             if pods.is_empty() {
@@ -46,7 +46,7 @@ impl Patrol {
             // The name of a question that nobody else asks: nothing is proved with the answer.
             let (retest, nonce) = (RetestId::from_bytes(jitter::bytes()), Nonce::from_bytes(jitter::bytes()));
             let look = Look { retest, nonce, pods: BTreeMap::from([(node, pods)]) };
-            for seen in self.eyes.look(look).await.into_values() {
+            for seen in self.views.look(look).await.into_values() {
                 if let Some(statement) = statement(&seen) {
                     self.engine.tell(Command::Viewed(Box::new(statement))).await?;
                 }

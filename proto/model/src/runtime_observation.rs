@@ -1,6 +1,6 @@
 //! What a sensor in the kernel saw a container do.
 //!
-//! Equal acts of one container are folded where they happen: one [`Sighting`] has a count, a first and a last time, and the
+//! Equal behaviors of one container are folded where they happen: one [`RuntimeObservation`] has a count, a first and a last time, and the
 //! particulars of its first act as a sample. Every text comes from the container and is hostile: it is escaped and bounded by
 //! the sensor, and the values of arguments are masked there, so that nothing here can hold a secret.
 
@@ -11,9 +11,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
-use crate::control::words;
+use crate::control::string_enum;
 
-words!(
+string_enum!(
     /// The act that was seen.
     SignalKind, "signal kind" {
         /// A program was started; folded by its file.
@@ -53,9 +53,9 @@ words!(
     }
 );
 
-/// Equal acts of one container, with the first of them as a sample.
+/// Equal behaviors of one container, with the first of them as a sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sighting {
+pub struct RuntimeObservation {
     /// What was done.
     pub kind: SignalKind,
     /// cgroup v2 id of the container. Within its hierarchy no other has had it since the node started.
@@ -76,7 +76,7 @@ pub struct Sighting {
     pub arguments: Vec<String>,
     /// The file that was acted on, as the container sees it; empty where the act has none.
     pub path: String,
-    /// What tells acts of one kind apart: a capability, a call, a sort of file. Empty where the kind says it all.
+    /// What tells behaviors of one kind apart: a capability, a call, a sort of file. Empty where the kind says it all.
     pub object: String,
     /// The other end of a connection, or where a socket listens.
     pub address: Option<SocketAddr>,

@@ -16,7 +16,7 @@ use crate::text;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
     /// How it was read.
-    pub eye: kernel::Eye,
+    pub method: kernel::ViewMethod,
     /// The node's own namespaces.
     pub host: Namespaces,
     /// Processes on the whole node.
@@ -49,15 +49,15 @@ pub trait Kernel: Send + Sync {
 }
 
 /// The eye of this node.
-pub(super) struct Eye {
+pub(super) struct NodeView {
     kernel: std::sync::Arc<dyn Kernel>,
     view: Result<Box<dyn Opened>, Shut>,
     kept: Watching,
 }
 
-impl Eye {
+impl NodeView {
     pub(super) fn new(kernel: Box<dyn Kernel>, kept: Watching) -> Self {
-        let shut = Shut { state: CoverageState::Starting, reason: "the eye has not been opened yet".to_owned() };
+        let shut = Shut { state: CoverageState::Starting, reason: "the view has not been opened yet".to_owned() };
         Self { kernel: kernel.into(), view: Err(shut), kept }
     }
 
@@ -93,17 +93,17 @@ impl Eye {
     }
 
     /// Whether it is open, for the relay.
-    pub(super) fn state(&self, sensors: &Sensors) -> v1::EyeState {
+    pub(super) fn state(&self, sensors: &Sensors) -> v1::KernelViewState {
         let hooks = sensors.attached.iter().map(|hook| text::clip(hook)).collect();
         match &self.view {
             Ok(_) => {
                 // An open view with a sensor that is not attached: seen, and the row says what is not.
-                let (state, reason) = (CoverageState::Seen.word().to_owned(), text::line(&sensors.blind.join("; ")));
-                v1::EyeState { open: true, state, reason, hooks, ..Default::default() }
+                let (state, reason) = (CoverageState::Seen.as_str().to_owned(), text::line(&sensors.blind.join("; ")));
+                v1::KernelViewState { available: true, state, reason, hooks, ..Default::default() }
             }
             Err(Shut { state, reason }) => {
-                let (state, reason) = (state.word().to_owned(), text::line(reason));
-                v1::EyeState { open: false, state, reason, hooks, ..Default::default() }
+                let (state, reason) = (state.as_str().to_owned(), text::line(reason));
+                v1::KernelViewState { available: false, state, reason, hooks, ..Default::default() }
             }
         }
     }

@@ -9,7 +9,7 @@ macro_rules! word_schemas {
     ($($(#[$doc:meta])* $name:ident: $word:ident,)+) => {$(
         $(#[$doc])*
         pub fn $name() -> Object {
-            one_of($word::ALL.iter().map(|value| value.word()).collect())
+            one_of($word::ALL.iter().map(|value| value.as_str()).collect())
         }
     )+};
 }

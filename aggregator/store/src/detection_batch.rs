@@ -1,4 +1,4 @@
-//! Which parcels of runtime evidence were taken: the last one of each run, kept in the transaction that counts it.
+//! Which detection batches of runtime evidence were taken: the last one of each run, kept in the transaction that counts it.
 //!
 //! Bounded: of each source the newest runs, and nothing that has been silent for a month. A source has one run at a time; the
 //! one before it can come up again only while two agents of a node overlap.
@@ -14,14 +14,15 @@ const RUNS: usize = 4;
 /// A run that was silent for so long has ended.
 const FORGOTTEN_MILLIS: UnixMillis = 30 * 24 * 3_600_000;
 
-const TAKEN: &str = "SELECT sequence FROM parcel WHERE cluster = $1 AND source = $2 AND run = $3";
-const TAKE: &str = "INSERT INTO parcel (cluster, source, run, sequence, taken_at) VALUES ($1, $2, $3, $4, $5) \
+const TAKEN: &str = "SELECT sequence FROM detection_batch WHERE cluster = $1 AND source = $2 AND run = $3";
+const TAKE: &str = "INSERT INTO detection_batch (cluster, source, run, sequence, taken_at) VALUES ($1, $2, $3, $4, $5) \
                     ON CONFLICT (cluster, source, run) DO UPDATE SET sequence = excluded.sequence, taken_at = excluded.taken_at";
-const OF_SOURCE: &str = "SELECT run FROM parcel WHERE cluster = $1 AND source = $2 ORDER BY taken_at DESC, run";
+const OF_SOURCE: &str =
+    "SELECT run FROM detection_batch WHERE cluster = $1 AND source = $2 ORDER BY taken_at DESC, run";
 
 impl Tx {
-    /// Takes the parcel of this number, unless it or a later one of its run was taken before. The cluster is locked.
-    pub async fn take_parcel(
+    /// Takes the detection batch of this number, unless it or a later one of its run was taken before. The cluster is locked.
+    pub async fn take_detection_batch(
         &mut self,
         cluster: ClusterId,
         source: &str,
@@ -29,12 +30,12 @@ impl Tx {
         sequence: u64,
         at: UnixMillis,
     ) -> Result<bool> {
-        let known = Sql::new("parcel taken", TAKEN).bind(cluster).bind(source).bind(run);
+        let known = Sql::new("detection_batch taken", TAKEN).bind(cluster).bind(source).bind(run);
         let known = known.optional(self.connection(), |row| row.count("sequence")).await?;
         if known.is_some_and(|known| known >= sequence) {
             return Ok(false);
         }
-        let take = Sql::new("take parcel", TAKE).bind(cluster).bind(source).bind(run).bind(sequence).bind(at);
+        let take = Sql::new("take detection_batch", TAKE).bind(cluster).bind(source).bind(run).bind(sequence).bind(at);
         take.run(self.connection()).await?;
         if known.is_none() {
             self.forget_runs(cluster, source, run, at).await?;
@@ -47,10 +48,10 @@ impl Tx {
         let runs = Sql::new("runs of a source", OF_SOURCE).bind(cluster).bind(source);
         let runs = runs.all(self.connection(), |row| row.text("run")).await?;
         for run in runs.iter().filter(|run| *run != new).skip(RUNS - 1) {
-            let text = "DELETE FROM parcel WHERE cluster = $1 AND source = $2 AND run = $3";
+            let text = "DELETE FROM detection_batch WHERE cluster = $1 AND source = $2 AND run = $3";
             Sql::new("forget run", text).bind(cluster).bind(source).bind(run.as_str()).run(self.connection()).await?;
         }
-        let text = "DELETE FROM parcel WHERE cluster = $1 AND taken_at < $2";
+        let text = "DELETE FROM detection_batch WHERE cluster = $1 AND taken_at < $2";
         Sql::new("forget runs", text).bind(cluster).bind(at - FORGOTTEN_MILLIS).run(self.connection()).await?;
         Ok(())
     }

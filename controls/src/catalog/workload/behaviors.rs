@@ -33,7 +33,7 @@ pub(crate) const BPF_USED: Control = Control {
                   from those who look.",
     remediation: "Find out what the program is for. Where it is meant to do so, accept the risk for this workload; where \
                   it is not, take its image from service, drop CAP_BPF and CAP_SYS_ADMIN, and replace the Pods.",
-    running: Some(Running::Acts(&[SignalKind::Bpf])),
+    running: Some(Running::Behaviors(&[SignalKind::Bpf])),
     ..ACT
 };
 
@@ -49,7 +49,7 @@ pub(crate) const CLOUD_METADATA_REACHED: Control = Control {
                   (EKS Pod Identity or IRSA, workload identity), keep its cloud library from asking the node \
                   (`AWS_EC2_METADATA_DISABLED=true`), and replace the Pods: one that goes on asking stays here, refused \
                   or not.",
-    running: Some(Running::Acts(&[SignalKind::MetadataAsked])),
+    running: Some(Running::Behaviors(&[SignalKind::MetadataAsked])),
     ..ACT
 };
 
@@ -60,7 +60,7 @@ pub(crate) const ETC_WRITTEN: Control = Control {
     description: "A file under /etc was opened for writing, though the root of the container is read-only: something that \
                   can be written is mounted there, and users, names or trust can be changed by whoever breaks in.",
     remediation: "Mount configuration read-only, or elsewhere than under /etc, and replace the Pods.",
-    running: Some(Running::Acts(&[SignalKind::EtcWrite])),
+    running: Some(Running::Behaviors(&[SignalKind::EtcWrite])),
     ..ACT
 };
 
@@ -71,7 +71,7 @@ pub(crate) const FOREIGN_BINARY: Control = Control {
                   That is how an intruder's tools run where the root file system is read-only.",
     remediation: "Find out where the program came from. Mount volumes that hold data without the right to execute, put \
                   programs into the image, and replace the Pods.",
-    running: Some(Running::Acts(&[SignalKind::ForeignBinary])),
+    running: Some(Running::Behaviors(&[SignalKind::ForeignBinary])),
     ..ACT
 };
 
@@ -83,7 +83,7 @@ pub(crate) const MODULE_LOADED: Control = Control {
                   be believed that the module may have touched.",
     remediation: "Treat the node as broken into unless the workload is meant to install drivers: replace the node, drop \
                   CAP_SYS_MODULE, and load modules by the node's own configuration.",
-    running: Some(Running::Acts(&[SignalKind::ModuleLoad])),
+    running: Some(Running::Behaviors(&[SignalKind::ModuleLoad])),
     ..ACT
 };
 
@@ -94,7 +94,7 @@ pub(crate) const MOUNT_MADE: Control = Control {
                   container, and nothing that an ordinary program does.",
     remediation: "Let the Pod's specification name the volumes that it needs, drop CAP_SYS_ADMIN, keep the runtime's \
                   seccomp profile, and replace the Pods.",
-    running: Some(Running::Acts(&[SignalKind::Mount])),
+    running: Some(Running::Behaviors(&[SignalKind::Mount])),
     ..ACT
 };
 
@@ -105,7 +105,7 @@ pub(crate) const NAMESPACE_ENTERED: Control = Control {
                   one gets at parts of the kernel that are closed otherwise. Browsers and image builders do it by design.",
     remediation: "Where it is meant to do so, accept the risk for this workload. Where it is not, drop CAP_SYS_ADMIN, keep \
                   the runtime's seccomp profile, and replace the Pods.",
-    running: Some(Running::Acts(&[SignalKind::NamespaceEntry])),
+    running: Some(Running::Behaviors(&[SignalKind::NamespaceEntry])),
     ..ACT
 };
 
@@ -116,7 +116,7 @@ pub(crate) const PROCESS_TRACED: Control = Control {
     description: "A process took hold of another one's memory or execution: a debugger does so, and whoever wants the \
                   keys that a process holds.",
     remediation: "Debug in a copy of the Pod; drop CAP_SYS_PTRACE, do not share process namespaces, and replace the Pods.",
-    running: Some(Running::Acts(&[SignalKind::Ptrace])),
+    running: Some(Running::Behaviors(&[SignalKind::Ptrace])),
     ..ACT
 };
 
@@ -127,7 +127,7 @@ pub(crate) const SENSITIVE_FILE_OPENED: Control = Control {
                   socket of a container runtime: whoever has one of these has more than the container.",
     remediation: "Find out what the program wanted with it, take the file out of the container, and replace what may \
                   have been read.",
-    running: Some(Running::Acts(&[SignalKind::SensitiveOpen])),
+    running: Some(Running::Behaviors(&[SignalKind::SensitiveOpen])),
     ..ACT
 };
 
@@ -139,6 +139,6 @@ pub(crate) const UNEXPECTED_SHELL: Control = Control {
                   script or a probe, or by an intruder through the program. Only the first two are meant to be.",
     remediation: "Find out who started it, when, and how. Build images without a shell, let probes call a program of \
                   their own, and replace Pods in which somebody has worked by hand.",
-    running: Some(Running::Acts(&[SignalKind::Shell])),
+    running: Some(Running::Behaviors(&[SignalKind::Shell])),
     ..ACT
 };
