@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use holdfast_agent_core::text;
 
 /// The largest answer that is taken in as a whole: an object (1.5 MiB in etcd), or an error.
 const WHOLE_BYTES: usize = 16 * 1024 * 1024;

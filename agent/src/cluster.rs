@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::KubeSource;
 use crate::api::{Api, Refusal, refusal};
 use crate::collect::decode;
-use crate::text;
+use holdfast_agent_core::text;
 
 /// How long an API server may take to say its version again.
 const LOOK: Duration = Duration::from_secs(3);

@@ -16,10 +16,10 @@ use holdfast_model::{ClusterId, Coverage, CoverageState, DetectionBatch, Resourc
 use holdfast_proto::{limits, v1};
 
 use crate::collect::Unreadable;
-use crate::ledger::Ledger;
 use crate::outbox::{Draft, Outbox};
 use crate::places::{Placed, Places};
-use crate::text::clip;
+use holdfast_agent_core::ledger::Ledger;
+use holdfast_agent_core::text::clip;
 
 mod act;
 mod departed;

@@ -100,7 +100,7 @@ async fn open(url: &str, endpoint: Result<Endpoint, tonic::transport::Error>) ->
 }
 
 fn refused(status: tonic::Status) -> EnrolError {
-    EnrolError::Refused(crate::text::line(&format!("{:?}: {}", status.code(), status.message())))
+    EnrolError::Refused(holdfast_agent_core::text::line(&format!("{:?}: {}", status.code(), status.message())))
 }
 
 /// The uplink's client, within the wire's limits.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use crate::api::{Answer, Api, Refusal, refusal};
 use crate::clock;
-use crate::text;
+use holdfast_agent_core::text;
 
 /// The longest life of another's Lease that is waited out.
 const LONGEST: Duration = Duration::from_secs(60);

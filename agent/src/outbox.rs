@@ -344,7 +344,7 @@ mod tests {
     }
 
     fn report(observation: Observation) -> Report {
-        let statements = vec![crate::ledger::statement(control(), observation)];
+        let statements = vec![holdfast_agent_core::ledger::statement(control(), observation)];
         Report { resource: web(), read: Read::default(), origin: Origin::default(), statements }
     }
 

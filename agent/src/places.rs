@@ -16,7 +16,7 @@ use holdfast_model::{Resource, UnixMillis};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use crate::text::clip;
+use holdfast_agent_core::text::clip;
 
 /// The most containers of a Pod that nodes are told of.
 const CONTAINERS: usize = 512;

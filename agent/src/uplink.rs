@@ -101,7 +101,7 @@ enum SessionError {
 
 impl From<tonic::Status> for SessionError {
     fn from(status: tonic::Status) -> Self {
-        Self::Ended(crate::text::line(&format!("{:?}: {}", status.code(), status.message())))
+        Self::Ended(holdfast_agent_core::text::line(&format!("{:?}: {}", status.code(), status.message())))
     }
 }
 

@@ -4,7 +4,6 @@
 //! field, before it becomes a value of the model; an error names the message and the field.
 
 pub mod convert;
-pub mod limits;
 pub mod parts;
 
 /// The generated messages and services.
@@ -14,6 +13,7 @@ pub mod v1 {
 }
 
 pub use convert::Malformed;
+pub use holdfast_model::limits;
 
 /// The version of the protocol that this build speaks.
 pub const PROTOCOL: u32 = 1;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use holdfast_controls::pod_security::{self, Check};
 use holdfast_controls::{Control, catalog};
 
-const PURE: &[&str] = &["holdfast-model", "holdfast-controls", "holdfast-record"];
+const PURE: &[&str] = &["holdfast-model", "holdfast-controls", "holdfast-agent-core", "holdfast-record"];
 const IMPURE: &[&str] =
     &["tokio", "kube", "kube-client", "tonic", "sqlx", "sqlx-core", "axum", "aya", "reqwest", "rustls"];
 
@@ -40,6 +40,7 @@ fn every_room_says_what_it_is() -> Result<()> {
         "controls",
         "ebpf",
         "agent",
+        "agent/core",
         "aggregator",
         "aggregator/record",
         "aggregator/store",

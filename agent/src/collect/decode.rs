@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::Unreadable;
 use crate::api::{Refusal, Status};
 use crate::places::{self, Placed};
-use crate::text;
+use holdfast_agent_core::text;
 
 /// One line of a watch, read.
 #[derive(Debug)]

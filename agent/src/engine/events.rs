@@ -15,7 +15,7 @@ use holdfast_model::{Coverage, CoverageState, Resource, UnixMillis};
 use super::{Engine, KindState};
 use crate::collect::{Event, Uids, Unreadable, Versions};
 use crate::places::Placed;
-use crate::text::{clip, line};
+use holdfast_agent_core::text::{clip, line};
 
 /// Unreadable objects that are named one by one in the coverage.
 const NAMED_UNREADABLE: usize = 100;

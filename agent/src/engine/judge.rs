@@ -7,7 +7,7 @@ use holdfast_controls::inventory::{Answer, Judgement, ObjectKey};
 use holdfast_model::{CoverageState, Report, Resource};
 
 use super::Engine;
-use crate::ledger::Speak;
+use holdfast_agent_core::ledger::Speak;
 
 impl Engine {
     pub(super) fn judge(&mut self, subject: &Arc<Resource>) -> Option<Report> {

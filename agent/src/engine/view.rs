@@ -13,8 +13,8 @@ use holdfast_model::kernel::{NodeStatement, RunningContainer};
 use holdfast_model::{Detection, Location, Origin, Resource, RuntimeEvidence, UnixMillis};
 
 use super::Engine;
-use crate::ledger;
 use crate::places::Placed;
+use holdfast_agent_core::ledger;
 
 /// How long the same is not said again.
 const QUIET_MILLIS: UnixMillis = 60 * 60 * 1000;

@@ -6,8 +6,8 @@ use holdfast_proto::{convert, limits, v1};
 use prost::Message;
 
 use super::Engine;
-use crate::ledger;
 use crate::outbox::{Due, Owed};
+use holdfast_agent_core::ledger;
 
 impl Engine {
     pub(super) fn wire_reports(&self, resource: &Resource, owed: &Owed) -> Vec<v1::Report> {

@@ -172,5 +172,5 @@ impl Member {
 }
 
 fn refused(status: tonic::Status) -> LinkError {
-    LinkError::Refused(crate::text::line(&format!("{:?}: {}", status.code(), status.message())))
+    LinkError::Refused(holdfast_agent_core::text::line(&format!("{:?}: {}", status.code(), status.message())))
 }

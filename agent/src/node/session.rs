@@ -21,7 +21,7 @@ use super::{NodeConfig, Sensors};
 use crate::clock;
 use crate::health::Readiness;
 use crate::jitter;
-use crate::text;
+use holdfast_agent_core::text;
 
 /// How long the relay may take for its first answer.
 const WELCOME: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use holdfast_model::kernel::{self, Namespaces, RunningContainer};
 use holdfast_proto::v1;
 
 use super::{Sensors, Watching};
-use crate::text;
+use holdfast_agent_core::text;
 
 /// What runs on the node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use super::statement::{self, Question};
 use super::{NodeObservations, Nodes, locked, tell};
 use crate::clock;
 use crate::node_views::Seen;
-use crate::text;
 use crate::x509;
+use holdfast_agent_core::text;
 
 pub(super) type Outbound = mpsc::Sender<Result<v1::ToNode, Status>>;
 

@@ -133,7 +133,7 @@ impl Certified {
         match (answer.refused.is_empty(), answer.certificate.is_empty()) {
             (true, false) => Self(Ok((answer.certificate, answer.not_after))),
             (true, true) => Self(Err("the aggregator sent no certificate".to_owned())),
-            (false, _) => Self(Err(crate::text::line(&answer.refused))),
+            (false, _) => Self(Err(holdfast_agent_core::text::line(&answer.refused))),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::ServiceAccount;
 use crate::api::{Api, refusal};
 use crate::places::Places;
-use crate::text::line;
+use holdfast_agent_core::text::line;
 
 /// The audience of a node's token: it is good for the relay alone.
 pub const AUDIENCE: &str = "holdfast-relay";

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use holdfast_model::{CoverageState, UnixMillis};
 use holdfast_proto::v1::NodeHeartbeat;
 
-use crate::text;
+use holdfast_agent_core::text;
 
 /// A canary comes back once a minute: after this long without one the sensors are blind.
 pub(super) const CANARY_MILLIS: UnixMillis = 180_000;

@@ -18,8 +18,8 @@ use super::line::{self, Line, Outbound};
 use super::review::{self, Refused};
 use super::{Certified, NodeRequest, Nodes, locked};
 use crate::clock;
-use crate::text::line as one_line;
 use crate::x509;
+use holdfast_agent_core::text::line as one_line;
 
 /// How long the aggregator may take to make a certificate.
 const CERTIFY: Duration = Duration::from_secs(15);

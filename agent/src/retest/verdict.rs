@@ -15,7 +15,7 @@ use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
 use super::gather::{Gathered, Itself, Member, Trouble};
 use super::running::{self, Looked};
 use crate::api::Refusal;
-use crate::{ledger, text};
+use holdfast_agent_core::{ledger, text};
 
 /// The answer to an order.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod id;
 pub mod join_token;
 pub mod kernel;
+pub mod limits;
 pub mod metadata_service;
 pub mod receipt;
 pub mod resource;

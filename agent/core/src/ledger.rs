@@ -10,10 +10,10 @@ use std::sync::Arc;
 use holdfast_controls::Control;
 use holdfast_controls::inventory::{Answer, Judgement};
 use holdfast_model::digest::{BUCKETS, LedgerDigest, StatementHash, bucket_of, statement_hash};
+use holdfast_model::limits;
 use holdfast_model::{
     ClusterId, ControlId, FindingKey, Location, Observation, Origin, Read, Report, Resource, Statement,
 };
-use holdfast_proto::limits;
 
 use crate::text::clip;
 
@@ -202,7 +202,7 @@ impl Ledger {
 }
 
 /// One statement of this agent.
-pub(crate) fn statement(control: &'static Control, observation: Observation) -> Statement {
+pub fn statement(control: &'static Control, observation: Observation) -> Statement {
     Statement { control: control.control_id(), control_version: control.version, observation }
 }
 
@@ -214,7 +214,7 @@ fn report(resource: &Resource, read: &Read, origin: &Origin, statements: Vec<Sta
 }
 
 /// Locations as they travel and are hashed: cut, bounded, sorted; what is left out is counted.
-pub(crate) fn fit(locations: &[Location]) -> Vec<Location> {
+pub fn fit(locations: &[Location]) -> Vec<Location> {
     let mut bytes = 0;
     let mut fitting = Vec::with_capacity(locations.len().min(limits::LOCATIONS));
     for location in locations {

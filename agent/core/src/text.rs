@@ -2,7 +2,7 @@
 //!
 //! Everything that leaves for the aggregator passes through [`clip`]; everything for people through [`line`].
 
-use holdfast_proto::limits::STRING_BYTES;
+use holdfast_model::limits::STRING_BYTES;
 
 /// Room for the mark at the end of a string that was cut.
 const CUT: &str = "…";
