@@ -11,7 +11,7 @@ use std::time::Duration;
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::peers::Peers;
 use holdfast_controls::{Inventory, KINDS, Kind};
-use holdfast_model::watched::Windows;
+use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::{ClusterId, Coverage, CoverageState, DetectionBatch, Resource, UnixMillis};
 use holdfast_proto::{limits, v1};
 
@@ -101,7 +101,7 @@ pub struct Engine {
     /// What each container uses of what it is given, as far as it was looked at.
     used: HashMap<view::Key, usage::ByContainer>,
     /// How long containers must have been watched.
-    windows: Windows,
+    windows: ObservationWindows,
     /// What sensors saw and the aggregator has not committed yet.
     sighted: act::Batches,
     /// Pods that have just gone.
@@ -138,7 +138,7 @@ impl Engine {
             told: BTreeMap::new(),
             shown: HashMap::new(),
             used: HashMap::new(),
-            windows: Windows::default(),
+            windows: ObservationWindows::default(),
             sighted: act::Batches::new(),
             departed: departed::Departed::default(),
             covered: false,
@@ -161,7 +161,7 @@ impl Engine {
     }
 
     /// How long containers must have been watched before what they did not do counts.
-    pub fn set_windows(&mut self, windows: Windows) {
+    pub fn set_windows(&mut self, windows: ObservationWindows) {
         self.windows = windows;
     }
 

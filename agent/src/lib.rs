@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::join_token::JoinToken;
-use holdfast_model::watched::Windows;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -87,7 +87,7 @@ pub struct AgentConfig {
     /// The pause between two looks at everything that runs.
     pub runtime_scan: Duration,
     /// How long containers must have been watched before what they did not do counts.
-    pub windows: Windows,
+    pub windows: ObservationWindows,
     /// NodeViews on nodes that are already there; without them, the relay's nodes are asked.
     pub views: Option<Arc<dyn node_views::NodeViews>>,
 }
@@ -142,7 +142,7 @@ impl AgentConfig {
             pace: collect::Pace::default(),
             retests: retest::Limits::default(),
             runtime_scan: Duration::from_secs(60),
-            windows: Windows::default(),
+            windows: ObservationWindows::default(),
             views: None,
         }
     }

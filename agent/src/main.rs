@@ -18,8 +18,8 @@ use holdfast_agent::relay::ServiceAccount;
 use holdfast_agent::rights::{self, Right};
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
 use holdfast_model::RootFingerprint;
+use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::join_token::JoinToken;
-use holdfast_model::watched::Windows;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -260,7 +260,7 @@ fn config(run: &Run) -> Result<AgentConfig> {
     let relay = relay.map(|(listen, account)| holdfast_agent::relay::Settings { listen, account });
     let join_token = join_token(run, shared.is_some())?;
     let usual = AgentConfig::new(kube_source(run), aggregator, run.state_dir.clone());
-    let windows = Windows {
+    let windows = ObservationWindows {
         unused_after: i64::from(run.replica.unused_after_seconds) * 1000,
         idle_after: i64::from(run.replica.idle_after_seconds) * 1000,
     };

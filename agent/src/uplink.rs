@@ -321,7 +321,7 @@ impl Uplink {
             Some(Down::DifferingBuckets(buckets)) if !buckets.numbers.is_empty() => {
                 self.engine.tell(Command::Resync(buckets.numbers)).await?;
             }
-            Some(Down::Retest(order)) => match convert::retest(order) {
+            Some(Down::RetestOrder(order)) => match convert::retest(order) {
                 // The aggregator asks again for what was not answered: a full queue loses nothing.
                 Ok(order) => drop(self.orders.try_send(order)),
                 Err(malformed) => tracing::warn!(%malformed, "a retest order was not understood"),

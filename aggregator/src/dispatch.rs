@@ -55,7 +55,7 @@ impl Dispatch<'_> {
         let ids: Vec<RetestId> = due.iter().map(|retest| retest.id).collect();
         let orders = self.writer.dispatch(self.cluster, ids).await?;
         for order in &orders {
-            let message = v1::to_agent::Message::Retest(convert::retest_to_wire(order));
+            let message = v1::to_agent::Message::RetestOrder(convert::retest_to_wire(order));
             let sent = self.outbound.send(Ok(v1::ToAgent { message: Some(message) })).await;
             sent.map_err(|_| WriteError::Stopped)?;
         }

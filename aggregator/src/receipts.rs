@@ -282,8 +282,8 @@ impl<'a> Trusted<'a> {
         let statement: NodeStatement = canonical_value("node's statement", &signed.statement)?;
         let problem = if statement.node != node {
             Some("its certificate names another node".to_owned())
-        } else if let Some(blind) = &statement.blind {
-            Some(format!("its view is not whole: {blind}"))
+        } else if let Some(reason) = &statement.incomplete {
+            Some(format!("its view is not whole: {reason}"))
         } else {
             statement.answers(attestation.retest, attestation.nonce, attestation.cluster).err().map(str::to_owned)
         };

@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use holdfast_model::container_observation::{ContainerObservation, ObservationGap, ObservedBehavior};
 use holdfast_model::kernel::RunningContainer;
-use holdfast_model::watched::{Done, Gap, Watched};
 use holdfast_model::{CoverageState, RuntimeObservation, SignalKind, UnixMillis};
 
 use crate::sensors::{Books, RING, SensorState, UNWATCHED, kinds_of};
@@ -40,7 +40,7 @@ struct Open {
     /// What was lost of whom, by container; none where the kernel has no book of it any more.
     books: HashMap<String, Option<Vec<SignalKind>>>,
     /// What may have been missed, by why, with the latest moment of it.
-    gaps: BTreeMap<Gap, u64>,
+    gaps: BTreeMap<ObservationGap, u64>,
     /// Whether a container was forgotten since the last proof.
     forgot: bool,
 }
@@ -77,7 +77,7 @@ impl Watch {
         let lacking = states.iter().filter(|state| state.state != CoverageState::Seen);
         let gaps = lacking.map(|state| {
             let reason = format!("the sensor {} is not attached: {}", state.sensor, state.reason);
-            (Gap { kinds: kinds_of(state.sensor), reason }, u64::MAX)
+            (ObservationGap { kinds: kinds_of(state.sensor), reason }, u64::MAX)
         });
         self.open = Some(Open { since: at, until: at, gaps: gaps.collect(), ..Open::default() });
         self.containers.clear();
@@ -112,11 +112,11 @@ impl Watch {
         let dropped = books.unattributed.counters.dropped;
         if dropped > open.dropped {
             let reason = "behaviors were lost whose container nobody can name".to_owned();
-            open.gaps.insert(Gap { kinds: books.unattributed.lost.clone(), reason }, at);
+            open.gaps.insert(ObservationGap { kinds: books.unattributed.lost.clone(), reason }, at);
         }
         if unattributed > open.unattributed {
             let reason = "behaviors were seen whose container nobody could name any more".to_owned();
-            open.gaps.insert(Gap { kinds: Vec::new(), reason }, at);
+            open.gaps.insert(ObservationGap { kinds: Vec::new(), reason }, at);
         }
         if std::mem::take(&mut open.forgot) {
             open.gaps.insert(forgotten(), at);
@@ -129,7 +129,7 @@ impl Watch {
         let reason = "a canary of the sensors was lost".to_owned();
         self.open
             .iter_mut()
-            .for_each(|open| _ = open.gaps.insert(Gap { kinds: Vec::new(), reason: reason.clone() }, at));
+            .for_each(|open| _ = open.gaps.insert(ObservationGap { kinds: Vec::new(), reason: reason.clone() }, at));
     }
 
     /// Only these containers live, and whatever is too young to be among them.
@@ -146,23 +146,24 @@ impl Watch {
         let living: BTreeSet<&str> = containers.iter().map(|container| container.id.as_str()).collect();
         self.only(&living, clock::millis(clock::since_boot(), boot));
         for container in containers {
-            container.watched = self.watched(container, clock::millis(0, boot));
+            container.observation = self.watched(container, clock::millis(0, boot));
         }
     }
 
     /// What can be said of a container; none where no sensor watches. `boot` is when the node was booted.
-    fn watched(&self, container: &RunningContainer, boot: UnixMillis) -> Option<Watched> {
+    fn watched(&self, container: &RunningContainer, boot: UnixMillis) -> Option<ContainerObservation> {
         let open = self.open.as_ref()?;
-        let started = container.alike.iter().map(|alike| alike.started).min()?;
+        let started = container.process_groups.iter().map(|group| group.started).min()?;
         let since = started.max(open.since);
         let time = |at: u64| boot.saturating_add(UnixMillis::try_from(at / 1_000_000).unwrap_or(UnixMillis::MAX));
-        let mut gaps: Vec<Gap> = open.gaps.iter().filter(|(_, at)| **at >= since).map(|(gap, _)| gap.clone()).collect();
+        let mut gaps: Vec<ObservationGap> =
+            open.gaps.iter().filter(|(_, at)| **at >= since).map(|(gap, _)| gap.clone()).collect();
         let nothing = Kept::default();
         let kept = self.containers.get(&container.id).unwrap_or(&nothing);
         gaps.extend(kept.gaps());
         gaps.extend(open.forgot.then(forgotten));
         gaps.extend(open.books.get(&container.id).and_then(|book| lost(book.as_deref())));
-        Some(Watched {
+        Some(ContainerObservation {
             since: time(since),
             from_start: started > open.since,
             until: time(open.until),
@@ -183,17 +184,22 @@ impl Watch {
 }
 
 /// What a container's book says of losses; a book that is gone has nothing to prove that there were none.
-fn lost(book: Option<&[SignalKind]>) -> Option<Gap> {
+fn lost(book: Option<&[SignalKind]>) -> Option<ObservationGap> {
     match book {
         Some([]) => None,
-        Some(kinds) => Some(Gap { kinds: kinds.to_vec(), reason: "behaviors of this container were lost".to_owned() }),
-        None => Some(Gap { kinds: Vec::new(), reason: "the kernel keeps no count of its losses any more".to_owned() }),
+        Some(kinds) => {
+            Some(ObservationGap { kinds: kinds.to_vec(), reason: "behaviors of this container were lost".to_owned() })
+        }
+        None => Some(ObservationGap {
+            kinds: Vec::new(),
+            reason: "the kernel keeps no count of its losses any more".to_owned(),
+        }),
     }
 }
 
-fn forgotten() -> Gap {
+fn forgotten() -> ObservationGap {
     let reason = format!("more than {CONTAINERS} containers did something: some were forgotten");
-    Gap { kinds: Vec::new(), reason }
+    ObservationGap { kinds: Vec::new(), reason }
 }
 
 impl Kept {
@@ -228,23 +234,24 @@ impl Kept {
         known.last = known.last.max(*last);
     }
 
-    fn gaps(&self) -> impl Iterator<Item = Gap> {
-        let more = self
-            .more
-            .then(|| Gap { kinds: Vec::new(), reason: format!("it did more than {SORTS} sorts of behaviors") });
-        let ring = self.past_calls.then(|| Gap {
+    fn gaps(&self) -> impl Iterator<Item = ObservationGap> {
+        let more = self.more.then(|| ObservationGap {
+            kinds: Vec::new(),
+            reason: format!("it did more than {SORTS} sorts of behaviors"),
+        });
+        let ring = self.past_calls.then(|| ObservationGap {
             kinds: vec![SignalKind::SensitiveOpen, SignalKind::EtcWrite],
             reason: "it uses io_uring, and what is opened that way is not told".to_owned(),
         });
-        let narrow = self.narrow.then(|| Gap { kinds: Vec::new(), reason: UNWATCHED.to_owned() });
+        let narrow = self.narrow.then(|| ObservationGap { kinds: Vec::new(), reason: UNWATCHED.to_owned() });
         more.into_iter().chain(ring).chain(narrow)
     }
 
     /// By kind and object alone: what a program is called is no other act.
-    fn done(&self) -> Vec<Done> {
-        let mut all: BTreeMap<(SignalKind, &str), Done> = BTreeMap::new();
+    fn done(&self) -> Vec<ObservedBehavior> {
+        let mut all: BTreeMap<(SignalKind, &str), ObservedBehavior> = BTreeMap::new();
         for ((kind, object, ..), count) in &self.behaviors {
-            let done = all.entry((*kind, object)).or_insert_with(|| Done {
+            let done = all.entry((*kind, object)).or_insert_with(|| ObservedBehavior {
                 kind: *kind,
                 object: object.clone(),
                 name: count.name.clone(),
@@ -286,9 +293,9 @@ mod tests {
     /// One that was started so many milliseconds after the boot.
     fn container(id: &str, started: u64) -> RunningContainer {
         let started = started * 1_000_000;
-        let alike =
-            ProcessGroup { standing: task(7, None, 0).standing, processes: 1, pid: 7, name: "web".into(), started };
-        RunningContainer { id: id.into(), alike: vec![alike], ..RunningContainer::default() }
+        let group =
+            ProcessGroup { privileges: task(7, None, 0).privileges, processes: 1, pid: 7, name: "web".into(), started };
+        RunningContainer { id: id.into(), process_groups: vec![group], ..RunningContainer::default() }
     }
 
     fn observation(
@@ -330,7 +337,7 @@ mod tests {
         Books { unattributed: Book { counters, lost: Vec::new() }, ..Books::default() }
     }
 
-    fn reasons(watched: &Watched) -> Vec<&str> {
+    fn reasons(watched: &ContainerObservation) -> Vec<&str> {
         watched.gaps.iter().map(|gap| gap.reason.as_str()).collect()
     }
 

@@ -263,7 +263,7 @@ pub fn coverage_to_wire(coverage: &Coverage) -> v1::Coverage {
 }
 
 /// A retest order from the wire.
-pub fn retest(wire: v1::Retest) -> Result<RetestOrder, Malformed> {
+pub fn retest(wire: v1::RetestOrder) -> Result<RetestOrder, Malformed> {
     let Some(retest) = RetestId::from_slice(&wire.retest_id) else {
         return malformed("retest.retest_id", "not 16 bytes");
     };
@@ -288,8 +288,8 @@ fn methods(wire: &[String]) -> Result<Vec<Method>, Malformed> {
 }
 
 /// A retest order to the wire.
-pub fn retest_to_wire(order: &RetestOrder) -> v1::Retest {
-    v1::Retest {
+pub fn retest_to_wire(order: &RetestOrder) -> v1::RetestOrder {
+    v1::RetestOrder {
         retest_id: order.retest.as_bytes().to_vec(),
         nonce: order.nonce.as_bytes().to_vec(),
         resource: Some(resource_to_wire(&order.resource)),

@@ -1,7 +1,7 @@
-//! An attestation that is larger than a message, cut and joined again. Both ends keep to [`TESTIMONY_BYTES`]; what is signed is the
+//! An attestation that is larger than a message, cut and joined again. Both ends keep to [`ATTESTATION_BYTES`]; what is signed is the
 //! whole, so that a part that is lost or comes twice proves nothing.
 
-use crate::limits::{BATCH_BYTES, TESTIMONY_BYTES};
+use crate::limits::{ATTESTATION_BYTES, BATCH_BYTES};
 use crate::v1::RetestAnswer;
 
 /// The parts of an answer, in their order. An answer that fits one message is its only part.
@@ -25,13 +25,13 @@ pub struct Joiner {
 
 /// The parts of an answer are more than any attestation may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("retest_answer.attestation: over {TESTIMONY_BYTES} bytes in all")]
+#[error("retest_answer.attestation: over {ATTESTATION_BYTES} bytes in all")]
 pub struct TooLarge;
 
 impl Joiner {
     /// Takes the next part; answers with the whole when it is the last.
     pub fn take(&mut self, part: RetestAnswer) -> Result<Option<RetestAnswer>, TooLarge> {
-        if self.kept.len() + part.attestation.len() > TESTIMONY_BYTES {
+        if self.kept.len() + part.attestation.len() > ATTESTATION_BYTES {
             return Err(TooLarge);
         }
         if self.kept.is_empty() && !part.more {
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn what_is_cut_is_joined_and_every_part_fits_a_message() {
         let mut joiner = Joiner::default();
-        for bytes in [0, 1, BATCH_BYTES - 1, BATCH_BYTES, BATCH_BYTES + 1, 5 * BATCH_BYTES, TESTIMONY_BYTES] {
+        for bytes in [0, 1, BATCH_BYTES - 1, BATCH_BYTES, BATCH_BYTES + 1, 5 * BATCH_BYTES, ATTESTATION_BYTES] {
             let parts = split(answer(bytes));
             assert_eq!(parts.len(), bytes.div_ceil(BATCH_BYTES).max(1));
             assert!(parts.iter().all(|part| part.encoded_len() < MESSAGE_BYTES));
@@ -75,6 +75,6 @@ mod tests {
         let mut joiner = Joiner::default();
         let part = || RetestAnswer { attestation: vec![0; BATCH_BYTES], signature: Vec::new(), more: true };
         let taken = (0..).take_while(|_| joiner.take(part()).is_ok()).count();
-        assert_eq!(taken, TESTIMONY_BYTES / BATCH_BYTES);
+        assert_eq!(taken, ATTESTATION_BYTES / BATCH_BYTES);
     }
 }

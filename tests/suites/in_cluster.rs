@@ -171,14 +171,14 @@ async fn the_receipt_carries_the_nodes_statement(plane: &ControlPlane, installed
     assert_eq!((&attestation["verdict"], &attestation["reach"]), (&json!("fixed"), &json!("running")), "{proved}");
     let statement = attestation["nodes"][0]["statement"].as_str().context("no node has attested")?;
     let statement: Value = serde_json::from_str(statement)?;
-    assert_eq!((&statement["node"], &statement["blind"]), (&json!("node-0"), &Value::Null));
+    assert_eq!((&statement["node"], &statement["incomplete"]), (&json!("node-0"), &Value::Null));
     let processes = statement["containers"].as_array().into_iter().flatten();
     let mut processes =
-        processes.filter(|container| container["name"] == "web").flat_map(|one| one["alike"].as_array());
+        processes.filter(|container| container["name"] == "web").flat_map(|one| one["process_groups"].as_array());
     let sleeping = processes.next().and_then(|alike| alike.first()).context("no process of web was seen")?;
     let says = ["-n", "shop", "exec", "deployment/web", "--", "grep", "CapEff", "/proc/1/status"];
     let says = plane.kubectl(&says).await?;
     let says = u64::from_str_radix(says.split_whitespace().last().context("no capabilities")?, 16)?;
-    assert_eq!(sleeping["standing"]["effective"].as_u64(), Some(says), "{sleeping}");
+    assert_eq!(sleeping["privileges"]["effective"].as_u64(), Some(says), "{sleeping}");
     Ok(())
 }

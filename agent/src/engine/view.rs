@@ -51,7 +51,7 @@ impl Engine {
     /// A Pod that is listed no more, and of which a node with an open eye shows nothing, has ended.
     fn forget_the_departed(&self, statement: &NodeStatement) {
         let shown = |uid: &str| statement.containers.iter().any(|container| container.pod == uid);
-        for uid in statement.pods.iter().filter(|uid| statement.blind.is_none() && !shown(uid)) {
+        for uid in statement.pods.iter().filter(|uid| statement.incomplete.is_none() && !shown(uid)) {
             self.places.has_ended(&statement.node, uid);
         }
     }

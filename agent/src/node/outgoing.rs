@@ -84,7 +84,7 @@ impl Outgoing {
             return None;
         }
         self.sequence += 1;
-        let batch = v1::RuntimeObservations { run: self.run.clone(), sequence: self.sequence, records };
+        let batch = v1::RuntimeObservations { run: self.run.clone(), sequence: self.sequence, observations: records };
         self.unacknowledged = Some(batch.clone());
         Some(batch)
     }
@@ -112,7 +112,7 @@ mod tests {
 
     fn counts(batch: &v1::RuntimeObservations) -> Vec<(String, u64)> {
         let read = |record: &Vec<u8>| serde_json::from_slice::<RuntimeObservation>(record).unwrap();
-        batch.records.iter().map(read).map(|observation| (observation.path, observation.count)).collect()
+        batch.observations.iter().map(read).map(|observation| (observation.path, observation.count)).collect()
     }
 
     #[tokio::test]
@@ -146,8 +146,8 @@ mod tests {
         let mut told = 0;
         while told <= RECORDS {
             let batch = outgoing.next().await;
-            assert!(batch.records.len() <= RECORDS);
-            told += batch.records.len();
+            assert!(batch.observations.len() <= RECORDS);
+            told += batch.observations.len();
             outgoing.acknowledged(&v1::RuntimeObservationsAck { run: batch.run, sequence: batch.sequence });
         }
         assert_eq!(told, RECORDS + 1);

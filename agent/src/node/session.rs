@@ -142,7 +142,7 @@ impl Session<'_> {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: self.boot.clone(),
             kernel_view: Some(view),
-            kernel: kernel(),
+            kernel_release: kernel(),
         };
         self.send(Up::Hello(hello)).await?;
         let opening = async {
@@ -177,8 +177,8 @@ impl Session<'_> {
         outgoing: &mut Outgoing,
     ) -> Result<(), Ended> {
         match message.message {
-            Some(Down::Pods(pods)) => self.told.take(pods),
-            Some(Down::Look(look)) => self.look(look, link, view).await?,
+            Some(Down::PodUpdate(pods)) => self.told.take(pods),
+            Some(Down::KernelRead(look)) => self.look(look, link, view).await?,
             Some(Down::RuntimeObservationsAck(ack)) => outgoing.acknowledged(&ack),
             Some(Down::Welcome(_)) => return Err(Ended::Protocol("a second welcome")),
             // What a newer relay may say.
@@ -188,21 +188,21 @@ impl Session<'_> {
     }
 
     /// Looks and answers. The reading begins after the nonce has arrived.
-    async fn look(&self, look: v1::Look, link: &Link, view: &mut NodeView) -> Result<(), Ended> {
+    async fn look(&self, look: v1::KernelReadRequest, link: &Link, view: &mut NodeView) -> Result<(), Ended> {
         let (Some(retest), Some(nonce)) = (RetestId::from_slice(&look.retest_id), Nonce::from_slice(&look.nonce))
         else {
             return Err(Ended::Protocol("a look without a retest"));
         };
-        let refuse = |why: String| v1::LookPart {
+        let refuse = |why: String| v1::KernelReadPart {
             retest_id: look.retest_id.clone(),
             nonce: look.nonce.clone(),
-            refused: why,
+            error: why,
             last: true,
-            ..v1::LookPart::default()
+            ..v1::KernelReadPart::default()
         };
         let reading = match view.look().await {
             Ok(reading) => reading,
-            Err(shut) => return self.send(Up::LookPart(refuse(text::line(&shut.reason)))).await,
+            Err(shut) => return self.send(Up::KernelReadPart(refuse(text::line(&shut.reason)))).await,
         };
         let (cluster, node, boot) = (self.member.cluster, self.member.node.clone(), self.boot.clone());
         let mut pods = look.pods.clone();
@@ -212,20 +212,20 @@ impl Session<'_> {
         let said = statement::state(asked, reading, &self.told, clock::now());
         let signed = canonical::bytes(&said).ok().and_then(|bytes| Some((link.key.sign(&bytes).ok()?, bytes)));
         let Some((signature, bytes)) = signed else {
-            return self.send(Up::LookPart(refuse("the node's key cannot sign".to_owned()))).await;
+            return self.send(Up::KernelReadPart(refuse("the node's key cannot sign".to_owned()))).await;
         };
         let parts = bytes.chunks(limits::BATCH_BYTES).count();
         for (number, part) in bytes.chunks(limits::BATCH_BYTES).enumerate() {
             let last = number + 1 == parts;
-            let part = v1::LookPart {
+            let part = v1::KernelReadPart {
                 retest_id: look.retest_id.clone(),
                 nonce: look.nonce.clone(),
                 statement: part.to_vec(),
                 last,
                 signature: if last { signature.clone() } else { Vec::new() },
-                refused: String::new(),
+                error: String::new(),
             };
-            self.send(Up::LookPart(part)).await?;
+            self.send(Up::KernelReadPart(part)).await?;
         }
         Ok(())
     }

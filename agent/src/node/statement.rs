@@ -16,11 +16,11 @@ pub struct Told {
 
 impl Told {
     /// Takes in what the relay tells.
-    pub fn take(&mut self, pods: v1::Pods) {
-        if pods.begins {
+    pub fn take(&mut self, pods: v1::PodUpdate) {
+        if pods.reset {
             self.pods.clear();
         }
-        pods.gone.iter().for_each(|uid| drop(self.pods.remove(uid)));
+        pods.removed.iter().for_each(|uid| drop(self.pods.remove(uid)));
         self.pods.extend(pods.pods.into_iter().map(|pod| (pod.uid.clone(), pod)));
     }
 
@@ -89,8 +89,8 @@ pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -
         pods,
         containers,
         host: reading.host,
-        seen: reading.seen,
-        blind,
+        process_count: reading.seen,
+        incomplete: blind,
         read_at,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn only_the_pods_that_were_asked_about_are_stated_each_container_by_its_name() {
         let mut told = Told::default();
-        told.take(v1::Pods { begins: true, pods: vec![pod("old", "", &[])], ..v1::Pods::default() });
+        told.take(v1::PodUpdate { reset: true, pods: vec![pod("old", "", &[])], ..v1::PodUpdate::default() });
         let pods = vec![pod("u1", "", &[("web", "c1")]), pod("u2", "hash", &[("etcd", "c2")])];
-        told.take(v1::Pods { begins: true, pods, ..v1::Pods::default() });
+        told.take(v1::PodUpdate { reset: true, pods, ..v1::PodUpdate::default() });
         let asked = Asked {
             retest: RetestId::from_bytes([1; 16]),
             nonce: Nonce::from_bytes([2; 16]),
@@ -144,7 +144,7 @@ mod tests {
     fn a_control_group_that_two_pods_claim_is_nobodys() {
         let mut told = Told::default();
         let pods = vec![pod("u1", "", &[]), pod("u2", "u1", &[]), pod("u3", "", &[])];
-        told.take(v1::Pods { begins: true, pods, ..v1::Pods::default() });
+        told.take(v1::PodUpdate { reset: true, pods, ..v1::PodUpdate::default() });
         let asked = |uid: &str| told.claimed_twice(&[uid.to_owned()]);
         assert!(asked("u1").is_some_and(|why| why.contains("u1")));
         assert!(asked("u2").is_some());
@@ -154,9 +154,13 @@ mod tests {
     #[test]
     fn what_has_gone_is_forgotten() {
         let mut told = Told::default();
-        told.take(v1::Pods { begins: true, pods: vec![pod("u1", "", &[("web", "c1")])], ..v1::Pods::default() });
+        told.take(v1::PodUpdate {
+            reset: true,
+            pods: vec![pod("u1", "", &[("web", "c1")])],
+            ..v1::PodUpdate::default()
+        });
         assert_eq!(told.container_name("u1", "c1").as_deref(), Some("web"));
-        told.take(v1::Pods { gone: vec!["u1".into()], ..v1::Pods::default() });
+        told.take(v1::PodUpdate { removed: vec!["u1".into()], ..v1::PodUpdate::default() });
         assert_eq!(told.container_name("u1", "c1"), None);
     }
 }

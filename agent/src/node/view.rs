@@ -94,16 +94,16 @@ impl NodeView {
 
     /// Whether it is open, for the relay.
     pub(super) fn state(&self, sensors: &Sensors) -> v1::KernelViewState {
-        let hooks = sensors.attached.iter().map(|hook| text::clip(hook)).collect();
+        let attached = sensors.attached.iter().map(|hook| text::clip(hook)).collect();
         match &self.view {
             Ok(_) => {
                 // An open view with a sensor that is not attached: seen, and the row says what is not.
                 let (state, reason) = (CoverageState::Seen.as_str().to_owned(), text::line(&sensors.blind.join("; ")));
-                v1::KernelViewState { available: true, state, reason, hooks, ..Default::default() }
+                v1::KernelViewState { available: true, state, reason, sensors: attached, ..Default::default() }
             }
             Err(Shut { state, reason }) => {
                 let (state, reason) = (state.as_str().to_owned(), text::line(reason));
-                v1::KernelViewState { available: false, state, reason, hooks, ..Default::default() }
+                v1::KernelViewState { available: false, state, reason, sensors: attached, ..Default::default() }
             }
         }
     }

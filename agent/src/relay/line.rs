@@ -162,9 +162,10 @@ impl Line {
         let question = Question { retest, nonce, cluster: self.cluster, node, boot, pods: pods.clone() };
         let (answer, answered) = oneshot::channel();
         locked(&self.looks).insert(retest, Pending { question, bytes: Vec::new(), answer });
-        let look = v1::Look { retest_id: retest.as_bytes().to_vec(), nonce: nonce.as_bytes().to_vec(), pods };
+        let look =
+            v1::KernelReadRequest { retest_id: retest.as_bytes().to_vec(), nonce: nonce.as_bytes().to_vec(), pods };
         let asked = async {
-            self.send(To::Look(look)).await.ok()?;
+            self.send(To::KernelRead(look)).await.ok()?;
             tokio::select! {
                 seen = answered => seen.ok(),
                 () = self.gone.cancelled() => None,
@@ -181,12 +182,12 @@ impl Line {
     }
 
     /// Takes a part of an answer, and answers whoever asked when it is the last.
-    fn part(&self, part: v1::LookPart) {
+    fn part(&self, part: v1::KernelReadPart) {
         let mut looks = locked(&self.looks);
         let id = RetestId::from_slice(&part.retest_id);
         let Some((id, pending)) = id.and_then(|id| Some((id, looks.get_mut(&id)?))) else { return };
-        let seen = if !part.refused.is_empty() {
-            Seen::Silent(text::line(&part.refused))
+        let seen = if !part.error.is_empty() {
+            Seen::Silent(text::line(&part.error))
         } else if pending.bytes.len() + part.statement.len() > STATEMENT_BYTES {
             Seen::Silent("the node's statement is too large".to_owned())
         } else {
@@ -215,7 +216,7 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
     let mut pods = nodes.shared.places.on_node(&line.node);
     let mut told = pods.borrow_and_update().clone();
     for message in tell::whole(&told) {
-        line.send(To::Pods(message)).await?;
+        line.send(To::PodUpdate(message)).await?;
     }
     let ends = Instant::now() + left(&line.certificate);
     let mut handed = None;
@@ -234,7 +235,7 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
                 changed.map_err(|_| Status::unavailable("this relay is ending"))?;
                 let now = pods.borrow_and_update().clone();
                 for message in tell::difference(&told, &now) {
-                    line.send(To::Pods(message)).await?;
+                    line.send(To::PodUpdate(message)).await?;
                 }
                 told = now;
             }
@@ -253,7 +254,7 @@ async fn take(nodes: &Nodes, line: &Line, message: v1::FromNode, handed: &mut Op
             }
             Ok(())
         }
-        Some(From::LookPart(part)) => {
+        Some(From::KernelReadPart(part)) => {
             line.part(part);
             Ok(())
         }
@@ -276,13 +277,13 @@ struct Handed {
 /// Hands a batch on. A node says one at a time; whether it was taken before, the aggregator knows.
 async fn observations(nodes: &Nodes, line: &Line, batch: v1::RuntimeObservations) -> Result<Option<Handed>, Status> {
     let Some(keeper) = &nodes.shared.observations else { return Ok(None) };
-    let v1::RuntimeObservations { run, sequence, records } = batch;
+    let v1::RuntimeObservations { run, sequence, observations } = batch;
     if !run.starts_with(&line.boot) || run.is_empty() || run.len() > RUN_BYTES {
         return Err(Status::invalid_argument("observations.run: of another boot than the Hello's"));
     }
     let (told, kept) = oneshot::channel();
     let ack = v1::RuntimeObservationsAck { run: run.clone(), sequence };
-    let handed = NodeObservations { node: line.node.clone(), run, sequence, records, kept: told };
+    let handed = NodeObservations { node: line.node.clone(), run, sequence, records: observations, kept: told };
     keeper.send(handed).await.map_err(|_| cannot_keep())?;
     Ok(Some(Handed { ack, kept }))
 }

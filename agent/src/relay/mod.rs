@@ -130,10 +130,10 @@ pub struct Certified(pub Result<(Vec<u8>, UnixMillis), String>);
 impl Certified {
     /// From the wire.
     pub fn of(answer: v1::NodeCertificate) -> Self {
-        match (answer.refused.is_empty(), answer.certificate.is_empty()) {
+        match (answer.error.is_empty(), answer.certificate.is_empty()) {
             (true, false) => Self(Ok((answer.certificate, answer.not_after))),
             (true, true) => Self(Err("the aggregator sent no certificate".to_owned())),
-            (false, _) => Self(Err(holdfast_agent_core::text::line(&answer.refused))),
+            (false, _) => Self(Err(holdfast_agent_core::text::line(&answer.error))),
         }
     }
 }

@@ -34,11 +34,11 @@ impl Sensing {
     pub(super) fn hear(&mut self, beat: &NodeHeartbeat) -> (CoverageState, String) {
         let began = *self.began.get_or_insert(beat.clock);
         self.count(beat);
-        let hooks = beat.kernel_view.as_ref().map_or(0, |status| status.hooks.len());
+        let sensors = beat.kernel_view.as_ref().map_or(0, |status| status.sensors.len());
         let silent = beat.clock.saturating_sub(if beat.probe_at > 0 { beat.probe_at } else { began });
-        if hooks == 0 && beat.clock.saturating_sub(began) < STARTING_MILLIS {
+        if sensors == 0 && beat.clock.saturating_sub(began) < STARTING_MILLIS {
             (CoverageState::Starting, "its sensors are not attached yet".to_owned())
-        } else if hooks == 0 {
+        } else if sensors == 0 {
             (CoverageState::Failing, "no sensor is attached: what containers do is not seen".to_owned())
         } else if silent > CANARY_MILLIS {
             (
@@ -93,14 +93,14 @@ mod tests {
     const MINUTE: UnixMillis = 60_000;
     const NOON: UnixMillis = 1_000 * MINUTE;
 
-    fn beat(clock: UnixMillis, probe_at: UnixMillis, hooks: &[&str], dropped: &[(&str, u64)]) -> NodeHeartbeat {
-        let hooks = hooks.iter().map(|hook| (*hook).to_owned()).collect();
+    fn beat(clock: UnixMillis, probe_at: UnixMillis, sensors: &[&str], dropped: &[(&str, u64)]) -> NodeHeartbeat {
+        let sensors = sensors.iter().map(|hook| (*hook).to_owned()).collect();
         NodeHeartbeat {
             clock,
             probe_at,
             kernel_view: Some(KernelViewState {
                 available: true,
-                hooks,
+                sensors,
                 reason: "module: absent".into(),
                 ..KernelViewState::default()
             }),

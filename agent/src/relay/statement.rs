@@ -110,8 +110,8 @@ mod tests {
             pods,
             containers: Vec::new(),
             host: Namespaces::default(),
-            seen: 7,
-            blind: None,
+            process_count: 7,
+            incomplete: None,
             read_at: 0,
             agent_version: "0".into(),
         }

@@ -8,13 +8,13 @@ use prost::Message;
 use crate::places::{NodePods, Placed};
 
 /// Everything, in as many messages as it takes.
-pub fn whole(pods: &NodePods) -> Vec<v1::Pods> {
+pub fn whole(pods: &NodePods) -> Vec<v1::PodUpdate> {
     let mut messages = chunks(pods.values(), Vec::new());
     if messages.is_empty() {
-        messages.push(v1::Pods::default());
+        messages.push(v1::PodUpdate::default());
     }
     if let Some(first) = messages.first_mut() {
-        first.begins = true;
+        first.reset = true;
     }
     if let Some(last) = messages.last_mut() {
         last.complete = true;
@@ -23,7 +23,7 @@ pub fn whole(pods: &NodePods) -> Vec<v1::Pods> {
 }
 
 /// What differs; nothing where nothing does.
-pub fn difference(told: &NodePods, now: &NodePods) -> Vec<v1::Pods> {
+pub fn difference(told: &NodePods, now: &NodePods) -> Vec<v1::PodUpdate> {
     let changed = now.values().filter(|pod| told.get(&pod.uid).is_none_or(|before| before != *pod));
     let gone = told.keys().filter(|uid| !now.contains_key(*uid)).cloned().collect();
     let mut messages = chunks(changed, gone);
@@ -33,9 +33,9 @@ pub fn difference(told: &NodePods, now: &NodePods) -> Vec<v1::Pods> {
     messages
 }
 
-fn chunks<'a>(pods: impl Iterator<Item = &'a Arc<Placed>>, gone: Vec<String>) -> Vec<v1::Pods> {
+fn chunks<'a>(pods: impl Iterator<Item = &'a Arc<Placed>>, gone: Vec<String>) -> Vec<v1::PodUpdate> {
     let (mut messages, mut bytes) = (Vec::new(), 0);
-    let mut open = v1::Pods::default();
+    let mut open = v1::PodUpdate::default();
     for pod in pods {
         let pod = to_wire(pod);
         let size = pod.encoded_len() + 8;
@@ -50,7 +50,7 @@ fn chunks<'a>(pods: impl Iterator<Item = &'a Arc<Placed>>, gone: Vec<String>) ->
         messages.push(open);
     }
     // A uid has 36 characters: some thousands of them fit.
-    messages.extend(gone.chunks(4096).map(|gone| v1::Pods { gone: gone.to_vec(), ..v1::Pods::default() }));
+    messages.extend(gone.chunks(4096).map(|gone| v1::PodUpdate { removed: gone.to_vec(), ..v1::PodUpdate::default() }));
     messages
 }
 
@@ -100,13 +100,13 @@ mod tests {
     #[test]
     fn the_first_word_is_the_whole_and_the_next_ones_the_difference() {
         let empty = whole(&pods(&[]));
-        assert!(empty.len() == 1 && empty[0].begins && empty[0].complete);
+        assert!(empty.len() == 1 && empty[0].reset && empty[0].complete);
         let (before, now) = (pods(&[("u1", "a"), ("u2", "b")]), pods(&[("u2", "b2"), ("u3", "c")]));
         let told = difference(&before, &now);
         let named: Vec<_> = told.iter().flat_map(|message| &message.pods).map(|pod| pod.name.as_str()).collect();
         assert_eq!(named, ["b2", "c"]);
-        assert_eq!(told.iter().flat_map(|message| &message.gone).collect::<Vec<_>>(), ["u1"]);
-        assert!(told.iter().all(|message| !message.begins) && told.last().unwrap().complete);
+        assert_eq!(told.iter().flat_map(|message| &message.removed).collect::<Vec<_>>(), ["u1"]);
+        assert!(told.iter().all(|message| !message.reset) && told.last().unwrap().complete);
         assert!(difference(&now, &now).is_empty());
     }
 
@@ -118,7 +118,7 @@ mod tests {
         let messages = whole(&pods(&all));
         assert!(messages.len() > 1);
         assert!(messages.iter().all(|message| message.encoded_len() < limits::MESSAGE_BYTES));
-        assert_eq!(messages.iter().filter(|message| message.begins).count(), 1);
+        assert_eq!(messages.iter().filter(|message| message.reset).count(), 1);
         assert_eq!(messages.iter().map(|message| message.pods.len()).sum::<usize>(), 600);
     }
 }

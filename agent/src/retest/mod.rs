@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use holdfast_controls::Control;
-use holdfast_model::watched::Windows;
+use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::{
     Attestation, ClusterId, FindingKey, Method, ObjectRead, Reach, RetestId, RetestOrder, Verdict, canonical,
 };
-use holdfast_proto::limits::TESTIMONY_BYTES;
+use holdfast_proto::limits::ATTESTATION_BYTES;
 use holdfast_proto::v1;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -76,7 +76,7 @@ pub struct Retester {
     /// The nodes' eyes, where there are any.
     pub views: Option<Arc<dyn NodeViews>>,
     /// How long containers must have been watched.
-    pub windows: Windows,
+    pub windows: ObservationWindows,
 }
 
 /// Orders that are being answered: one that comes again meanwhile is not answered twice.
@@ -142,7 +142,7 @@ impl Retester {
             None => (control_changed(order), Vec::new()),
         };
         let mut attestation = self.attest(order, &decision, &reads);
-        if attestation.len() > TESTIMONY_BYTES {
+        if attestation.len() > ATTESTATION_BYTES {
             attestation = self.attest(order, &verdict::too_large(decision, attestation.len()), &reads);
         }
         match self.key.sign(&attestation) {

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use holdfast_controls::Control;
 use holdfast_controls::running::{self, Seen as SeenContainer, Shown};
+use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::kernel::{NodeStatement, RunningContainer, SignedNodeStatement};
-use holdfast_model::watched::Windows;
 use holdfast_model::{ClusterId, Location, RetestOrder};
 
 use super::gather::{Gathered, Member};
@@ -30,7 +30,7 @@ pub(super) struct Looked {
     /// What the nodes attest to, by node: what counts of it, for the receipt.
     pub(super) statements: Vec<SignedNodeStatement>,
     /// How long containers had to be watched, where the control asks what they did.
-    pub(super) windows: Option<Windows>,
+    pub(super) windows: Option<ObservationWindows>,
 }
 
 /// The question: every Pod that has a node, at that node. A Pod that has ended, or left, is asked for too: its processes may
@@ -62,7 +62,7 @@ pub(super) struct Asks<'a> {
     pub(super) order: &'a RetestOrder,
     pub(super) control: &'a Control,
     pub(super) cluster: ClusterId,
-    pub(super) windows: Windows,
+    pub(super) windows: ObservationWindows,
 }
 
 /// Holds the answers against the question and the control.
@@ -114,7 +114,7 @@ fn check(
     if statement.node != node {
         return Err("its statement is another node's".to_owned());
     }
-    if let Some(blind) = &statement.blind {
+    if let Some(blind) = &statement.incomplete {
         return Err(format!("its view is not whole: {blind}"));
     }
     let left_out = uids.iter().any(|uid| !statement.pods.contains(uid));

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use holdfast_controls::Control;
 use holdfast_controls::catalog::Judge;
 use holdfast_controls::inventory::Answer;
+use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::kernel::SignedNodeStatement;
-use holdfast_model::watched::Windows;
 use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
 
 use super::gather::{Gathered, Itself, Member, Trouble};
@@ -28,7 +28,7 @@ pub(super) struct Decision {
     pub(super) reach: Reach,
     pub(super) methods: Vec<Method>,
     pub(super) nodes: Vec<SignedNodeStatement>,
-    pub(super) windows: Option<Windows>,
+    pub(super) windows: Option<ObservationWindows>,
 }
 
 pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered) -> Decision {

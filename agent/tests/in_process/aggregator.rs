@@ -130,7 +130,7 @@ impl Aggregator {
             methods: methods.to_vec(),
         };
         let to_agent = self.orders.lock().unwrap().clone().unwrap();
-        to_agent.send(Ok(down(Down::Retest(convert::retest_to_wire(&order))))).await.unwrap();
+        to_agent.send(Ok(down(Down::RetestOrder(convert::retest_to_wire(&order))))).await.unwrap();
     }
 
     /// Ends the stream, as a restart would.
@@ -300,7 +300,7 @@ impl Service {
                         request_id,
                         certificate,
                         not_after,
-                        refused: String::new(),
+                        error: String::new(),
                     }))
                 }
                 Up::RetestAnswer(part) => {

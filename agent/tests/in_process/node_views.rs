@@ -72,8 +72,8 @@ pub fn statement(look: &Look, node: &str, containers: Vec<RunningContainer>) -> 
         pods: look.pods[node].clone(),
         containers,
         host: HOST,
-        seen: 100,
-        blind: None,
+        process_count: 100,
+        incomplete: None,
         read_at: UnixMillis::default(),
         agent_version: "0".into(),
     }
@@ -87,7 +87,7 @@ pub fn signed(statement: &NodeStatement) -> Seen {
 /// One process in the only container of a Pod.
 pub fn container(pod: &str, privileged: bool) -> RunningContainer {
     let capabilities = if privileged { 0x1ff_ffff_ffff } else { 0 };
-    let standing = Privileges {
+    let privileges = Privileges {
         uid: 0,
         gid: 0,
         effective: capabilities,
@@ -99,6 +99,6 @@ pub fn container(pod: &str, privileged: bool) -> RunningContainer {
         lsm_label: None,
         root_read_only: Some(false),
     };
-    let alike = ProcessGroup { standing, processes: 1, pid: 4711, name: "nginx\u{1b}[2J".into(), started: 1 };
-    RunningContainer { pod: pod.into(), id: "c1".into(), alike: vec![alike], ..RunningContainer::default() }
+    let group = ProcessGroup { privileges, processes: 1, pid: 4711, name: "nginx\u{1b}[2J".into(), started: 1 };
+    RunningContainer { pod: pod.into(), id: "c1".into(), process_groups: vec![group], ..RunningContainer::default() }
 }

@@ -107,7 +107,7 @@ async fn one_process_that_disagrees_keeps_it_open_by_pod_node_and_process_though
 async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
     type Break = fn(&Look, &mut NodeStatement);
     let lies: [(&str, Break); 7] = [
-        ("its view is not whole: no BTF", |_, it| it.blind = Some("no BTF".into())),
+        ("its view is not whole: no BTF", |_, it| it.incomplete = Some("no BTF".into())),
         ("answers another question", |_, it| it.nonce = holdfast_model::Nonce::from_bytes([99; 16])),
         ("about another cluster", |_, it| it.cluster = holdfast_model::ClusterId::from_bytes([99; 16])),
         ("another node's", |_, it| it.node = "node-2".into()),
@@ -201,7 +201,7 @@ async fn neither_a_sandbox_nor_a_container_that_calls_itself_one_speaks_for_a_co
     let sandbox = |name: &str, id: &str, started| {
         let mut sandbox = container("uid-web-a", true);
         sandbox.id = id.into();
-        (sandbox.alike[0].name, sandbox.alike[0].started) = (name.into(), started);
+        (sandbox.process_groups[0].name, sandbox.process_groups[0].started) = (name.into(), started);
         sandbox
     };
     let alone = move |look: &Look, node: &str, _| signed(&statement(look, node, vec![sandbox("pause", "s", 0)]));

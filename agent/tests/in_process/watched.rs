@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_agent::node_views::{Look, Seen};
+use holdfast_model::container_observation::{
+    ContainerObservation, ObservationGap, ObservationWindows, ObservedBehavior,
+};
 use holdfast_model::kernel::RunningContainer;
-use holdfast_model::watched::{Done, Gap, Watched, Windows};
 use holdfast_model::{Detection, Method, SignalKind, Verdict};
 
 use crate::aggregator::Record;
@@ -18,12 +20,12 @@ const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
 const SHELL: &str = "workload.unexpected-shell";
 const ROOT: &str = "workload.writable-root-unused";
 
-/// Watched from its start for two days.
-fn idle() -> Watched {
-    Watched {
+/// ContainerObservation from its start for two days.
+fn idle() -> ContainerObservation {
+    ContainerObservation {
         since: 0,
         from_start: true,
-        until: 2 * Windows::default().unused_after,
+        until: 2 * ObservationWindows::default().unused_after,
         gaps: Vec::new(),
         capabilities: 0,
         root_written: false,
@@ -32,20 +34,20 @@ fn idle() -> Watched {
     }
 }
 
-fn shells(count: u64) -> Watched {
+fn shells(count: u64) -> ContainerObservation {
     let (kind, last) = (SignalKind::Shell, idle().until - 5000);
-    let done = Done { kind, object: String::new(), name: "sh".into(), pid: 7, count, first: 1, last };
-    Watched { behaviors: vec![done], ..idle() }
+    let done = ObservedBehavior { kind, object: String::new(), name: "sh".into(), pid: 7, count, first: 1, last };
+    ContainerObservation { behaviors: vec![done], ..idle() }
 }
 
 /// A container of this Pod that may write to its root, and was watched so.
-fn of(pod: &str, watched: Option<Watched>) -> RunningContainer {
+fn of(pod: &str, watched: Option<ContainerObservation>) -> RunningContainer {
     let mut running = container(pod, false);
-    running.alike[0].standing.root_read_only = Some(false);
-    RunningContainer { watched, ..running }
+    running.process_groups[0].privileges.root_read_only = Some(false);
+    RunningContainer { observation: watched, ..running }
 }
 
-fn saying(what: impl Fn(&str) -> Option<Watched> + Send + Sync + 'static) -> Scripted {
+fn saying(what: impl Fn(&str) -> Option<ContainerObservation> + Send + Sync + 'static) -> Scripted {
     Scripted::new(move |look: &Look, node: &str, _| -> Seen {
         signed(&statement(look, node, look.pods[node].iter().map(|pod| of(pod, what(pod))).collect()))
     })
@@ -53,8 +55,8 @@ fn saying(what: impl Fn(&str) -> Option<Watched> + Send + Sync + 'static) -> Scr
 
 #[tokio::test]
 async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_and_kept_quiet() {
-    let gap = Gap { kinds: Vec::new(), reason: "behaviors of this container were lost".into() };
-    let cases: [(&str, Option<Watched>, Verdict, &str); 6] = [
+    let gap = ObservationGap { kinds: Vec::new(), reason: "behaviors of this container were lost".into() };
+    let cases: [(&str, Option<ContainerObservation>, Verdict, &str); 6] = [
         ("quiet", Some(idle()), Verdict::Fixed, "agree"),
         (
             "it did",
@@ -62,9 +64,19 @@ async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_a
             Verdict::StillFailing,
             "Pod web-a on node node-1, container app, what it did: shell",
         ),
-        ("too short", Some(Watched { until: 30_000, ..idle() }), Verdict::Inconclusive, "for 30 s of 10 min"),
-        ("too late", Some(Watched { from_start: false, ..idle() }), Verdict::Inconclusive, "not been watched from its"),
-        ("a gap", Some(Watched { gaps: vec![gap], ..idle() }), Verdict::Inconclusive, "were lost"),
+        (
+            "too short",
+            Some(ContainerObservation { until: 30_000, ..idle() }),
+            Verdict::Inconclusive,
+            "for 30 s of 10 min",
+        ),
+        (
+            "too late",
+            Some(ContainerObservation { from_start: false, ..idle() }),
+            Verdict::Inconclusive,
+            "not been watched from its",
+        ),
+        ("a gap", Some(ContainerObservation { gaps: vec![gap], ..idle() }), Verdict::Inconclusive, "were lost"),
         ("unwatched", None, Verdict::Inconclusive, "no sensor watches it"),
     ];
     for (name, watched, verdict, reason) in cases {
@@ -72,7 +84,7 @@ async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_a
         let attestation = world.verdict_with(1, &web(), SHELL, &BOTH).await;
         assert_eq!(attestation.verdict, verdict, "{name}: {}", attestation.reason);
         assert!(attestation.reason.contains(reason), "{name}: {}", attestation.reason);
-        assert_eq!(attestation.windows, Some(Windows::default()), "{name}: a receipt says how long it took");
+        assert_eq!(attestation.windows, Some(ObservationWindows::default()), "{name}: a receipt says how long it took");
     }
 }
 
@@ -89,7 +101,7 @@ async fn where_nothing_runs_nothing_was_watched() {
 #[tokio::test]
 async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_place_in_the_template() {
     for (used_by, told) in [("nobody", 1), ("uid-web-b", 0)] {
-        let views = Arc::new(saying(move |pod| Some(Watched { root_written: pod == used_by, ..idle() })));
+        let views = Arc::new(saying(move |pod| Some(ContainerObservation { root_written: pod == used_by, ..idle() })));
         let pods = [pod("web-a", "node-1"), pod("web-b", "node-1")];
         let mut world = world(Some(views.clone()), &pods).await;
         world.runtime_scan = Duration::from_millis(10);

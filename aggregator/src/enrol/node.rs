@@ -27,12 +27,12 @@ impl Certify for Enrolments {
                     request_id,
                     certificate: issued.der,
                     not_after: issued.facts.not_after,
-                    refused: String::new(),
+                    error: String::new(),
                 },
                 Err(refused) => {
                     tracing::warn!(cluster.id = %cluster, reason = %refused, "a node's certificate was refused");
                     let refused = refused.status().message().to_owned();
-                    v1::NodeCertificate { request_id, refused, ..v1::NodeCertificate::default() }
+                    v1::NodeCertificate { request_id, error: refused, ..v1::NodeCertificate::default() }
                 }
             }
         }

@@ -312,7 +312,7 @@ async fn a_node_is_named_under_its_agents_cluster_and_the_event_says_so() {
     let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
     let key = key();
     let made = certify(&here, added.cluster, "worker-1", &key).await;
-    assert_eq!((made.request_id, made.refused.as_str()), (7, ""));
+    assert_eq!((made.request_id, made.error.as_str()), (7, ""));
     let facts = crate::certificate::CertificateFacts::parse(&made.certificate).unwrap();
     let name = format!("spiffe://{}/cluster/{}/node/worker-1", here.authority.trust_domain(), added.cluster);
     assert_eq!((facts.name.to_string(), facts.not_after), (name, made.not_after));
@@ -321,7 +321,7 @@ async fn a_node_is_named_under_its_agents_cluster_and_the_event_says_so() {
 
     for stranger in ["", "../x", "a/node/b", "Worker"] {
         let refused = certify(&here, added.cluster, stranger, &key).await;
-        assert!(refused.certificate.is_empty() && refused.refused.contains("no name"), "{stranger}");
+        assert!(refused.certificate.is_empty() && refused.error.contains("no name"), "{stranger}");
     }
 }
 
@@ -343,5 +343,5 @@ async fn a_revoked_clusters_nodes_get_no_certificate_any_more() {
     let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
     here.members.revoke_cluster(added.cluster, operator()).await.unwrap();
     let made = certify(&here, added.cluster, "worker-1", &key()).await;
-    assert!(made.certificate.is_empty() && made.refused.contains("was revoked"), "{made:?}");
+    assert!(made.certificate.is_empty() && made.error.contains("was revoked"), "{made:?}");
 }

@@ -40,7 +40,9 @@ impl Identify for Nobody {
 impl Certify for Nobody {
     fn certify(&self, _: ClusterId, asked: v1::NodeCsr) -> BoxFuture<'static, v1::NodeCertificate> {
         let refused = "not in this test".to_owned();
-        Box::pin(async move { v1::NodeCertificate { request_id: asked.request_id, refused, ..Default::default() } })
+        Box::pin(
+            async move { v1::NodeCertificate { request_id: asked.request_id, error: refused, ..Default::default() } },
+        )
     }
 }
 
@@ -811,7 +813,7 @@ async fn a_nodes_request_is_answered_in_its_turn_with_its_number() {
     let asked = v1::NodeCsr { request_id: 42, node: "worker-1".into(), csr: Vec::new() };
     agent.say(v1::from_agent::Message::NodeCsr(asked)).await;
     let v1::to_agent::Message::NodeCertificate(answer) = agent.hear().await else { panic!("no certificate") };
-    assert_eq!((answer.request_id, answer.refused.as_str()), (42, "not in this test"));
+    assert_eq!((answer.request_id, answer.error.as_str()), (42, "not in this test"));
 }
 
 #[tokio::test]

@@ -141,8 +141,8 @@ fn statement(node: &str) -> NodeStatement {
         pods: vec!["uid-a".into()],
         containers: Vec::new(),
         host: Namespaces::default(),
-        seen: 1,
-        blind: None,
+        process_count: 1,
+        incomplete: None,
         read_at: NOW,
         agent_version: "0.1.0".into(),
     }
@@ -188,7 +188,7 @@ fn a_statement_that_no_node_of_the_cluster_made_for_this_order_proves_nothing() 
         ("another question", node.attests(&NodeStatement { nonce: Nonce::from_bytes([3; 16]), ..said() })),
         ("another question", node.attests(&NodeStatement { retest: RetestId::from_bytes([3; 16]), ..said() })),
         ("another cluster", node.attests(&NodeStatement { cluster: ClusterId::from_bytes([3; 16]), ..said() })),
-        ("not whole", node.attests(&NodeStatement { blind: Some("no BTF".into()), ..said() })),
+        ("not whole", node.attests(&NodeStatement { incomplete: Some("no BTF".into()), ..said() })),
         ("a form that is not known", node.attests(&NodeStatement { form: "x".into(), ..said() })),
     ];
     let root = here.authority.fingerprint();

@@ -3,8 +3,8 @@
 use holdfast_aggregator::api::view::Time;
 use holdfast_controls::running::capability;
 use holdfast_model::Attestation;
+use holdfast_model::container_observation::{ContainerObservation, ObservationWindows, ObservedBehavior};
 use holdfast_model::kernel::{NodeStatement, Privileges, ProcessGroup, RunningContainer, Seccomp};
-use holdfast_model::watched::{Done, Watched, Windows};
 
 use crate::render::escape::line;
 
@@ -14,7 +14,7 @@ pub fn text(attestation: &Attestation) -> String {
         return String::new();
     }
     let mut out = "\n  What ran, by the kernel of each node:\n".to_owned();
-    if let Some(Windows { unused_after, idle_after }) = attestation.windows {
+    if let Some(ObservationWindows { unused_after, idle_after }) = attestation.windows {
         let seconds = |millis: i64| millis / 1000;
         out.push_str(&format!(
             "    unused is what was not used for {} s, quiet is what did nothing for {} s\n",
@@ -32,11 +32,11 @@ pub fn text(attestation: &Attestation) -> String {
 }
 
 fn node(statement: &NodeStatement, out: &mut String) {
-    let NodeStatement { node, method, seen, read_at, pods, .. } = statement;
+    let NodeStatement { node, method, process_count, read_at, pods, .. } = statement;
     let asked = if pods.len() == 1 { "Pod" } else { "Pods" };
     let read_at = Time(*read_at);
     out.push_str(&format!(
-        "    node {}: asked for {} {asked}, {seen} processes seen by {method}, {read_at} by its clock\n",
+        "    node {}: asked for {} {asked}, {process_count} processes seen by {method}, {read_at} by its clock\n",
         line(node),
         pods.len()
     ));
@@ -46,18 +46,20 @@ fn node(statement: &NodeStatement, out: &mut String) {
     for container in &statement.containers {
         let name = container.name.as_deref().map_or_else(|| unnamed(container), line);
         out.push_str(&format!("      Pod {}, {name}\n", line(&container.pod)));
-        for alike in &container.alike {
-            out.push_str(&format!("        {}\n", process(alike)));
+        for group in &container.process_groups {
+            out.push_str(&format!("        {}\n", process(group)));
         }
-        let watched = container.watched.as_ref().map(watched);
+        let watched = container.observation.as_ref().map(watched);
         out.extend(watched.into_iter().map(|watched| format!("        {watched}\n")));
     }
 }
 
 /// `watched from its start, … to …; did shell 7 times`.
-fn watched(of: &Watched) -> String {
+fn watched(of: &ContainerObservation) -> String {
     let since = if of.from_start { "watched from its start" } else { "watched, not from its start" };
-    let times = |done: &Done| format!("{} {} {}", done.kind, line(&done.object), times(done.count)).replace("  ", " ");
+    let times = |done: &ObservedBehavior| {
+        format!("{} {} {}", done.kind, line(&done.object), times(done.count)).replace("  ", " ")
+    };
     let behaviors: Vec<_> = of.behaviors.iter().map(times).collect();
     let behaviors = if behaviors.is_empty() { String::new() } else { format!("; did {}", behaviors.join(", ")) };
     let gaps: Vec<_> = of.gaps.iter().map(|gap| line(&gap.reason)).collect();
@@ -74,15 +76,15 @@ fn unnamed(container: &RunningContainer) -> String {
     if id.is_empty() { "in no container".to_owned() } else { line(&id) }
 }
 
-fn process(alike: &ProcessGroup) -> String {
-    let others = match alike.processes {
+fn process(group: &ProcessGroup) -> String {
+    let others = match group.processes {
         0 | 1 => String::new(),
         many => format!(" and {} like it", many - 1),
     };
-    format!("{} (pid {}){others}: {}", line(&alike.name), alike.pid, standing(&alike.standing))
+    format!("{} (pid {}){others}: {}", line(&group.name), group.pid, privileges(&group.privileges))
 }
 
-fn standing(of: &Privileges) -> String {
+fn privileges(of: &Privileges) -> String {
     let reach = of.effective | of.permitted | of.bounding;
     let capabilities = match (reach, of.effective) {
         (0, _) => "no capabilities".to_owned(),
@@ -136,18 +138,18 @@ mod tests {
             root_read_only: None,
             ..confined.clone()
         };
-        let alike = |standing, processes, name: &str| ProcessGroup {
-            standing,
+        let group = |privileges, processes, name: &str| ProcessGroup {
+            privileges,
             processes,
             pid: 7,
             name: name.into(),
             started: 1,
         };
-        let container = |id: &str, name: Option<&str>, alike| RunningContainer {
+        let container = |id: &str, name: Option<&str>, group| RunningContainer {
             pod: "uid-1".into(),
             id: id.into(),
             name: name.map(Into::into),
-            alike,
+            process_groups: group,
             ..RunningContainer::default()
         };
         let mut statement = NodeStatement {
@@ -160,12 +162,12 @@ mod tests {
             method: ViewMethod::TaskIterator,
             pods: vec!["uid-1".into()],
             containers: vec![
-                container("c1", Some("web"), vec![alike(confined, 4, "nginx\u{1b}[2J")]),
-                container("0123456789abcdef", None, vec![alike(root, 1, "sh")]),
+                container("c1", Some("web"), vec![group(confined, 4, "nginx\u{1b}[2J")]),
+                container("0123456789abcdef", None, vec![group(root, 1, "sh")]),
             ],
             host: Namespaces::default(),
-            seen: 75,
-            blind: None,
+            process_count: 75,
+            incomplete: None,
             read_at: 0,
             agent_version: "0".into(),
         };
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn how_long_a_container_was_watched_and_what_it_did_is_said() {
-        let done = Done {
+        let done = ObservedBehavior {
             kind: holdfast_model::SignalKind::Shell,
             object: String::new(),
             name: "sh".into(),
@@ -198,7 +200,7 @@ mod tests {
             first: 0,
             last: 0,
         };
-        let mut of = Watched {
+        let mut of = ContainerObservation {
             since: 0,
             from_start: true,
             until: 60_000,
@@ -211,7 +213,8 @@ mod tests {
         let span = "1970-01-01T00:00:00.000Z to 1970-01-01T00:01:00.000Z";
         assert_eq!(watched(&of), format!("watched from its start, {span}; did shell 7 times"));
         of.behaviors.clear();
-        of.gaps.push(holdfast_model::watched::Gap { kinds: Vec::new(), reason: "lost\n".into() });
+        of.gaps
+            .push(holdfast_model::container_observation::ObservationGap { kinds: Vec::new(), reason: "lost\n".into() });
         of.from_start = false;
         assert_eq!(watched(&of), format!("watched, not from its start, {span}; may have missed: lost\\n"));
     }

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_model::container_observation::ContainerObservation;
 use holdfast_model::kernel::{Namespaces, RunningContainer};
-use holdfast_model::watched::Watched;
 use holdfast_model::{Location, SignalKind, UnixMillis};
 
 use super::capability::{self, names};
@@ -113,11 +113,11 @@ impl Allowance {
 
     /// What this container is given and has not used; none where it is given nothing. The error says why nobody knows.
     fn answer(self, seen: &Seen<'_>, spec: Spec<'_>) -> Result<Option<BTreeMap<String, Location>>, String> {
-        if let Some(why) = &seen.container.unread {
+        if let Some(why) = &seen.container.incomplete {
             return Err(short(why));
         }
         let Some(given) = self.given(seen, &spec)? else { return Ok(None) };
-        let watched = seen.container.watched.as_ref().ok_or("no sensor watches it")?;
+        let watched = seen.container.observation.as_ref().ok_or("no sensor watches it")?;
         let places = self.places(given, watched, &spec);
         if places.is_empty() {
             return Ok(Some(BTreeMap::new()));
@@ -154,8 +154,8 @@ impl Allowance {
     /// The capabilities that the kernel shows; any number for what is given or not. None: nothing is given. What another control
     /// says of the container leaves the question open: whoever makes it privileged has not mended this.
     fn given(self, seen: &Seen<'_>, spec: &Spec<'_>) -> Result<Option<u64>, String> {
-        let standings = &seen.container.alike;
-        let writable = || !standings.iter().all(|alike| alike.standing.root_read_only == Some(true));
+        let all_privileges = &seen.container.process_groups;
+        let writable = || !all_privileges.iter().all(|group| group.privileges.root_read_only == Some(true));
         match self {
             Self::Capabilities | Self::WritableRoot if spec.is_privileged() => Err("it is privileged".to_owned()),
             Self::Capabilities => match granted(seen.container, seen.host) {
@@ -173,7 +173,7 @@ impl Allowance {
     }
 
     /// What was not used, each with the field that gives it.
-    fn places(self, given: u64, watched: &Watched, spec: &Spec<'_>) -> BTreeMap<String, Place> {
+    fn places(self, given: u64, watched: &ContainerObservation, spec: &Spec<'_>) -> BTreeMap<String, Place> {
         match self {
             Self::Capabilities => capability_places(given, watched.capabilities, spec),
             Self::WritableRoot if watched.root_written || is_read_only(spec) => BTreeMap::new(),
@@ -222,10 +222,10 @@ fn capability_places(granted: u64, used: u64, spec: &Spec<'_>) -> BTreeMap<Strin
 /// What its processes may use of the host's, where the kernel tells whether they do. It asks for CAP_SYS_ADMIN at every
 /// mapping of memory, so its use is not told.
 fn granted(container: &RunningContainer, host: &Namespaces) -> u64 {
-    let standings = container.alike.iter().map(|alike| &alike.standing);
-    let reach = standings
-        .filter(|standing| standing.namespaces.user == host.user)
-        .fold(0, |all, standing| all | standing.effective | standing.permitted | standing.bounding);
+    let all_privileges = container.process_groups.iter().map(|group| &group.privileges);
+    let reach = all_privileges
+        .filter(|privileges| privileges.namespaces.user == host.user)
+        .fold(0, |all, privileges| all | privileges.effective | privileges.permitted | privileges.bounding);
     reach & capability::ALL & !SYS_ADMIN
 }
 

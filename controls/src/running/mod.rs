@@ -9,8 +9,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use holdfast_model::container_observation::{ListeningSocket, ObservationWindows};
 use holdfast_model::kernel::{HostMount, Namespaces, Privileges, ProcessGroup, RunningContainer};
-use holdfast_model::watched::{Listening, Windows};
 use holdfast_model::{Location, SignalKind};
 
 use crate::catalog::{self, Control, Judge};
@@ -38,7 +38,7 @@ pub enum Running {
     /// Each thing that the container mounts from its host.
     Mount(fn(&Mount<'_>) -> Word),
     /// Each socket that listens in its network.
-    Socket(fn(&Listening, &PodSpec) -> Word),
+    Socket(fn(&ListeningSocket, &PodSpec) -> Word),
     /// Whether what it is given is used: by the workload as a whole, over time.
     Use(Allowance),
     /// Behaviors of these kinds, over time.
@@ -67,7 +67,7 @@ pub enum Word {
 #[derive(Debug, Clone, Copy)]
 pub struct Process<'a> {
     /// What it may do.
-    pub standing: &'a Privileges,
+    pub privileges: &'a Privileges,
     /// The host's own namespaces.
     pub host: &'a Namespaces,
     /// What its container was asked to be; none for a container that no Pod of the API server lists.
@@ -101,7 +101,7 @@ pub struct Seen<'a> {
     /// What its workload asks for now, which an older Pod may not be: where it has a template.
     pub template: Option<&'a Workload>,
     /// How long a container must have been watched.
-    pub windows: Windows,
+    pub windows: ObservationWindows,
 }
 
 /// What a control makes of running containers.
@@ -123,7 +123,7 @@ impl Shown {
     /// Asks a control about one container and adds what it answers. A control without an eye for processes adds nothing.
     pub fn ask(&mut self, control: &Control, seen: &Seen<'_>) {
         let Some(running) = control.running else { return };
-        if let Some(why) = &seen.container.unread {
+        if let Some(why) = &seen.container.incomplete {
             self.take(seen, "the whole of it", Word::Unread(why.clone().into()));
         }
         if seen.container.id.is_empty() {
@@ -134,9 +134,9 @@ impl Shown {
         self.processes += u64::from(seen.container.processes());
         match running {
             Running::Process(rule) => {
-                for alike in &seen.container.alike {
-                    let word = rule(&Process { standing: &alike.standing, host: seen.host, spec });
-                    self.take(seen, &process(alike), word);
+                for group in &seen.container.process_groups {
+                    let word = rule(&Process { privileges: &group.privileges, host: seen.host, spec });
+                    self.take(seen, &process(group), word);
                 }
             }
             Running::Mount(rule) => match &seen.container.host_mounts {
@@ -169,11 +169,11 @@ impl Shown {
     }
 
     /// A network is the Pod's: its sockets are nobody's in particular.
-    fn ask_sockets(&mut self, rule: fn(&Listening, &PodSpec) -> Word, seen: &Seen<'_>) {
-        let nodes_own = |alike: &ProcessGroup| alike.standing.namespaces.net == seen.host.net;
+    fn ask_sockets(&mut self, rule: fn(&ListeningSocket, &PodSpec) -> Word, seen: &Seen<'_>) {
+        let nodes_own = |group: &ProcessGroup| group.privileges.namespaces.net == seen.host.net;
         let unread = |why: &'static str| Word::Unread(why.into());
         let Some(pod) = seen.listed else { return self.take(seen, "its sockets", unread("no Pod declares its ports")) };
-        if pod.host_network || seen.container.alike.iter().any(nodes_own) {
+        if pod.host_network || seen.container.process_groups.iter().any(nodes_own) {
             // `workload.host-network` says so; that the socket is gone it does not prove.
             return self.take(
                 seen,
@@ -195,10 +195,10 @@ impl Shown {
     /// Processes in the Pod's own control group are the runtime's, as `conmon` is, and live in the host's namespaces. One that
     /// does not has left its container, and nobody can say which.
     fn ask_strays(&mut self, seen: &Seen<'_>) {
-        for alike in &seen.container.alike {
-            let namespaces = alike.standing.namespaces;
+        for group in &seen.container.process_groups {
+            let namespaces = group.privileges.namespaces;
             if namespaces != *seen.host || namespaces.each().contains(&0) {
-                self.take(seen, &process(alike), Word::Unread("it is in no container of its Pod".into()));
+                self.take(seen, &process(group), Word::Unread("it is in no container of its Pod".into()));
             }
         }
     }
@@ -263,10 +263,10 @@ impl<'a> Seen<'a> {
 }
 
 /// `process nginx (pid 4711) and 3 like it`.
-fn process(alike: &ProcessGroup) -> String {
-    let others = alike.processes.saturating_sub(1);
+fn process(group: &ProcessGroup) -> String {
+    let others = group.processes.saturating_sub(1);
     let like_it = if others == 0 { String::new() } else { format!(" and {others} like it") };
-    format!("process {} (pid {}){like_it}", short(&alike.name), alike.pid)
+    format!("process {} (pid {}){like_it}", short(&group.name), group.pid)
 }
 
 /// The containers of a node that are asked: all but the sandboxes.
@@ -281,7 +281,7 @@ pub fn asked(containers: &[RunningContainer]) -> impl Iterator<Item = &RunningCo
 fn sandboxes(containers: &[RunningContainer]) -> BTreeSet<&str> {
     let mut first: BTreeMap<&str, (u64, &RunningContainer)> = BTreeMap::new();
     for container in containers.iter().filter(|container| !container.id.is_empty()) {
-        let Some(started) = container.alike.iter().map(|alike| alike.started).min() else { continue };
+        let Some(started) = container.process_groups.iter().map(|group| group.started).min() else { continue };
         let earliest = first.entry(container.pod.as_str()).or_insert((started, container));
         if started < earliest.0 {
             *earliest = (started, container);
@@ -289,7 +289,7 @@ fn sandboxes(containers: &[RunningContainer]) -> BTreeSet<&str> {
     }
     let sleeps = |container: &RunningContainer| {
         container.name.is_none()
-            && matches!(&container.alike[..], [only] if only.processes == 1 && only.name == "pause")
+            && matches!(&container.process_groups[..], [only] if only.processes == 1 && only.name == "pause")
     };
     first.into_values().filter(|(_, container)| sleeps(container)).map(|(_, container)| container.id.as_str()).collect()
 }

@@ -10,7 +10,7 @@ use crate::facts::pod::short;
 
 /// One word an act, or one for the whole container.
 pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) -> Vec<Word> {
-    let Some(watched) = &seen.container.watched else { return vec![Word::Unread("no sensor watches it".into())] };
+    let Some(watched) = &seen.container.observation else { return vec![Word::Unread("no sensor watches it".into())] };
     let done: Vec<Word> = watched
         .behaviors
         .iter()
@@ -38,7 +38,7 @@ pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) ->
 }
 
 /// `shell by sh (pid 4711) 7 times, last 12 s before`.
-fn fact(done: &holdfast_model::watched::Done, until: UnixMillis) -> String {
+fn fact(done: &holdfast_model::container_observation::ObservedBehavior, until: UnixMillis) -> String {
     let object = if done.object.is_empty() { String::new() } else { format!(" ({})", short(&done.object)) };
     let times = if done.count == 1 { "once".to_owned() } else { format!("{} times", done.count) };
     let ago = time((until - done.last).max(0));

@@ -42,7 +42,7 @@ pub(crate) fn not_privileged(process: &Process<'_>) -> Word {
     let explained = process.spec.filter(|spec| !spec.is_privileged()).map_or(0, |spec| spec.adds());
     let beyond = reach(process) & !default_set() & !explained;
     judge_capabilities(process, || {
-        let is_privileged = beyond.count_ones() >= NEARLY_ALL && process.standing.seccomp == Seccomp::Disabled;
+        let is_privileged = beyond.count_ones() >= NEARLY_ALL && process.privileges.seccomp == Seccomp::Disabled;
         let sentence = || format!("{} has {} and no seccomp filter", held_in(process, beyond), names(beyond));
         if is_privileged { Contradicts(sentence()) } else { Agrees }
     })
@@ -72,12 +72,12 @@ pub(crate) fn none_restored(process: &Process<'_>) -> Word {
 
 /// workload.privilege-escalation: an exec can gain nothing any more.
 pub(crate) fn cannot_escalate(process: &Process<'_>) -> Word {
-    if process.standing.no_new_privs { Agrees } else { Contradicts("no_new_privs is not set".to_owned()) }
+    if process.privileges.no_new_privs { Agrees } else { Contradicts("no_new_privs is not set".to_owned()) }
 }
 
 /// workload.run-as-non-root: not root as the host counts users, whatever the process calls itself inside a user namespace.
 pub(crate) fn not_root(process: &Process<'_>) -> Word {
-    if process.standing.uid == 0 { Contradicts("it runs as uid 0 of the node".to_owned()) } else { Agrees }
+    if process.privileges.uid == 0 { Contradicts("it runs as uid 0 of the node".to_owned()) } else { Agrees }
 }
 
 /// workload.run-as-root-user: where another user is asked for, it is not root after all. Where none is, the image decides,
@@ -85,7 +85,7 @@ pub(crate) fn not_root(process: &Process<'_>) -> Word {
 pub(crate) fn not_root_when_another_is_asked_for(process: &Process<'_>) -> Word {
     match process.spec.map(|spec| spec.user()) {
         Some(None | Some(0)) => Agrees,
-        Some(Some(user)) if process.standing.uid == 0 => {
+        Some(Some(user)) if process.privileges.uid == 0 => {
             Contradicts(format!("it runs as uid 0 of the node, where user {user} is asked for"))
         }
         Some(Some(_)) => Agrees,
@@ -98,7 +98,7 @@ pub(crate) fn not_root_when_another_is_asked_for(process: &Process<'_>) -> Word 
 pub(crate) fn filtered(process: &Process<'_>) -> Word {
     let asked =
         |spec: super::Spec<'_>| !spec.is_privileged() && spec.seccomp().is_some_and(|profile| profile.confines());
-    if process.standing.seccomp == Seccomp::Disabled && process.spec.is_none_or(asked) {
+    if process.privileges.seccomp == Seccomp::Disabled && process.spec.is_none_or(asked) {
         Contradicts("Seccomp is 0: no system call is filtered".to_owned())
     } else {
         Agrees
@@ -125,7 +125,7 @@ pub(crate) fn root_read_only(process: &Process<'_>) -> Word {
     if process.spec.is_some_and(|spec| spec.is_ephemeral()) {
         return Agrees;
     }
-    match process.standing.root_read_only {
+    match process.privileges.root_read_only {
         Some(true) => Agrees,
         Some(false) => Contradicts("its root is mounted writable".to_owned()),
         None => Unread("how its root is mounted could not be read".into()),
@@ -183,7 +183,7 @@ pub(crate) fn is_met(control: &Control, pod: &PodSpec) -> bool {
 }
 
 fn own(what: &str, process: &Process<'_>, of: impl Fn(&Namespaces) -> u32) -> Word {
-    match (of(&process.standing.namespaces), of(process.host)) {
+    match (of(&process.privileges.namespaces), of(process.host)) {
         (0, _) | (_, 0) => Unread("its namespaces could not be read".into()),
         (its, hosts) if its == hosts => Contradicts(format!("its {what} namespace is the node's ({its})")),
         _ => Agrees,
@@ -201,7 +201,7 @@ fn only(process: &Process<'_>, allowed: u64) -> Word {
 
 /// Capabilities of the host's user namespace count; those of another one reach nothing of the node.
 fn judge_capabilities(process: &Process<'_>, judge: impl FnOnce() -> Word) -> Word {
-    match (process.standing.namespaces.user, process.host.user) {
+    match (process.privileges.namespaces.user, process.host.user) {
         (0, _) | (_, 0) => Unread("its user namespace could not be read".into()),
         (its, hosts) if its == hosts => judge(),
         _ if process.spec.is_some() => Agrees,
@@ -211,16 +211,16 @@ fn judge_capabilities(process: &Process<'_>, judge: impl FnOnce() -> Word) -> Wo
 
 /// Everything that it has or that an exec could still gain.
 fn reach(process: &Process<'_>) -> u64 {
-    let standing = process.standing;
-    standing.effective | standing.permitted | standing.bounding
+    let privileges = process.privileges;
+    privileges.effective | privileges.permitted | privileges.bounding
 }
 
 /// The strongest of its sets that holds one of these, as /proc calls it.
 fn held_in(process: &Process<'_>, capabilities: u64) -> &'static str {
-    let standing = process.standing;
-    if standing.effective & capabilities != 0 {
+    let privileges = process.privileges;
+    if privileges.effective & capabilities != 0 {
         "CapEff"
-    } else if standing.permitted & capabilities != 0 {
+    } else if privileges.permitted & capabilities != 0 {
         "CapPrm"
     } else {
         "CapBnd"

@@ -4,7 +4,7 @@
 use holdfast_model::kernel::{HostMount, Namespaces, Privileges, ProcessGroup, RunningContainer, Seccomp};
 
 use super::capability::{ALL, set};
-use holdfast_model::watched::{Watched, Windows};
+use holdfast_model::container_observation::{ContainerObservation, ObservationWindows};
 
 use super::{Seen, Shown};
 use crate::catalog::Control;
@@ -32,29 +32,29 @@ fn confined() -> Privileges {
     }
 }
 
-fn alike(standing: Privileges) -> ProcessGroup {
-    ProcessGroup { standing, processes: 1, pid: 4711, name: "nginx".into(), started: 1 }
+fn group(privileges: Privileges) -> ProcessGroup {
+    ProcessGroup { privileges, processes: 1, pid: 4711, name: "nginx".into(), started: 1 }
 }
 
-fn container(standing: Privileges) -> RunningContainer {
+fn container(privileges: Privileges) -> RunningContainer {
     RunningContainer {
         pod: "uid-1".into(),
         id: "c".repeat(64),
         name: Some("web".into()),
-        alike: vec![alike(standing)],
+        process_groups: vec![group(privileges)],
         host_mounts: Some(Vec::new()),
         listening: Some(Vec::new()),
-        watched: Some(idle()),
-        unread: None,
+        observation: Some(idle()),
+        incomplete: None,
     }
 }
 
-/// Watched from its start for two days, and it did nothing but what it must.
-fn idle() -> Watched {
-    Watched {
+/// ContainerObservation from its start for two days, and it did nothing but what it must.
+fn idle() -> ContainerObservation {
+    ContainerObservation {
         since: 0,
         from_start: true,
-        until: 2 * Windows::default().unused_after,
+        until: 2 * ObservationWindows::default().unused_after,
         gaps: Vec::new(),
         capabilities: 0,
         root_written: false,
@@ -64,7 +64,7 @@ fn idle() -> Watched {
 }
 
 fn seen<'a>(container: &'a RunningContainer, listed: Option<&'a PodSpec>) -> Seen<'a> {
-    let windows = Windows::default();
+    let windows = ObservationWindows::default();
     Seen { node: "node-1", pod: "web-7d4b9", container, host: &HOST, listed, template: None, windows }
 }
 
@@ -76,8 +76,8 @@ fn shown(control: &str, yaml: Option<&str>, container: &RunningContainer) -> Sho
 }
 
 /// `agrees`, the kernel's fact, or `unread: …`.
-fn says(control: &str, yaml: Option<&str>, standing: Privileges) -> String {
-    word(shown(control, yaml, &container(standing)))
+fn says(control: &str, yaml: Option<&str>, privileges: Privileges) -> String {
+    word(shown(control, yaml, &container(privileges)))
 }
 
 fn word(shown: Shown) -> String {
@@ -91,8 +91,8 @@ fn word(shown: Shown) -> String {
 
 #[track_caller]
 fn table(control: &str, cases: &[(&str, Option<&str>, Privileges, &str)]) {
-    for (name, yaml, standing, expected) in cases {
-        assert_eq!(says(control, *yaml, standing.clone()), *expected, "{control}: {name}");
+    for (name, yaml, privileges, expected) in cases {
+        assert_eq!(says(control, *yaml, privileges.clone()), *expected, "{control}: {name}");
     }
 }
 
@@ -122,9 +122,9 @@ fn privileged() -> Privileges {
 }
 
 /// A program that made a user namespace for itself: all capabilities inside it, none outside.
-fn in_its_own_user_namespace(standing: Privileges) -> Privileges {
+fn in_its_own_user_namespace(privileges: Privileges) -> Privileges {
     let namespaces = Namespaces { user: 99, ..OWN };
-    Privileges { effective: ALL, permitted: ALL, bounding: ALL, namespaces, ..standing }
+    Privileges { effective: ALL, permitted: ALL, bounding: ALL, namespaces, ..privileges }
 }
 
 #[test]
@@ -371,22 +371,22 @@ fn what_comes_from_the_node_is_named_and_what_every_pod_gets_is_not() {
 
 #[test]
 fn the_runtimes_own_processes_are_not_the_workloads() {
-    let process = |name: &str, started| ProcessGroup { name: name.into(), started, ..alike(privileged()) };
-    let unlisted = |id: &str, alike: Vec<ProcessGroup>| RunningContainer {
+    let process = |name: &str, started| ProcessGroup { name: name.into(), started, ..group(privileged()) };
+    let unlisted = |id: &str, process_groups: Vec<ProcessGroup>| RunningContainer {
         id: id.into(),
         name: None,
-        alike,
+        process_groups,
         ..container(confined())
     };
     let sandbox = unlisted("s", vec![process("pause", 10)]);
     let of = |containers: &[RunningContainer]| {
         super::sandboxes(containers).into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
-    let web = RunningContainer { id: "w".into(), alike: vec![process("nginx", 20)], ..container(confined()) };
+    let web = RunningContainer { id: "w".into(), process_groups: vec![process("nginx", 20)], ..container(confined()) };
     assert_eq!(of(&[web.clone(), sandbox.clone()]), ["s"], "it holds the namespaces open");
     let also = unlisted("x", vec![process("pause", 20)]);
     assert_eq!(of(&[also.clone(), sandbox.clone()]), ["s"], "a container that calls itself pause came later");
-    let earlier = RunningContainer { alike: vec![process("nginx", 5)], ..web };
+    let earlier = RunningContainer { process_groups: vec![process("nginx", 5)], ..web };
     assert!(of(&[earlier, also]).is_empty(), "whatever is named so, nothing of a Pod starts before its sandbox");
     let crowd = unlisted("s", vec![ProcessGroup { processes: 2, ..process("pause", 10) }]);
     assert!(of(&[crowd]).is_empty(), "a sandbox has one process");
@@ -396,8 +396,13 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
     assert_eq!(of(&[sandbox, other]), ["s", "t"], "each Pod has its own");
 
     let of_the_pod = |namespaces| {
-        let standing = Privileges { namespaces, ..privileged() };
-        RunningContainer { id: String::new(), name: None, alike: vec![alike(standing)], ..container(confined()) }
+        let privileges = Privileges { namespaces, ..privileged() };
+        RunningContainer {
+            id: String::new(),
+            name: None,
+            process_groups: vec![group(privileges)],
+            ..container(confined())
+        }
     };
     let shown = |namespaces| shown("workload.privileged", PLAIN, &of_the_pod(namespaces));
     assert_eq!(shown(HOST), Shown::default(), "as conmon is");
@@ -408,20 +413,20 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
 
 #[test]
 fn a_container_that_was_not_seen_whole_never_agrees_and_what_was_seen_still_counts() {
-    let crowd = RunningContainer { unread: Some("it has too many".into()), ..container(confined()) };
+    let crowd = RunningContainer { incomplete: Some("it has too many".into()), ..container(confined()) };
     for control in crate::catalog::all().filter(|control| control.running.is_some()) {
         let shown = shown(control.id, PLAIN, &crowd);
         let [why, ..] = &shown.unread[..] else { panic!("{}: {shown:?}", control.id) };
         assert_eq!(why, "Pod web-7d4b9 on node node-1, container web, the whole of it: it has too many");
     }
-    let crowd = RunningContainer { alike: vec![alike(privileged())], ..crowd };
+    let crowd = RunningContainer { process_groups: vec![group(privileged())], ..crowd };
     assert_eq!(shown("workload.privileged", PLAIN, &crowd).contradictions.len(), 1);
 }
 
 #[test]
 fn a_contradiction_names_pod_node_container_process_and_the_kernels_fact() {
-    let three = ProcessGroup { processes: 4, ..alike(privileged()) };
-    let mixed = RunningContainer { alike: vec![alike(confined()), three], ..container(confined()) };
+    let three = ProcessGroup { processes: 4, ..group(privileged()) };
+    let mixed = RunningContainer { process_groups: vec![group(confined()), three], ..container(confined()) };
     let shown = shown("workload.run-as-non-root", PLAIN, &mixed);
     assert_eq!(shown.processes, 5);
     let [place] = &shown.contradictions[..] else { panic!("{shown:?}") };

@@ -1,5 +1,5 @@
-//! Tasks -> a [`View`]: whose each process is, and which of them stand alike. Reads mounts through a function that it is
-//! given; else pure.
+//! Tasks -> a [`View`]: the owner of each process, and groups of processes with the same privileges. Reads mounts through a
+//! function that it is given; otherwise pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,14 +64,15 @@ pub(crate) fn host(tasks: &[Task], reader: u32) -> Option<Namespaces> {
     let first = |task: &&Task| task.pid == 1 && reader != 1 && task.owner == Some(Owner::Host);
     let kernels = |task: &&Task| task.pid == 2 && task.kernel_thread;
     let of = tasks.iter().find(first).or_else(|| tasks.iter().find(kernels))?;
-    Some(of.standing.namespaces)
+    Some(of.privileges.namespaces)
 }
 
 /// Adds what the containers mount from the node, read once a mount namespace. A namespace that nobody sees whole is not known.
 pub(super) fn add_mounts(view: &mut View, mut read: impl FnMut(&Witness, &RunningContainer) -> Option<Vec<HostMount>>) {
     let mut known: BTreeMap<(String, u32), Option<Vec<HostMount>>> = BTreeMap::new();
     for container in &mut view.containers {
-        let spaces: BTreeSet<u32> = container.alike.iter().map(|alike| alike.standing.namespaces.mnt).collect();
+        let spaces: BTreeSet<u32> =
+            container.process_groups.iter().map(|group| group.privileges.namespaces.mnt).collect();
         let mut mounts = (spaces.len() <= MOST_SPACES).then(BTreeSet::new);
         for space in spaces.into_iter().take(MOST_SPACES) {
             let found = known
@@ -80,7 +81,7 @@ pub(super) fn add_mounts(view: &mut View, mut read: impl FnMut(&Witness, &Runnin
             mounts = mounts.zip(found.clone()).map(|(all, found)| all.into_iter().chain(found).collect());
         }
         if mounts.as_ref().is_some_and(|mounts| mounts.len() > MOST_MOUNTS) {
-            container.unread = Some(format!("it mounts more than {MOST_MOUNTS} folders of the node"));
+            container.incomplete = Some(format!("it mounts more than {MOST_MOUNTS} folders of the node"));
         }
         container.host_mounts = mounts.map(|all| all.into_iter().take(MOST_MOUNTS).collect());
     }
@@ -89,7 +90,7 @@ pub(super) fn add_mounts(view: &mut View, mut read: impl FnMut(&Witness, &Runnin
 /// The first one by number, which is the likeliest to live on.
 fn witness(witnesses: &mut Witnesses, task: &Task) {
     let new = Witness { pid: task.pid, tid: task.tid, started: task.started };
-    let first = witnesses.entry(task.standing.namespaces.mnt).or_insert(new);
+    let first = witnesses.entry(task.privileges.namespaces.mnt).or_insert(new);
     *first = (*first).min(new);
 }
 
@@ -101,32 +102,32 @@ struct Standings {
 }
 
 struct Counted {
-    alike: ProcessGroup,
+    group: ProcessGroup,
     last: u32,
 }
 
 impl Standings {
     fn count(&mut self, task: &Task) {
-        if self.kinds.len() >= MOST_STANDINGS && !self.kinds.contains_key(&task.standing) {
+        if self.kinds.len() >= MOST_STANDINGS && !self.kinds.contains_key(&task.privileges) {
             self.more = true;
             return;
         }
-        let counted = self.kinds.entry(task.standing.clone());
-        let counted = counted.or_insert_with(|| Counted { alike: alike(task), last: 0 });
+        let counted = self.kinds.entry(task.privileges.clone());
+        let counted = counted.or_insert_with(|| Counted { group: group_of(task), last: 0 });
         if counted.last == task.pid {
             return;
         }
         counted.last = task.pid;
-        counted.alike.processes += 1;
-        if task.pid < counted.alike.pid {
-            counted.alike = ProcessGroup { processes: counted.alike.processes, ..alike(task) };
+        counted.group.processes += 1;
+        if task.pid < counted.group.pid {
+            counted.group = ProcessGroup { processes: counted.group.processes, ..group_of(task) };
         }
     }
 }
 
-fn alike(task: &Task) -> ProcessGroup {
+fn group_of(task: &Task) -> ProcessGroup {
     ProcessGroup {
-        standing: task.standing.clone(),
+        privileges: task.privileges.clone(),
         processes: 0,
         pid: task.pid,
         name: task.name.clone(),
@@ -135,9 +136,15 @@ fn alike(task: &Task) -> ProcessGroup {
 }
 
 fn container(((pod, id), standings): ((&str, &str), Standings)) -> RunningContainer {
-    let unread = standings.more.then(|| format!("it has more than {MOST_STANDINGS} kinds of processes"));
-    let alike = standings.kinds.into_values().map(|counted| counted.alike).collect();
-    RunningContainer { pod: pod.to_owned(), id: id.to_owned(), alike, unread, ..RunningContainer::default() }
+    let incomplete = standings.more.then(|| format!("it has more than {MOST_STANDINGS} kinds of processes"));
+    let process_groups = standings.kinds.into_values().map(|counted| counted.group).collect();
+    RunningContainer {
+        pod: pod.to_owned(),
+        id: id.to_owned(),
+        process_groups,
+        incomplete,
+        ..RunningContainer::default()
+    }
 }
 
 fn number(count: usize) -> u32 {
@@ -150,7 +157,7 @@ pub(crate) mod tests {
     use holdfast_model::kernel::Seccomp;
 
     pub(crate) fn task(pid: u32, owner: Option<Owner>, uid: u32) -> Task {
-        let standing = Privileges {
+        let privileges = Privileges {
             uid,
             gid: 0,
             effective: 0,
@@ -168,7 +175,7 @@ pub(crate) mod tests {
             started: u64::from(pid),
             cgroup: 0,
             name: format!("p{pid}"),
-            standing,
+            privileges,
             owner,
             kernel_thread: false,
             at_root: true,
@@ -193,7 +200,7 @@ pub(crate) mod tests {
         let view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         assert_eq!((view.seen, view.unattributed, view.containers.len()), (4, 1, 1));
         let container = &view.containers[0];
-        let counts: Vec<_> = container.alike.iter().map(|a| (a.standing.uid, a.pid, a.processes)).collect();
+        let counts: Vec<_> = container.process_groups.iter().map(|a| (a.privileges.uid, a.pid, a.processes)).collect();
         assert_eq!(counts, [(0, 7, 2), (1000, 8, 1)]);
     }
 
@@ -218,8 +225,8 @@ pub(crate) mod tests {
     }
 
     fn in_space(mnt: u32, task: Task) -> Task {
-        let namespaces = Namespaces { mnt, ..task.standing.namespaces };
-        Task { standing: Privileges { namespaces, ..task.standing }, ..task }
+        let namespaces = Namespaces { mnt, ..task.privileges.namespaces };
+        Task { privileges: Privileges { namespaces, ..task.privileges }, ..task }
     }
 
     #[test]
@@ -229,9 +236,9 @@ pub(crate) mod tests {
             [task(1, Some(Owner::Host), 0), task(6, pod("b", "d"), 0)].into_iter().chain(crowd).collect();
         let view = fold(ViewMethod::TaskIterator, &tasks, 99).unwrap();
         let [crowded, neighbour] = &view.containers[..] else { panic!("{view:?}") };
-        assert_eq!(crowded.alike.len(), MOST_STANDINGS);
-        assert_eq!(crowded.unread.as_deref(), Some("it has more than 128 kinds of processes"));
-        assert_eq!((neighbour.unread.as_deref(), neighbour.alike.len(), view.unattributed), (None, 1, 0));
+        assert_eq!(crowded.process_groups.len(), MOST_STANDINGS);
+        assert_eq!(crowded.incomplete.as_deref(), Some("it has more than 128 kinds of processes"));
+        assert_eq!((neighbour.incomplete.as_deref(), neighbour.process_groups.len(), view.unattributed), (None, 1, 0));
     }
 
     #[test]
@@ -257,7 +264,7 @@ pub(crate) mod tests {
         add_mounts(&mut view, |_, _| Some((0..50_000).map(mount).collect()));
         let container = &view.containers[0];
         assert_eq!(container.host_mounts.as_ref().map(Vec::len), Some(MOST_MOUNTS));
-        assert_eq!(container.unread.as_deref(), Some("it mounts more than 512 folders of the node"));
+        assert_eq!(container.incomplete.as_deref(), Some("it mounts more than 512 folders of the node"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) fn add(tasks: &mut [Task]) {
         let label = of(&format!("{}/task/{}", task.pid, task.tid));
         // The number may have been given to another one since.
         let same = || start_of(task.pid, task.tid).is_some_and(|start| start.is_of(task.started));
-        task.standing.lsm_label = label.filter(|_| same());
+        task.privileges.lsm_label = label.filter(|_| same());
     }
 }
 

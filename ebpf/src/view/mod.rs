@@ -45,7 +45,7 @@ impl View {
     /// Adds the sockets that listen in the networks of the containers: a few files of /proc a network namespace.
     pub fn read_sockets(&mut self) {
         let is_it =
-            |alike: &ProcessGroup| proc::start_of(alike.pid, alike.pid).is_some_and(|start| start.is_of(alike.started));
+            |group: &ProcessGroup| proc::start_of(group.pid, group.pid).is_some_and(|start| start.is_of(group.started));
         sockets::add(&mut self.containers, &self.host, is_it);
     }
 

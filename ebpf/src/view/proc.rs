@@ -38,7 +38,7 @@ pub(super) fn tasks() -> Result<Vec<Task>, Blind> {
         let pid = number(&process);
         let mut threads = threads.iter().filter_map(|thread| task(pid, thread));
         let Some(leader) = threads.next() else { continue };
-        let others = threads.filter(|thread| thread.standing != leader.standing || thread.owner != leader.owner);
+        let others = threads.filter(|thread| thread.privileges != leader.privileges || thread.owner != leader.owner);
         let others: Vec<Task> = others.collect();
         tasks.push(leader);
         tasks.extend(others);
@@ -71,7 +71,7 @@ fn task(pid: u32, thread: &Path) -> Option<Task> {
         started: stat.ticks.saturating_mul(tick()),
         cgroup: 0,
         name: stat.name,
-        standing: standing(&Status(&status), thread)?,
+        privileges: privileges(&Status(&status), thread)?,
         owner: owner_of_path(&cgroup(thread)?),
         kernel_thread: stat.flags & PF_KTHREAD != 0,
         at_root: std::fs::read_link(thread.join("root")).is_ok_and(|root| root == Path::new("/")),
@@ -125,7 +125,7 @@ impl Status<'_> {
     }
 }
 
-fn standing(status: &Status<'_>, thread: &Path) -> Option<Privileges> {
+fn privileges(status: &Status<'_>, thread: &Path) -> Option<Privileges> {
     Some(Privileges {
         uid: status.user()?,
         gid: status.number("Gid", 1)?,

@@ -28,7 +28,7 @@ pub(crate) struct Task {
     /// Serial number of its cgroup; 0 where /proc was read.
     pub cgroup: u64,
     pub name: String,
-    pub standing: Privileges,
+    pub privileges: Privileges,
     /// None where its cgroup is nested too deep to tell.
     pub owner: Option<Owner>,
     pub kernel_thread: bool,
@@ -55,7 +55,7 @@ impl Task {
             pid: record.u32(40)?,
             tid: record.u32(44)?,
             name: shown(until_zero(&record.array::<16>(96)?)),
-            standing: standing(record, flags)?,
+            privileges: privileges(record, flags)?,
             owner: cgroups.owner(cgroup, flags, path)?,
             kernel_thread: flags & KERNEL_THREAD != 0,
             at_root: flags & AT_ROOT != 0,
@@ -77,7 +77,7 @@ impl Cgroups {
     }
 }
 
-fn standing(record: Bytes<'_>, flags: u32) -> Option<Privileges> {
+fn privileges(record: Bytes<'_>, flags: u32) -> Option<Privileges> {
     Some(Privileges {
         effective: record.u64(8)?,
         permitted: record.u64(16)?,
@@ -144,7 +144,7 @@ mod tests {
         let first = Task::take(&mut rest, &mut cgroups).unwrap();
         assert_eq!((first.pid, first.name.as_str()), (7, "sh"));
         assert_eq!(first.owner, Some(Owner::Pod { pod: "0".repeat(32), container: id }));
-        assert!(first.standing.no_new_privs && first.standing.root_read_only.is_none());
+        assert!(first.privileges.no_new_privs && first.privileges.root_read_only.is_none());
         assert_eq!(Task::take(&mut rest, &mut cgroups).unwrap().owner, Some(Owner::Host));
         assert!(rest.is_empty());
     }

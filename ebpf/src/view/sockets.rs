@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use holdfast_model::container_observation::{ListeningSocket, Transport};
 use holdfast_model::kernel::{Namespaces, ProcessGroup, RunningContainer};
-use holdfast_model::watched::{Listening, Transport};
 
 /// A table is not read beyond this.
 const MOST_BYTES: u64 = 4 << 20;
@@ -25,18 +25,18 @@ const TABLES: [(&str, Transport, u8); 4] = [
 
 /// Adds what each container can be reached at.
 pub(super) fn add(containers: &mut [RunningContainer], host: &Namespaces, is_it: impl Fn(&ProcessGroup) -> bool) {
-    let mut known: BTreeMap<u32, Option<Vec<Listening>>> = BTreeMap::new();
+    let mut known: BTreeMap<u32, Option<Vec<ListeningSocket>>> = BTreeMap::new();
     for container in containers {
-        let own = |alike: &&ProcessGroup| ![0, host.net].contains(&alike.standing.namespaces.net);
-        let Some(alike) = container.alike.iter().find(own) else { continue };
+        let own = |group: &&ProcessGroup| ![0, host.net].contains(&group.privileges.namespaces.net);
+        let Some(group) = container.process_groups.iter().find(own) else { continue };
         // The number may have been given to another process since.
-        let read = || tables(alike.pid).filter(|_| is_it(alike));
-        container.listening = known.entry(alike.standing.namespaces.net).or_insert_with(read).clone();
+        let read = || tables(group.pid).filter(|_| is_it(group));
+        container.listening = known.entry(group.privileges.namespaces.net).or_insert_with(read).clone();
     }
 }
 
 /// Every table, or none.
-fn tables(pid: u32) -> Option<Vec<Listening>> {
+fn tables(pid: u32) -> Option<Vec<ListeningSocket>> {
     let mut all = Vec::new();
     for (name, transport, state) in TABLES {
         let text = match whole(&format!("/proc/{pid}/net/{name}")) {
@@ -60,7 +60,7 @@ fn whole(path: &str) -> Option<String> {
 }
 
 /// The sockets of a table in this state; none where a line makes no sense.
-fn parse(table: &str, transport: Transport, state: u8) -> Option<Vec<Listening>> {
+fn parse(table: &str, transport: Transport, state: u8) -> Option<Vec<ListeningSocket>> {
     let mut found = Vec::new();
     for line in table.lines().skip(1) {
         let mut fields = line.split_ascii_whitespace().skip(1);
@@ -70,7 +70,7 @@ fn parse(table: &str, transport: Transport, state: u8) -> Option<Vec<Listening>>
         }
         let (address, port) = own.split_once(':')?;
         let port = u16::from_str_radix(port, 16).ok()?;
-        found.push(Listening { transport, address: address_of(address)?, port });
+        found.push(ListeningSocket { transport, address: address_of(address)?, port });
     }
     Some(found)
 }
@@ -100,7 +100,7 @@ mod tests {
         connected.connect(udp.local_addr().unwrap()).unwrap();
         let all = tables(std::process::id()).unwrap();
         let told = |transport, at: std::net::SocketAddr| {
-            all.contains(&Listening { transport, address: at.ip(), port: at.port() })
+            all.contains(&ListeningSocket { transport, address: at.ip(), port: at.port() })
         };
         assert!(told(Transport::Tcp, tcp.local_addr().unwrap()), "{all:?}");
         assert!(told(Transport::Tcp, six.local_addr().unwrap()), "{all:?}");

@@ -25,11 +25,11 @@ impl<'a> Rooms<'a> {
         for task in tasks {
             match &task.owner {
                 Some(Owner::Pod { pod, .. }) => {
-                    for space in rooms.own(&task.standing.namespaces) {
+                    for space in rooms.own(&task.privileges.namespaces) {
                         rooms.pods.entry(space).or_default().insert(pod);
                     }
                 }
-                Some(Owner::Host) if task.pid == task.tid && task.standing.namespaces == host => {
+                Some(Owner::Host) if task.pid == task.tid && task.privileges.namespaces == host => {
                     rooms.at_home.insert(task.pid);
                 }
                 _ => {}
@@ -44,7 +44,7 @@ impl<'a> Rooms<'a> {
         if task.kernel_thread || placed || self.at_home.contains(&task.pid) {
             return BTreeSet::new();
         }
-        let pods = self.own(&task.standing.namespaces).into_iter().filter_map(|space| self.pods.get(&space));
+        let pods = self.own(&task.privileges.namespaces).into_iter().filter_map(|space| self.pods.get(&space));
         pods.flatten().copied().collect()
     }
 
@@ -65,7 +65,7 @@ mod tests {
 
     fn at(task: Task, namespaces: Namespaces) -> Task {
         let mut task = task;
-        task.standing.namespaces = namespaces;
+        task.privileges.namespaces = namespaces;
         task
     }
 

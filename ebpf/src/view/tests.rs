@@ -32,13 +32,13 @@ fn iterator_and_proc_agree_about_every_process_that_both_have_seen() -> Result<(
     let mut compared = 0;
     for (process, by_proc) in &before {
         // Who changed between the two readings of /proc was not still; whose namespaces are 0 may not be traced from here.
-        if after.get(process) != Some(by_proc) || by_proc.standing.namespaces.mnt == 0 {
+        if after.get(process) != Some(by_proc) || by_proc.privileges.namespaces.mnt == 0 {
             continue;
         }
         let task = seen.get(process).with_context(|| format!("{by_proc:?} is not in the iterator"))?;
         let task = Task { started: by_proc.started, cgroup: 0, ..task.clone() };
         if by_proc.kernel_thread {
-            assert_eq!((task.pid, task.standing.effective), (by_proc.pid, by_proc.standing.effective));
+            assert_eq!((task.pid, task.privileges.effective), (by_proc.pid, by_proc.privileges.effective));
         } else {
             assert_eq!(&task, by_proc);
         }
@@ -72,14 +72,15 @@ fn a_standing_is_read_as_it_was_given() -> Result<()> {
     let apart = cell.stay(&["unshare", "-nmuiC", "sh", "-c", STAY])?;
     let read = view.read()?;
     let container = only(&read, &cell)?;
-    let standing = |pid: u32| container.alike.iter().find(|alike| alike.pid == pid).map(|alike| &alike.standing);
+    let privileges =
+        |pid: u32| container.process_groups.iter().find(|group| group.pid == pid).map(|group| &group.privileges);
 
-    let plain = standing(plain).context("the plain one")?;
+    let plain = privileges(plain).context("the plain one")?;
     assert_eq!((plain.uid, plain.no_new_privs, plain.namespaces), (0, false, read.host));
-    let bound = standing(bound).context("the bound one")?;
+    let bound = privileges(bound).context("the bound one")?;
     assert_eq!((bound.uid, bound.gid, bound.no_new_privs), (1234, 4321, true));
     assert_eq!((bound.effective, bound.permitted, bound.bounding), (0, 0, 1));
-    let apart = standing(apart).context("the one apart")?;
+    let apart = privileges(apart).context("the one apart")?;
     let (own, host) = (apart.namespaces, read.host);
     assert_eq!((own.user, own.pid), (host.user, host.pid));
     for (own, host) in
@@ -107,7 +108,7 @@ fn root_that_put_its_effective_user_aside_is_root_to_both_eyes() -> Result<()> {
     for (method, tasks) in [("iterator", iterator.tasks()?), ("proc", proc::tasks()?)] {
         for (pid, user) in processes {
             let task = tasks.iter().find(|task| task.pid == pid && task.tid == pid).context("a process")?;
-            assert_eq!(task.standing.uid, user, "{method}: {pid} of {processes:?}");
+            assert_eq!(task.privileges.uid, user, "{method}: {pid} of {processes:?}");
         }
     }
     Ok(())
@@ -123,8 +124,8 @@ fn equal_workers_are_counted_and_nobody_elses_are_among_them() -> Result<()> {
     }
     let read = view.read()?;
     let container = only(&read, &cell)?;
-    let alike = &container.alike[0];
-    assert_eq!((container.alike.len(), alike.processes, alike.pid, alike.name.as_str()), (1, 5, first, "sh"));
+    let group = &container.process_groups[0];
+    assert_eq!((container.process_groups.len(), group.processes, group.pid, group.name.as_str()), (1, 5, first, "sh"));
     assert!(read.seen > 5 && read.unattributed == 0);
     Ok(())
 }
@@ -142,7 +143,7 @@ fn a_thread_under_a_filter_of_its_own_is_another_standing_than_its_process() -> 
     });
     ready.0.read_exact(&mut [0])?;
     let own: Vec<Task> = iterator.tasks()?.into_iter().filter(|task| task.pid == std::process::id()).collect();
-    let modes: Vec<_> = own.iter().map(|task| (task.pid == task.tid, task.standing.seccomp)).collect();
+    let modes: Vec<_> = own.iter().map(|task| (task.pid == task.tid, task.privileges.seccomp)).collect();
     assert!(modes.contains(&(true, holdfast_model::kernel::Seccomp::Disabled)), "{modes:?}");
     assert!(modes.contains(&(false, holdfast_model::kernel::Seccomp::Strict)), "{modes:?}");
     drop(strict);
@@ -176,7 +177,7 @@ fn a_process_that_moved_itself_among_the_nodes_own_is_still_of_its_pod() -> Resu
     let left = cell.stay(&["nsenter", &of, "sh", "-c", &leave])?;
     let read = view.read()?;
     let stray = read.pod(&cell.pod).find(|container| container.id.is_empty()).context("what is in no container")?;
-    let pids: Vec<u32> = stray.alike.iter().map(|alike| alike.pid).collect();
+    let pids: Vec<u32> = stray.process_groups.iter().map(|group| group.pid).collect();
     assert_eq!((pids, stray.processes()), (vec![left], 1));
     Ok(())
 }
@@ -212,8 +213,10 @@ fn mounts_of_a_thread_that_stands_otherwise_than_its_process_are_read_too() -> R
     loop {
         let read = view.read()?;
         let container = only(&read, &cell)?;
-        if let Some(thread) = container.alike.iter().find(|alike| alike.standing.namespaces.mnt != read.host.mnt) {
-            assert_eq!((thread.standing.uid, thread.processes), (1234, 1));
+        // The thread changes its user last: a group with that user is a thread that is ready.
+        if let Some(thread) = container.process_groups.iter().find(|group| group.privileges.uid == 1234) {
+            assert!(![0, read.host.mnt].contains(&thread.privileges.namespaces.mnt), "{container:?}");
+            assert_eq!(thread.processes, 1);
             assert!(container.host_mounts.is_some(), "{container:?}");
             return Ok(());
         }

@@ -10,9 +10,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
+use crate::container_observation::{ContainerObservation, ListeningSocket};
 use crate::control::string_enum;
 use crate::id::{ClusterId, Nonce, RetestId};
-use crate::watched::{Listening, Watched};
 
 string_enum!(    /// Whether system calls of a process are filtered: `task->seccomp.mode`.
     Seccomp, "seccomp mode" {
@@ -90,7 +90,7 @@ pub struct Privileges {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessGroup {
     /// What they may do.
-    pub standing: Privileges,
+    pub privileges: Privileges,
     /// How many there are.
     pub processes: u32,
     /// The first of them by process id, as the host numbers it.
@@ -113,25 +113,25 @@ pub struct RunningContainer {
     /// does not know.
     pub name: Option<String>,
     /// Its processes by standing.
-    pub alike: Vec<ProcessGroup>,
+    pub process_groups: Vec<ProcessGroup>,
     /// What the container mounts from its host; none where mounts could not be read.
     pub host_mounts: Option<Vec<HostMount>>,
     /// Sockets that listen in its network namespace; none where they could not be read, and where that namespace is the
     /// node's: whose a socket is cannot be told there. Left out then, so that older statements keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listening: Option<Vec<Listening>>,
+    pub listening: Option<Vec<ListeningSocket>>,
     /// What the sensors can say of it; none where none watches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub watched: Option<Watched>,
+    pub observation: Option<ContainerObservation>,
     /// Why it was not seen whole, in plain words; none where it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unread: Option<String>,
+    pub incomplete: Option<String>,
 }
 
 impl RunningContainer {
     /// How many processes it has.
     pub fn processes(&self) -> u32 {
-        self.alike.iter().map(|alike| alike.processes).sum()
+        self.process_groups.iter().map(|alike| alike.processes).sum()
     }
 }
 
@@ -186,9 +186,9 @@ pub struct NodeStatement {
     /// The host's own namespaces, to compare with.
     pub host: Namespaces,
     /// Number of processes seen on the whole node: a reader in a smaller world than the host's sees few.
-    pub seen: u32,
+    pub process_count: u32,
     /// Why the view is not whole, in one plain sentence; none where it is.
-    pub blind: Option<String>,
+    pub incomplete: Option<String>,
     /// The node's clock when the reading ended.
     pub read_at: UnixMillis,
     /// Version of the agent program on the node.

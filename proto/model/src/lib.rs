@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod canonical;
+pub mod container_observation;
 pub mod control;
 pub mod coverage;
 pub mod detection;
@@ -22,7 +23,6 @@ pub mod retest;
 pub mod runtime_observation;
 pub mod spiffe;
 pub mod statement;
-pub mod watched;
 
 pub use activity::{Activity, Actor, Head};
 pub use control::{Archetype, ControlId, Method, OnDeletion, Reach, Severity};

@@ -11,4 +11,4 @@ pub const NAME_BYTES: usize = 512;
 /// The most locations in one statement. An agent keeps the first ones and says how many it left out.
 pub const LOCATIONS: usize = 256;
 /// The largest attestation, in as many messages as it takes: the statements of some 6,000 nodes.
-pub const TESTIMONY_BYTES: usize = 16 * 1024 * 1024;
+pub const ATTESTATION_BYTES: usize = 16 * 1024 * 1024;

@@ -8,13 +8,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::UnixMillis;
+use crate::container_observation::ObservationWindows;
 use crate::control::{ControlId, Method, Reach};
 use crate::id::{ClusterId, FindingId, Nonce, RetestId};
 use crate::kernel::SignedNodeStatement;
 use crate::resource::Resource;
 use crate::retest::{ObjectRead, Verdict};
 use crate::statement::Location;
-use crate::watched::Windows;
 
 /// What an agent attests to: the answer to one retest order. Its canonical bytes are what the agent signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct Attestation {
     pub nodes: Vec<SignedNodeStatement>,
     /// How long containers had to be watched, where the control asks what they did; the nodes say how long they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub windows: Option<Windows>,
+    pub windows: Option<ObservationWindows>,
     /// The agent's clock when the last read ended.
     pub read_at: UnixMillis,
     /// Version of the agent program.

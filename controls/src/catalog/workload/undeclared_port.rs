@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use holdfast_model::watched::{Listening, Transport};
+use holdfast_model::container_observation::{ListeningSocket, Transport};
 use holdfast_model::{Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Judge};
@@ -32,8 +32,8 @@ pub(crate) const CONTROL: Control = Control {
     fix: None,
 };
 
-fn declared(socket: &Listening, pod: &PodSpec) -> Word {
-    let Listening { transport, address, port } = socket;
+fn declared(socket: &ListeningSocket, pod: &PodSpec) -> Word {
+    let ListeningSocket { transport, address, port } = socket;
     let only_sends = *transport == Transport::Udp && GIVEN_TO_SENDERS.contains(port);
     let mut ports = pod.all_containers().flat_map(|placed| &placed.container.ports);
     let is_declared = ports.any(|declared| {
@@ -55,7 +55,7 @@ mod tests {
     use crate::catalog::check::pod;
 
     fn says(transport: Transport, address: &str, port: u16, ports: &str) -> String {
-        let socket = Listening { transport, address: address.parse().unwrap(), port };
+        let socket = ListeningSocket { transport, address: address.parse().unwrap(), port };
         match declared(&socket, &pod(&format!("{{containers: [{{name: web, ports: {ports}}}, {{name: side}}]}}"))) {
             Word::Contradicts(fact) => fact,
             other => format!("{other:?}"),

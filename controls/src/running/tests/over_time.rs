@@ -2,8 +2,10 @@
 //! start, not for long enough, with a gap, and another Pod of the same workload that does use it.
 
 use holdfast_model::SignalKind;
+use holdfast_model::container_observation::{
+    ContainerObservation, ListeningSocket, ObservationGap, ObservationWindows, ObservedBehavior, Transport,
+};
 use holdfast_model::kernel::{Privileges, RunningContainer};
-use holdfast_model::watched::{Done, Gap, Listening, Transport, Watched, Windows};
 
 use super::super::{Seen, Shown, Used};
 use super::{HOST, confined, container, default_root, idle, privileged, seen, word};
@@ -19,9 +21,9 @@ const ROOT: &str = "workload.writable-root-unused";
 const TOKEN: &str = "workload.token-unused";
 const SHELL: &str = "workload.unexpected-shell";
 
-fn watched_by(watched: Option<Watched>) -> RunningContainer {
-    let standing = Privileges { root_read_only: Some(false), ..default_root() };
-    RunningContainer { watched, ..container(standing) }
+fn watched_by(watched: Option<ContainerObservation>) -> RunningContainer {
+    let privileges = Privileges { root_read_only: Some(false), ..default_root() };
+    RunningContainer { observation: watched, ..container(privileges) }
 }
 
 /// What a control says of one container.
@@ -29,18 +31,21 @@ fn says(control: &str, yaml: &str, container: &RunningContainer) -> String {
     word(super::shown(control, Some(yaml), container))
 }
 
-fn gap(kinds: &[SignalKind]) -> Watched {
-    Watched { gaps: vec![Gap { kinds: kinds.to_vec(), reason: "3 behaviors were lost".into() }], ..idle() }
+fn gap(kinds: &[SignalKind]) -> ContainerObservation {
+    ContainerObservation {
+        gaps: vec![ObservationGap { kinds: kinds.to_vec(), reason: "3 behaviors were lost".into() }],
+        ..idle()
+    }
 }
 
 #[test]
 fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_gap() {
-    let short = Watched { until: 60_000, ..idle() };
-    let late = Watched { from_start: false, ..idle() };
+    let short = ContainerObservation { until: 60_000, ..idle() };
+    let late = ContainerObservation { from_start: false, ..idle() };
     let none = "CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID and 10 more: none was ever used";
     let missed = "unread: 3 behaviors were lost";
     let token = "{containers: [{name: web}], volumes: [{name: kube-api-access-x2b4f, projected: {}}]}";
-    let used = |change: fn(&mut Watched)| {
+    let used = |change: fn(&mut ContainerObservation)| {
         let mut watched = idle();
         change(&mut watched);
         watched
@@ -59,7 +64,13 @@ fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_g
         (CAPABILITIES, "not watched", PLAIN, None, "unread: no sensor watches it"),
         (CAPABILITIES, "something was lost", PLAIN, Some(gap(&[])), missed),
         (CAPABILITIES, "of another sort", PLAIN, Some(gap(&[SignalKind::Bpf])), none),
-        (CAPABILITIES, "used before the gap", PLAIN, Some(Watched { capabilities: 1, ..gap(&[]) }), "agrees"),
+        (
+            CAPABILITIES,
+            "used before the gap",
+            PLAIN,
+            Some(ContainerObservation { capabilities: 1, ..gap(&[]) }),
+            "agrees",
+        ),
         (ROOT, "never written", PLAIN, Some(idle()), "it can be written, and never was"),
         (ROOT, "written", PLAIN, Some(used(|w| w.root_written = true)), "agrees"),
         (ROOT, "not for long enough", PLAIN, Some(short.clone()), "unread: it has been watched for 60 s of 24 h"),
@@ -74,11 +85,11 @@ fn unused_is_said_of_what_was_watched_from_its_start_for_long_enough_without_a_g
 
 #[test]
 fn what_is_not_given_cannot_be_unused() {
-    let unlisted = Watched { from_start: false, ..idle() };
+    let unlisted = ContainerObservation { from_start: false, ..idle() };
     for (control, in_force) in [(CAPABILITIES, "its specification drops"), (ROOT, "should be read-only, and is not")] {
-        let confined = RunningContainer { watched: Some(unlisted.clone()), ..container(confined()) };
+        let confined = RunningContainer { observation: Some(unlisted.clone()), ..container(confined()) };
         assert_eq!(says(control, STRICT, &confined), "agrees", "{control}");
-        let privileged = RunningContainer { watched: Some(idle()), ..container(privileged()) };
+        let privileged = RunningContainer { observation: Some(idle()), ..container(privileged()) };
         let yaml = "{containers: [{name: web, securityContext: {privileged: true}}]}";
         // Another control says so, and whoever makes it privileged has mended nothing.
         assert_eq!(says(control, yaml, &privileged), "unread: it is privileged", "{control}");
@@ -94,10 +105,10 @@ fn a_capability_that_is_added_by_name_is_a_place_of_its_own() {
     let yaml =
         "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN, SETUID, SYS_ADMIN]}}}]}";
     let has = 1 | 1 << 7 | 1 << 21;
-    let standing = Privileges { effective: has, permitted: has, bounding: has, ..default_root() };
+    let privileges = Privileges { effective: has, permitted: has, bounding: has, ..default_root() };
     let with = |capabilities| {
-        let watched = Some(Watched { capabilities, ..idle() });
-        RunningContainer { watched, ..container(standing.clone()) }
+        let watched = Some(ContainerObservation { capabilities, ..idle() });
+        RunningContainer { observation: watched, ..container(privileges.clone()) }
     };
     assert_eq!(says(CAPABILITIES, yaml, &with(1)), "CAP_SETUID was never used");
     assert_eq!(says(CAPABILITIES, yaml, &with(1 | 1 << 7)), "agrees", "of CAP_SYS_ADMIN nothing can be said");
@@ -136,7 +147,8 @@ fn what_the_template_gives_has_a_patch_and_what_only_an_old_pod_has_is_the_pods(
 
 #[test]
 fn one_pod_that_uses_a_thing_answers_for_all_and_one_that_nobody_watched_leaves_it_open() {
-    let (unused, used) = (watched_by(Some(idle())), watched_by(Some(Watched { capabilities: 1, ..idle() })));
+    let (unused, used) =
+        (watched_by(Some(idle())), watched_by(Some(ContainerObservation { capabilities: 1, ..idle() })));
     let blind = watched_by(None);
     let both = |one: &RunningContainer, other: &RunningContainer| {
         let together = word(of_template(PLAIN, PLAIN, &[one.clone(), other.clone()]));
@@ -163,10 +175,10 @@ fn one_pod_that_uses_a_thing_answers_for_all_and_one_that_nobody_watched_leaves_
 #[test]
 fn whose_a_socket_of_the_nodes_network_is_nobody_can_say() {
     let port = "workload.undeclared-port";
-    let socket = Listening { transport: Transport::Tcp, address: [0, 0, 0, 0].into(), port: 8080 };
+    let socket = ListeningSocket { transport: Transport::Tcp, address: [0, 0, 0, 0].into(), port: 8080 };
     let open = |net: u32| {
         let mut running = RunningContainer { listening: Some(vec![socket.clone()]), ..container(confined()) };
-        running.alike[0].standing.namespaces.net = net;
+        running.process_groups[0].privileges.namespaces.net = net;
         running
     };
     let own = super::OWN.net;
@@ -180,8 +192,8 @@ fn whose_a_socket_of_the_nodes_network_is_nobody_can_say() {
     assert_eq!(word(super::shown(port, None, &open(own))), "unread: no Pod declares its ports");
 }
 
-fn shell(count: u64) -> Watched {
-    let done = Done {
+fn shell(count: u64) -> ContainerObservation {
+    let done = ObservedBehavior {
         kind: SignalKind::Shell,
         object: String::new(),
         name: "sh".into(),
@@ -190,21 +202,21 @@ fn shell(count: u64) -> Watched {
         first: 1_000,
         last: idle().until - 12_000,
     };
-    Watched { behaviors: vec![done], ..idle() }
+    ContainerObservation { behaviors: vec![done], ..idle() }
 }
 
 #[test]
 fn a_container_is_quiet_if_it_was_watched_from_its_start_for_the_window_and_did_nothing() {
     let seven = "shell by sh (pid 4711) 7 times, the last 12 s ago";
-    let short = Watched { until: 30_000, ..idle() };
-    let late = Watched { from_start: false, ..idle() };
+    let short = ContainerObservation { until: 30_000, ..idle() };
+    let late = ContainerObservation { from_start: false, ..idle() };
     for (name, watched, expected) in [
         ("quiet", Some(idle()), "agrees"),
         ("seven shells are one place", Some(shell(7)), seven),
-        ("a gap takes nothing back", Some(Watched { gaps: gap(&[]).gaps, ..shell(7) }), seven),
+        ("a gap takes nothing back", Some(ContainerObservation { gaps: gap(&[]).gaps, ..shell(7) }), seven),
         (
             "nor does a short life",
-            Some(Watched { from_start: false, ..shell(1) }),
+            Some(ContainerObservation { from_start: false, ..shell(1) }),
             "shell by sh (pid 4711) once, the last 12 s ago",
         ),
         ("not for long enough", Some(short), "unread: it has been watched for 30 s of 10 min"),
@@ -228,9 +240,9 @@ fn an_act_that_another_control_answers_for_does_not_hold_this_one_open() {
 
 #[test]
 fn the_window_is_the_callers() {
-    let short = Watched { until: 30_000, ..idle() };
+    let short = ContainerObservation { until: 30_000, ..idle() };
     let container = watched_by(Some(short));
-    let (pod, windows) = (pod(PLAIN), Windows { unused_after: 30_000, idle_after: 30_000 });
+    let (pod, windows) = (pod(PLAIN), ObservationWindows { unused_after: 30_000, idle_after: 30_000 });
     for (control, expected) in [(SHELL, 0), (ROOT, 1)] {
         let mut shown = Shown::default();
         shown.ask(Control::find(control).unwrap(), &Seen { windows, ..seen(&container, Some(&pod)) });

@@ -36,7 +36,7 @@ pub(super) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Blind> {
 pub(super) fn settle(ebpf: &mut Ebpf, tasks: &[Task], host: &Namespaces) -> Result<(), MapError> {
     let mut homes: KernelMap<_, u32, u64> = KernelMap::try_from(map(ebpf, "homes")?)?;
     for task in tasks.iter().rev().filter(|task| matches!(task.owner, Some(Owner::Pod { .. }))) {
-        let space = task.standing.namespaces.mnt;
+        let space = task.privileges.namespaces.mnt;
         if space != host.mnt {
             homes.insert(space, task.cgroup, 0)?;
         }

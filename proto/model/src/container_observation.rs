@@ -2,7 +2,7 @@
 //!
 //! A view of the kernel says what is; only watching says what was never done. So everything here is said with its bounds:
 //! from when to when, whether that is the container's whole life, and where the sensors may have missed something. What is
-//! unknown is a [`Gap`]; nothing that is absent here was "not done" unless no gap speaks against it.
+//! unknown is a [`ObservationGap`]; nothing that is absent here was "not done" unless no gap speaks against it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ string_enum!(
 
 /// A socket that takes what others send: a TCP socket that listens, or a UDP socket that is bound and connected to nobody.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Listening {
+pub struct ListeningSocket {
     /// Its protocol.
     pub transport: Transport,
     /// Its own address; unspecified for every address of the container.
@@ -37,7 +37,7 @@ pub struct Listening {
 
 /// What the sensors can say of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Watched {
+pub struct ContainerObservation {
     /// When watching began: with the container, where the sensors were open before it.
     pub since: UnixMillis,
     /// Whether that is the container's own start.
@@ -45,7 +45,7 @@ pub struct Watched {
     /// Until when everything is accounted for: the sensors' last proof that they see and lost nothing.
     pub until: UnixMillis,
     /// Why something of that time may be unknown; none where nothing is.
-    pub gaps: Vec<Gap>,
+    pub gaps: Vec<ObservationGap>,
     /// Capabilities that let it pass; bit n is capability n of `linux/capability.h`. CAP_SYS_ADMIN is not told.
     pub capabilities: u64,
     /// Whether it changed its own root file system.
@@ -53,12 +53,12 @@ pub struct Watched {
     /// Whether it opened a token of its service account.
     pub token_read: bool,
     /// What it did, folded; starts of programs and connections left out.
-    pub behaviors: Vec<Done>,
+    pub behaviors: Vec<ObservedBehavior>,
 }
 
 /// Equal behaviors of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Done {
+pub struct ObservedBehavior {
     /// What was done.
     pub kind: SignalKind,
     /// What tells behaviors of one kind apart: a capability, a call, a sort of file.
@@ -77,7 +77,7 @@ pub struct Done {
 
 /// Something that may have been missed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Gap {
+pub struct ObservationGap {
     /// Behaviors of these kinds; of every kind where none is named.
     pub kinds: Vec<SignalKind>,
     /// Why, in one plain sentence.
@@ -86,14 +86,14 @@ pub struct Gap {
 
 /// How long a container must have been watched before what it did not do counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Windows {
+pub struct ObservationWindows {
     /// Milliseconds after which what was never used is called unused.
     pub unused_after: UnixMillis,
     /// Milliseconds without an act after which a container is quiet.
     pub idle_after: UnixMillis,
 }
 
-impl Watched {
+impl ContainerObservation {
     /// How long everything is accounted for.
     pub fn millis(&self) -> UnixMillis {
         (self.until - self.since).max(0)
@@ -101,12 +101,13 @@ impl Watched {
 
     /// Why an act of these kinds may have been missed, if it may.
     pub fn gap(&self, kinds: &[SignalKind]) -> Option<&str> {
-        let concerns = |gap: &&Gap| gap.kinds.is_empty() || gap.kinds.iter().any(|kind| kinds.contains(kind));
+        let concerns =
+            |gap: &&ObservationGap| gap.kinds.is_empty() || gap.kinds.iter().any(|kind| kinds.contains(kind));
         self.gaps.iter().find(concerns).map(|gap| gap.reason.as_str())
     }
 }
 
-impl Default for Windows {
+impl Default for ObservationWindows {
     /// A day, in which most programs have done what they do, and ten minutes.
     fn default() -> Self {
         Self { unused_after: 24 * 60 * 60 * 1000, idle_after: 10 * 60 * 1000 }
@@ -119,11 +120,11 @@ mod tests {
 
     #[test]
     fn a_gap_concerns_the_kinds_that_it_names_or_all() {
-        let watched = |kinds: &[SignalKind]| Watched {
+        let watched = |kinds: &[SignalKind]| ContainerObservation {
             since: 10,
             from_start: true,
             until: 5,
-            gaps: vec![Gap { kinds: kinds.to_vec(), reason: "lost".into() }],
+            gaps: vec![ObservationGap { kinds: kinds.to_vec(), reason: "lost".into() }],
             capabilities: 0,
             root_written: false,
             token_read: false,
