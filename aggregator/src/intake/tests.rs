@@ -182,7 +182,7 @@ impl Agent {
     }
 
     async fn order(&mut self) -> RetestOrder {
-        let v1::to_agent::Message::Retest(order) = self.hear().await else { panic!("no Retest") };
+        let v1::to_agent::Message::RetestOrder(order) = self.hear().await else { panic!("no Retest") };
         convert::retest(order).unwrap()
     }
 
