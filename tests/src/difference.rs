@@ -1,20 +1,20 @@
-//! The lines in which two texts differ, for goldens that stay small: what a change of values changes, and nothing else.
+//! The lines in which two texts differ, for goldens that hold only what a values file changes.
 
 /// How many equal lines stand before and after a change.
 const AROUND: usize = 2;
 
-/// One line of the comparison: what it is and where.
+/// One line of the comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Line<'a> {
+enum DiffLine<'a> {
     Equal(&'a str),
-    Gone(&'a str),
-    New(&'a str),
+    Removed(&'a str),
+    Added(&'a str),
 }
 
 /// The differing lines with a little around them; empty for equal texts.
 pub fn difference(before: &str, after: &str) -> String {
     let lines = compare(&before.lines().collect::<Vec<_>>(), &after.lines().collect::<Vec<_>>());
-    let changed = |at: usize| !matches!(lines[at], Line::Equal(_));
+    let changed = |at: usize| !matches!(lines[at], DiffLine::Equal(_));
     let mut text = String::new();
     let mut shown_until = 0;
     for at in 0..lines.len() {
@@ -27,16 +27,16 @@ pub fn difference(before: &str, after: &str) -> String {
         }
         shown_until = at + 1;
         text.push_str(&match lines[at] {
-            Line::Equal(line) => format!("  {line}\n"),
-            Line::Gone(line) => format!("- {line}\n"),
-            Line::New(line) => format!("+ {line}\n"),
+            DiffLine::Equal(line) => format!("  {line}\n"),
+            DiffLine::Removed(line) => format!("- {line}\n"),
+            DiffLine::Added(line) => format!("+ {line}\n"),
         });
     }
     text
 }
 
-/// By the longest common subsequence. Objects of a chart have some hundred lines at most.
-fn compare<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<Line<'a>> {
+/// By the longest common subsequence, in quadratic memory: objects of a chart have some hundred lines at most.
+fn compare<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<DiffLine<'a>> {
     let mut longest = vec![vec![0_u32; after.len() + 1]; before.len() + 1];
     for old in (0..before.len()).rev() {
         for new in (0..after.len()).rev() {
@@ -51,13 +51,13 @@ fn compare<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<Line<'a>> {
     let mut lines = Vec::new();
     while old < before.len() || new < after.len() {
         if old < before.len() && new < after.len() && before[old] == after[new] {
-            lines.push(Line::Equal(before[old]));
+            lines.push(DiffLine::Equal(before[old]));
             (old, new) = (old + 1, new + 1);
         } else if new == after.len() || (old < before.len() && longest[old + 1][new] >= longest[old][new + 1]) {
-            lines.push(Line::Gone(before[old]));
+            lines.push(DiffLine::Removed(before[old]));
             old += 1;
         } else {
-            lines.push(Line::New(after[new]));
+            lines.push(DiffLine::Added(after[new]));
             new += 1;
         }
     }

@@ -102,15 +102,15 @@ impl Cluster {
         (0..count).map(|_| self.question()).collect()
     }
 
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
-        words.choose(&mut self.random).copied().unwrap_or_default()
+    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices.choose(&mut self.random).copied().unwrap_or_default()
     }
 
     /// One to `most` different words; the last of a list, its wildcard, seldom.
-    fn some(&mut self, words: &[&str], most: usize) -> Vec<String> {
+    fn some(&mut self, choices: &[&str], most: usize) -> Vec<String> {
         let count = self.random.random_range(1..=most);
-        let plain = if self.random.random_bool(0.08) { words } else { &words[..words.len() - 1] };
-        plain.choose_multiple(&mut self.random, count).map(|&word| word.to_owned()).collect()
+        let plain = if self.random.random_bool(0.08) { choices } else { &choices[..choices.len() - 1] };
+        plain.choose_multiple(&mut self.random, count).map(|&choice| choice.to_owned()).collect()
     }
 
     fn rule(&mut self) -> Value {
@@ -203,7 +203,7 @@ impl Cluster {
     /// Most questions start from a binding, its subject and a rule of its role, so that they would be allowed; then up to
     /// two of their parts are drawn anew.
     fn question(&mut self) -> Question {
-        let mut question = self.aimed().unwrap_or_else(|| self.blind());
+        let mut question = self.aimed().unwrap_or_else(|| self.random_question());
         for _ in 0..self.random.random_range(0..3) {
             self.mutate(&mut question);
         }
@@ -244,8 +244,8 @@ impl Cluster {
     /// A request that a rule allows, wildcards filled in.
     fn asked(&mut self, rule: &Value, namespace: String) -> Option<Of> {
         let mut one = |list: &str, instead: &[&str]| -> Option<String> {
-            let word = text(rule[list].as_array()?.choose(&mut self.random)?);
-            Some(if word == "*" { instead.choose(&mut self.random)?.to_string() } else { word })
+            let choice = text(rule[list].as_array()?.choose(&mut self.random)?);
+            Some(if choice == "*" { instead.choose(&mut self.random)?.to_string() } else { choice })
         };
         let verb = one("verbs", &VERBS)?;
         if let Some(path) = one("nonResourceURLs", &ASKED_PATHS) {
@@ -272,7 +272,7 @@ impl Cluster {
         })
     }
 
-    fn blind(&mut self) -> Question {
+    fn random_question(&mut self) -> Question {
         let (user, groups) = self.anyone();
         let of = Of::Resource {
             verb: self.pick(&VERBS).to_owned(),

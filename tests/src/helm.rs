@@ -1,6 +1,6 @@
-//! Helm as people use it: the charts of this repository rendered, checked and installed by the real program.
+//! The charts of this repository rendered, linted and installed by the real `helm`.
 //!
-//! It knows where the charts are and what `helm` prints; what has to be in there is the suite's to say.
+//! This module knows where the charts are and how to parse what `helm` prints; the suites know what must be in it.
 
 use std::path::{Path, PathBuf};
 
@@ -19,15 +19,15 @@ pub struct Rendered {
     pub name: String,
     /// As it was printed, with its comments.
     pub text: String,
-    /// What a parser makes of it.
+    /// Parsed.
     pub object: Value,
 }
 
-/// What a run of `helm` said.
+/// The outcome of a run of `helm`.
 #[derive(Debug)]
-pub struct Said {
+pub struct HelmOutput {
     /// Whether it exited with 0.
-    pub worked: bool,
+    pub success: bool,
     /// Standard output.
     pub out: String,
     /// Standard error.
@@ -46,26 +46,26 @@ impl Helm {
         &self.folder
     }
 
-    /// Runs it, without any settings of this machine's user.
-    pub async fn run(&self, args: &[&str]) -> Result<Said> {
+    /// Runs it without the settings of this machine's user.
+    pub async fn run(&self, args: &[&str]) -> Result<HelmOutput> {
         let home = tempfile::tempdir()?;
         let mut command = tokio::process::Command::new(self.folder.join("helm"));
-        for place in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
-            command.env(place, home.path());
+        for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(variable, home.path());
         }
         let output = command.args(args).env_remove("KUBECONFIG").kill_on_drop(true).output().await?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Said { worked: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) })
+        Ok(HelmOutput { success: output.status.success(), out: text(&output.stdout), err: text(&output.stderr) })
     }
 
-    /// Runs it and answers what it printed; fails with what it complained of.
+    /// Runs it and answers its standard output; fails with its standard error.
     pub async fn print(&self, args: &[&str]) -> Result<String> {
-        let said = self.run(args).await?;
-        ensure!(said.worked, "`helm {}`: {}", args.join(" "), said.err);
-        Ok(said.out)
+        let output = self.run(args).await?;
+        ensure!(output.success, "`helm {}`: {}", args.join(" "), output.err);
+        Ok(output.out)
     }
 
-    /// The objects of a chart, in the order of their names.
+    /// The objects of a chart, sorted by name.
     pub async fn render(&self, chart: &str, more: &[&str]) -> Result<Vec<Rendered>> {
         let (path, values) = (chart_path(chart), values(chart, "default"));
         let start = ["template", chart, &path, "--namespace", "holdfast", "--values", &values];
@@ -81,17 +81,17 @@ pub fn chart_path(chart: &str) -> String {
     root().join("charts").join(chart).display().to_string()
 }
 
-/// A file of values beside a chart, by its name.
+/// The path of a values file in a chart's `ci/` folder.
 pub fn values(chart: &str, name: &str) -> String {
     format!("{}/ci/{name}-values.yaml", chart_path(chart))
 }
 
-/// The names of a chart's files of values.
+/// The names of a chart's values files.
 pub fn values_files(chart: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(Path::new(&chart_path(chart)).join("ci"))? {
         let file = entry?.file_name().into_string().ok().context("a file's name is no text")?;
-        names.push(file.strip_suffix("-values.yaml").context("no file of values")?.to_owned());
+        names.push(file.strip_suffix("-values.yaml").context("not a values file")?.to_owned());
     }
     names.sort();
     Ok(names)
@@ -102,7 +102,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// One document behind `# Source: `, whose first line is the template's path.
+/// Parses one document after `# Source: `, whose first line is the template's path.
 fn rendered(document: &str) -> Result<Rendered> {
     let (source, text) = document.split_once('\n').context("a document of one line")?;
     let object: Value = serde_saphyr::from_str(text).with_context(|| format!("{source}: {text}"))?;

@@ -27,5 +27,5 @@ pub async fn build(folder: &Path, tag: &str) -> Result<()> {
 
 /// The workspace's folder.
 pub fn root() -> Result<PathBuf> {
-    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests stand in no workspace")?.to_owned())
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the tests are not in a workspace")?.to_owned())
 }

@@ -1,7 +1,7 @@
 //! Holdfast as a platform team installs it: both charts in a cluster with real nodes, from images of this workspace.
 //!
-//! Nothing runs outside the cluster but `kubectl`, `helm` and `holdfast`; the lines that a person would paste are pasted as
-//! they are printed.
+//! Outside the cluster only `kubectl`, `helm` and `holdfast` run. Commands that Holdfast prints for a person to paste are run
+//! exactly as printed.
 
 use std::path::PathBuf;
 
@@ -31,21 +31,21 @@ pub struct Installed {
     server: String,
     token: String,
     folder: TempDir,
-    /// The way to the aggregator's Pod, where there is one; it ends with this.
-    way: JoinSet<()>,
+    /// The TCP proxy to the aggregator's Pod, if one is used; it ends with this.
+    proxy: JoinSet<()>,
 }
 
 /// How the agent is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// Two replicas with the cluster's duties, and a part on every node.
+    /// Two replicas with the cluster's duties in a Deployment, and a node part on every node.
     Apart,
     /// Both in one Pod on every node.
     Folded,
 }
 
 impl Form {
-    /// The flags of `holdfast cluster add` for it, and what must be rolled out then.
+    /// The flags of `holdfast cluster add` for it, and the rollouts to wait for.
     fn installed(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Apart => (
@@ -61,18 +61,18 @@ impl Form {
     }
 }
 
-/// A cluster of this name with real nodes and Holdfast installed in it; none where a tier can't run.
-pub async fn scene(cluster: &str, real_nodes: u16, form: Form) -> Result<Option<(ControlPlane, Installed)>> {
+/// A cluster of this name with real nodes and Holdfast installed in it; `None` where a tier can't run.
+pub async fn fixture(cluster: &str, real_nodes: u16, form: Form) -> Result<Option<(ControlPlane, Installed)>> {
     let Some(helm) = tier::available("helm", Helm::prepare().await)? else { return Ok(None) };
     let options = Options { real_nodes, ..Options::default() };
     let plane = ControlPlane::start_with(cluster, options, |line| println!("{line}")).await;
     let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
     let installed = Installed::install(helm, &plane, cluster, form).await;
-    let said = if installed.is_err() { state(&plane).await } else { String::new() };
-    Ok(Some((plane, installed.context(said)?)))
+    let state = if installed.is_err() { state(&plane).await } else { String::new() };
+    Ok(Some((plane, installed.context(state)?)))
 }
 
-/// What runs in the cluster and what Holdfast's Pods say, for a failure's message.
+/// The Pods of the cluster and the logs of Holdfast's, for the message of a failure.
 pub async fn state(plane: &ControlPlane) -> String {
     const LINES: &str = "kubectl get pods -A -o wide
         kubectl describe pods -n holdfast | tail -20
@@ -83,11 +83,11 @@ pub async fn state(plane: &ControlPlane) -> String {
 }
 
 impl Installed {
-    /// Builds the images, loads them into every node, installs the aggregator, and the agent as the cluster with this name.
+    /// Builds the images, loads them into every node and installs both charts, the agent as the cluster with this name.
     pub async fn install(helm: Helm, plane: &ControlPlane, cluster: &str, form: Form) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("holdfast-installed-").tempdir()?;
         load_images(plane, &folder).await?;
-        let mut installed = Self { helm, server: String::new(), token: String::new(), folder, way: JoinSet::new() };
+        let mut installed = Self { helm, server: String::new(), token: String::new(), folder, proxy: JoinSet::new() };
         installed.install_aggregator(plane).await?;
         let flags = ["cluster", "add", cluster, "--helm", "--agents", AGENTS, "-o", "json"];
         let chart = chart_path("holdfast-agent");
@@ -120,23 +120,23 @@ impl Installed {
         Ok(())
     }
 
-    /// Speaks to the aggregator's Pod from now on, and not through a `kubectl` that ends when the Pod's container does.
-    pub async fn go_straight(&mut self, plane: &ControlPlane) -> Result<()> {
+    /// Connects to the aggregator's Pod directly from now on: `kubectl port-forward` ends whenever the Pod's container does.
+    pub async fn connect_directly(&mut self, plane: &ControlPlane) -> Result<()> {
         let line = ["-n", NAMESPACE, "get", "pod", "holdfast-aggregator-0", "-o", "jsonpath={.status.podIP}"];
         let pod = format!("{}:8470", plane.kubectl(&line).await?.trim());
-        let near = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
         // The command line sends no token to another machine without TLS.
-        self.server = format!("http://{}", near.local_addr()?);
-        self.way.spawn(carry(near, pod));
+        self.server = format!("http://{}", listener.local_addr()?);
+        self.proxy.spawn(forward(listener, pod));
         plane.end_forward("holdfast-aggregator")
     }
 
-    /// Runs what a person pastes, with `helm` and `kubectl` at hand.
+    /// Runs a pasted script with `helm` and `kubectl` on the PATH.
     pub async fn paste(&self, plane: &ControlPlane, script: &str) -> Result<String> {
         plane.shell(&format!("set -e\nPATH={}:$PATH\n{script}", self.helm.folder().display())).await
     }
 
-    /// A path for a file of the story's own.
+    /// A path in a temporary folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -147,7 +147,7 @@ impl Installed {
         Ok(text.trim().to_owned())
     }
 
-    /// Runs `holdfast`; reads the JSON that it prints. An exit with 1 says "not so", and is an answer too.
+    /// Runs `holdfast` and reads the JSON that it prints. Exit code 1 (a negative answer) is no failure.
     pub async fn holdfast(&self, args: &[&str]) -> Result<Value> {
         let mut command = tokio::process::Command::new(program("holdfast")?);
         command.args(args).env("HOLDFAST_SERVER", &self.server).env("HOLDFAST_TOKEN", &self.token);
@@ -157,8 +157,8 @@ impl Installed {
         if output.status.code().is_none_or(|code| code > 1) {
             bail!("`holdfast {line}`: {}", String::from_utf8_lossy(&output.stderr));
         }
-        let shown = output.stdout.trim_ascii();
-        let answer = if shown.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(shown) };
+        let printed = output.stdout.trim_ascii();
+        let answer = if printed.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(printed) };
         answer.with_context(|| format!("`holdfast {line}` printed no JSON"))
     }
 
@@ -187,20 +187,20 @@ impl Installed {
     }
 }
 
-/// Carries what comes to a listener to an address, each connection on its own.
-async fn carry(near: TcpListener, far: String) {
-    while let Ok((mut from, _)) = near.accept().await {
-        let far = far.clone();
+/// Forwards every connection of a listener to an address.
+async fn forward(listener: TcpListener, address: String) {
+    while let Ok((mut client, _)) = listener.accept().await {
+        let address = address.clone();
         tokio::spawn(async move {
-            // Who asks hears of a lost connection by its end.
-            if let Ok(mut to) = TcpStream::connect(far).await {
-                let _ended = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            // A failure closes the client's connection, which is how the client learns of it.
+            if let Ok(mut server) = TcpStream::connect(address).await {
+                let _ended = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             }
         });
     }
 }
 
-/// The images under the names that the charts give them where nothing else is said.
+/// Loads the images under the names that are the charts' defaults.
 async fn load_images(plane: &ControlPlane, folder: &TempDir) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     images::build(folder.path(), version).await?;
@@ -214,7 +214,7 @@ async fn load_images(plane: &ControlPlane, folder: &TempDir) -> Result<()> {
     Ok(())
 }
 
-/// A volume as a cluster's storage gives one: a folder of a node that the kubelet hands to the Pod's group.
+/// A local volume: a folder of a node, whose group the kubelet sets to the Pod's `fsGroup`.
 fn volume(node: &str, folder: &str) -> Value {
     let here = json!({"key": "kubernetes.io/hostname", "operator": "In", "values": [node]});
     json!({

@@ -1,5 +1,5 @@
-//! A cluster judged from nothing: every object listed once, by an administrator, and held against every control. What
-//! Holdfast has on record in the end must be this.
+//! A cluster judged from scratch: every object listed once, as an administrator, and evaluated by every control. Holdfast's
+//! record must equal this once everything is at rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,7 +41,7 @@ pub async fn failing(plane: &ControlPlane) -> Result<BTreeSet<Identity>> {
     Ok(failing.collect())
 }
 
-/// The findings of a list of rows that an object can show, by identity and id; what only processes show is left out.
+/// The findings in a list of rows by identity, each with its id. Controls that only running processes can fail are left out.
 pub fn by_identity(rows: &Value) -> Result<BTreeMap<Identity, String>> {
     let of_objects =
         |id: &str| catalog::all().any(|control| control.id == id && !matches!(control.judge, Judge::Processes));

@@ -1,4 +1,4 @@
-//! Holdfast's own programs, as processes: what can be killed with -9 must be one.
+//! Holdfast's own programs as processes, which tests can end with `kill -9`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -9,32 +9,32 @@ pub use holdfast_lab::free_ports;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
-/// How long anything may take that a test waits for. Only a failing test waits this long.
+/// The upper bound of every wait. Only a failing test waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The path of a program of this workspace, built beside the test that asks.
 pub fn program(name: &str) -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let folder = test.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
-    let path = folder.context("this test does not stand in a target folder")?.join(name);
+    let path = folder.context("this test is not in a target folder")?.join(name);
     if !path.is_file() {
         bail!("{name} is not built: run `cargo build --workspace --bins` first, as `make test` does");
     }
     Ok(path)
 }
 
-/// Runs a program to its end and answers what it printed; fails with everything that it said.
+/// Runs a program to its end and answers its standard output; fails with both outputs.
 pub async fn run(name: &str, args: &[String], env: &[(&str, &str)]) -> Result<String> {
     let mut command = Command::new(program(name)?);
     let output = command.args(args).envs(env.iter().copied()).stdin(Stdio::null()).kill_on_drop(true).output().await?;
-    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if !output.status.success() {
-        bail!("{name} {}: {}{}", args.join(" "), said(&output.stdout), said(&output.stderr));
+        bail!("{name} {}: {}{}", args.join(" "), text(&output.stdout), text(&output.stderr));
     }
-    Ok(said(&output.stdout))
+    Ok(text(&output.stdout))
 }
 
-/// A program that ends with the test. Its output goes to a log that a failure shows.
+/// A program that is killed when this is dropped. Its output goes to a log, whose end failures show.
 pub struct Process {
     name: String,
     child: Child,
@@ -69,12 +69,12 @@ impl Process {
         Ok(())
     }
 
-    /// Its id, while it runs.
+    /// Its process id, while it runs.
     pub fn pid(&self) -> Result<u32> {
         self.child.id().with_context(|| format!("{} has ended", self.name))
     }
 
-    /// Fails if it has ended by itself.
+    /// Fails if it has ended.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
@@ -91,12 +91,12 @@ impl Process {
     }
 }
 
-/// Waits for a condition and answers what it found; the last answer is in the error.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+/// Polls until the condition answers something, at most [`PATIENCE`]; the last error is part of the failure.
+pub async fn eventually<T>(what: &str, mut poll: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     let mut last = String::from("nothing yet");
     while Instant::now() < deadline {
-        match look().await {
+        match poll().await {
             Ok(Some(found)) => return Ok(found),
             Ok(None) => {}
             Err(error) => last = format!("{error:#}"),

@@ -1,10 +1,12 @@
-//! Tiers of tests that need something of the machine: a suite that can't run says so, and fails where it is required.
+//! Tiers: tests that need something of the machine. A test that can't run prints that it is skipped, or fails where its tier
+//! is required.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 
-/// Runs a story if what it needs is there. `HOLDFAST_REQUIRE` lists the tiers that may not be skipped, by comma.
+/// What a test has prepared, or `None` where the tier can't run. `HOLDFAST_REQUIRE` lists the tiers that may not be skipped,
+/// separated by commas.
 pub fn available<T>(tier: &str, prepared: Result<T>) -> Result<Option<T>> {
     match prepared {
         Ok(ready) => Ok(Some(ready)),

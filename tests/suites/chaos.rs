@@ -1,14 +1,14 @@
-//! Everything that can be killed is killed at random while workloads come, change and go; afterwards the record is what a
-//! fresh look at the cluster says, and its history explains itself.
+//! Chaos: programs are killed at random while workloads are created, changed and deleted. Afterwards the record must equal a
+//! fresh inventory of the cluster, and every finding's history must be consistent.
 //!
-//! `HOLDFAST_CHAOS_SECONDS` says how long (90 where it says nothing), `HOLDFAST_CHAOS_SEED` repeats a run's choices.
+//! `HOLDFAST_CHAOS_SECONDS` sets how long (90 by default), `HOLDFAST_CHAOS_SEED` repeats the choices of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use holdfast_lab::{ControlPlane, SHELL, apply};
-use holdfast_tests::installed::{Form, Installed, scene, state};
+use holdfast_tests::installed::{Form, Installed, fixture, state};
 use holdfast_tests::inventory::{self, Identity};
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -18,17 +18,17 @@ use serde_json::{Value, json};
 
 const CLUSTER: &str = "prod-eu";
 const NODES: u16 = 2;
-/// The workload whose behaviors are counted, and how many looks at its root may be counted beside them.
+/// The workload whose writes are counted, and how many kernel views of its writable root may be counted besides.
 const WRITER: &str = "writer";
-const LOOKS: u64 = 50;
-/// How long everything may take to come to rest.
-const REST: Duration = Duration::from_secs(180);
-/// How long a node's program stays dead at most.
-const DEAD: Duration = Duration::from_secs(8);
+const VIEWS: u64 = 50;
+/// How long the cluster and the record may take to settle.
+const SETTLE_WITHIN: Duration = Duration::from_secs(180);
+/// The longest time until a killed program of a node is started again.
+const DOWN: Duration = Duration::from_secs(8);
 
 /// What may be done to the cluster.
 #[derive(Debug, Clone, Copy)]
-enum Deed {
+enum ChaosAction {
     NodeAgent,
     Leader,
     Standby,
@@ -41,86 +41,100 @@ enum Deed {
     Grant,
 }
 
-/// What is killed, each in its turn in an order that is drawn anew every round.
-const HARM: [Deed; 7] =
-    [Deed::NodeAgent, Deed::Leader, Deed::Leader, Deed::Standby, Deed::Aggregator, Deed::Containerd, Deed::Kubelet];
+/// What is killed: every round goes through all of these in a new random order.
+const KILLS: [ChaosAction; 7] = [
+    ChaosAction::NodeAgent,
+    ChaosAction::Leader,
+    ChaosAction::Leader,
+    ChaosAction::Standby,
+    ChaosAction::Aggregator,
+    ChaosAction::Containerd,
+    ChaosAction::Kubelet,
+];
 
-/// What people do meanwhile.
-const WORK: [Deed; 6] = [Deed::Apply, Deed::Apply, Deed::Apply, Deed::Delete, Deed::Scale, Deed::Grant];
+/// What users do meanwhile.
+const CHANGES: [ChaosAction; 6] = [
+    ChaosAction::Apply,
+    ChaosAction::Apply,
+    ChaosAction::Apply,
+    ChaosAction::Delete,
+    ChaosAction::Scale,
+    ChaosAction::Grant,
+];
 
-/// The storm: what it draws, what it has killed, what it has done.
-struct Storm<'a> {
+/// A run: its random choices, the programs that are down, and how often each action was done.
+struct ChaosRun<'a> {
     plane: &'a ControlPlane,
     random: StdRng,
-    /// Programs of nodes that are dead, and when they are started again.
-    dead: BTreeMap<(String, &'static str), Instant>,
+    /// Programs of nodes that are down, and when they are started again.
+    down: BTreeMap<(String, &'static str), Instant>,
     done: BTreeMap<&'static str, u32>,
 }
 
-impl Storm<'_> {
-    async fn rage(&mut self, length: Duration) -> Result<()> {
+impl ChaosRun<'_> {
+    async fn run(&mut self, length: Duration) -> Result<()> {
         let end = Instant::now() + length;
-        let (mut harm, mut next) = (Vec::new(), Instant::now());
+        let (mut kills, mut next) = (Vec::new(), Instant::now());
         while Instant::now() < end {
             if Instant::now() >= next {
-                if harm.is_empty() {
-                    harm = HARM.to_vec();
-                    harm.shuffle(&mut self.random);
+                if kills.is_empty() {
+                    kills = KILLS.to_vec();
+                    kills.shuffle(&mut self.random);
                 }
-                self.do_one(harm.pop().context("nothing to kill")?).await?;
+                self.do_one(kills.pop().context("nothing to kill")?).await?;
                 next = Instant::now() + Duration::from_millis(self.random.random_range(1000..6000));
             }
-            let work = *WORK.choose(&mut self.random).context("nothing to do")?;
-            self.do_one(work).await?;
-            self.revive(Instant::now())?;
+            let change = *CHANGES.choose(&mut self.random).context("nothing to do")?;
+            self.do_one(change).await?;
+            self.restart_due(Instant::now())?;
             tokio::time::sleep(Duration::from_millis(self.random.random_range(50..900))).await;
         }
-        self.revive(Instant::now() + 2 * DEAD)
+        self.restart_due(Instant::now() + 2 * DOWN)
     }
 
-    async fn do_one(&mut self, deed: Deed) -> Result<()> {
-        let did = self.act(deed).await.with_context(|| format!("{deed:?}"))?;
-        *self.done.entry(name(deed)).or_default() += u32::from(did);
+    async fn do_one(&mut self, action: ChaosAction) -> Result<()> {
+        let done = self.perform(action).await.with_context(|| format!("{action:?}"))?;
+        *self.done.entry(name(action)).or_default() += u32::from(done);
         Ok(())
     }
 
-    /// Does it, where there is anything to do it to.
-    async fn act(&mut self, deed: Deed) -> Result<bool> {
-        match deed {
-            Deed::NodeAgent => {
+    /// Performs an action; false where the cluster has no target for it.
+    async fn perform(&mut self, action: ChaosAction) -> Result<bool> {
+        match action {
+            ChaosAction::NodeAgent => {
                 let node = self.node();
                 let pod = self.pod("holdfast-node", &format!("--field-selector=spec.nodeName={node}")).await?;
                 self.kill("holdfast-node", pod).await
             }
-            Deed::Leader => {
+            ChaosAction::Leader => {
                 let leader = self.leader().await?;
                 self.kill("holdfast-agent", leader).await
             }
-            Deed::Standby => {
+            ChaosAction::Standby => {
                 let leader = self.leader().await?.unwrap_or_default();
                 let pod = self.pod("holdfast-agent", &format!("--field-selector=metadata.name!={leader}")).await?;
                 self.kill("holdfast-agent", pod).await
             }
-            Deed::Aggregator => self.kill("holdfast", Some("holdfast-aggregator-0".to_owned())).await,
-            Deed::Containerd => self.fell("containerd"),
-            Deed::Kubelet => self.fell("kubelet"),
-            Deed::Apply => {
+            ChaosAction::Aggregator => self.kill("holdfast", Some("holdfast-aggregator-0".to_owned())).await,
+            ChaosAction::Containerd => self.kill_on_node("containerd"),
+            ChaosAction::Kubelet => self.kill_on_node("kubelet"),
+            ChaosAction::Apply => {
                 let replicas = self.random.random_range(0..3);
                 let object = workload(&self.workload(), self.random.random_bool(0.5), replicas);
                 apply(&self.plane.client().await?, &[object]).await.map(|()| true)
             }
-            Deed::Delete => {
+            ChaosAction::Delete => {
                 let line =
                     ["-n", "shop", "delete", "deployment", &self.workload(), "--ignore-not-found", "--wait=false"];
-                self.plane.kubectl(&line).await.map(|said| !said.is_empty())
+                self.plane.kubectl(&line).await.map(|output| !output.is_empty())
             }
-            Deed::Scale => {
+            ChaosAction::Scale => {
                 let (name, replicas) = (self.workload(), self.random.random_range(0..3));
                 let line = ["-n", "shop", "scale", "deployment", &name, &format!("--replicas={replicas}")];
-                // There may be none of this name.
+                // A Deployment of this name may not exist.
                 Ok(self.plane.kubectl(&line).await.is_ok())
             }
-            Deed::Grant => {
+            ChaosAction::Grant => {
                 let verbs = if self.random.random_bool(0.5) { "*" } else { "get" };
                 let rule = json!({"apiGroups": [""], "resources": ["pods"], "verbs": [verbs]});
                 let role = json!({
@@ -140,25 +154,25 @@ impl Storm<'_> {
         format!("node-{}", self.random.random_range(0..NODES))
     }
 
-    /// Kills a program of a node; it is started again before long.
-    fn fell(&mut self, program: &'static str) -> Result<bool> {
+    /// Kills a program of a node and schedules its restart.
+    fn kill_on_node(&mut self, program: &'static str) -> Result<bool> {
         let node = self.node();
-        if self.dead.contains_key(&(node.clone(), program)) {
+        if self.down.contains_key(&(node.clone(), program)) {
             return Ok(false);
         }
         self.plane.kill_on_node(&node, program)?;
-        let dead = Duration::from_millis(self.random.random_range(500..u64::try_from(DEAD.as_millis())?));
-        self.dead.insert((node, program), Instant::now() + dead);
+        let down_for = Duration::from_millis(self.random.random_range(500..u64::try_from(DOWN.as_millis())?));
+        self.down.insert((node, program), Instant::now() + down_for);
         Ok(true)
     }
 
-    /// Starts what has been dead for long enough, and what ended because something else was dead.
-    fn revive(&mut self, now: Instant) -> Result<()> {
-        self.dead.retain(|_, due| *due > now);
+    /// Starts the programs whose restart is due, and those that ended because another one was down.
+    fn restart_due(&mut self, now: Instant) -> Result<()> {
+        self.down.retain(|_, due| *due > now);
         for node in self.plane.node_names() {
             for program in ["containerd", "kubelet"] {
-                if !self.dead.contains_key(&(node.clone(), program)) {
-                    self.plane.revive_on_node(&node, program)?;
+                if !self.down.contains_key(&(node.clone(), program)) {
+                    self.plane.restart_on_node(&node, program)?;
                 }
             }
         }
@@ -184,33 +198,33 @@ impl Storm<'_> {
             return Ok(false);
         };
         let Some((_, id)) = id.split_once("://").filter(|(_, id)| id.len() >= 32) else { return Ok(false) };
-        Ok(killed(id)? > 0)
+        Ok(kill_processes(id)? > 0)
     }
 }
 
-fn name(deed: Deed) -> &'static str {
-    match deed {
-        Deed::NodeAgent => "node agents killed",
-        Deed::Leader => "leaders killed",
-        Deed::Standby => "standbys killed",
-        Deed::Aggregator => "aggregators killed",
-        Deed::Containerd => "containerds killed",
-        Deed::Kubelet => "kubelets killed",
-        Deed::Apply => "workloads applied",
-        Deed::Delete => "workloads deleted",
-        Deed::Scale => "workloads scaled",
-        Deed::Grant => "roles changed",
+fn name(action: ChaosAction) -> &'static str {
+    match action {
+        ChaosAction::NodeAgent => "node agents killed",
+        ChaosAction::Leader => "leaders killed",
+        ChaosAction::Standby => "standbys killed",
+        ChaosAction::Aggregator => "aggregators killed",
+        ChaosAction::Containerd => "containerds killed",
+        ChaosAction::Kubelet => "kubelets killed",
+        ChaosAction::Apply => "workloads applied",
+        ChaosAction::Delete => "workloads deleted",
+        ChaosAction::Scale => "workloads scaled",
+        ChaosAction::Grant => "roles changed",
     }
 }
 
-/// Kills the processes in a container's control group, found without asking any program that may itself be dead.
-fn killed(container: &str) -> Result<usize> {
+/// Kills the processes in a container's control group; finds them in /proc, as containerd may be down.
+fn kill_processes(container: &str) -> Result<usize> {
     let mut count = 0;
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
-        // A process may end while it is looked at.
+        // A process may end while it is read.
         let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
         if groups.lines().any(|line| line.ends_with(container)) && kill_process(pid, Signal::KILL).is_ok() {
             count += 1;
@@ -223,7 +237,7 @@ fn workload(name: &str, privileged: bool, replicas: u32) -> Value {
     deployment(name, &["sleep", "infinity"], privileged, replicas)
 }
 
-/// One whose container writes to a file under /etc over and over, and into it how often it did.
+/// A Deployment whose container repeatedly writes to a file under /etc how often it has written.
 fn writer() -> Value {
     let line = "n=0; while n=$((n+1)); do echo $n >/etc/written; sleep 0.1; done";
     deployment(WRITER, &["sh", "-c", line], false, 1)
@@ -247,69 +261,69 @@ fn deployment(name: &str, command: &[&str], privileged: bool, replicas: u32) -> 
 
 fn number(variable: &str, otherwise: u64) -> Result<u64> {
     match std::env::var(variable) {
-        Ok(text) => text.parse().with_context(|| format!("{variable} is no number")),
+        Ok(text) => text.parse().with_context(|| format!("{variable} is not a number")),
         Err(_) => Ok(otherwise),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_everything_was_killed_at_random_the_record_equals_a_fresh_inventory() -> Result<()> {
+async fn after_random_kills_the_record_equals_a_fresh_inventory() -> Result<()> {
     let seconds = number("HOLDFAST_CHAOS_SECONDS", 90)?;
     let seed = number("HOLDFAST_CHAOS_SEED", rand::random())?;
-    let Some((plane, mut installed)) = scene(CLUSTER, NODES, Form::Apart).await? else { return Ok(()) };
+    let Some((plane, mut installed)) = fixture(CLUSTER, NODES, Form::Apart).await? else { return Ok(()) };
     println!("HOLDFAST_CHAOS_SEED={seed} HOLDFAST_CHAOS_SECONDS={seconds}");
-    let told = story(&plane, &mut installed, seed, Duration::from_secs(seconds)).await;
-    let said = if told.is_err() { state(&plane).await } else { String::new() };
-    told.with_context(|| format!("HOLDFAST_CHAOS_SEED={seed}\n{said}"))
+    let result = scenario(&plane, &mut installed, seed, Duration::from_secs(seconds)).await;
+    let state = if result.is_err() { state(&plane).await } else { String::new() };
+    result.with_context(|| format!("HOLDFAST_CHAOS_SEED={seed}\n{state}"))
 }
 
-async fn story(plane: &ControlPlane, installed: &mut Installed, seed: u64, length: Duration) -> Result<()> {
+async fn scenario(plane: &ControlPlane, installed: &mut Installed, seed: u64, length: Duration) -> Result<()> {
     plane.namespace("shop", &[]).await?;
-    installed.go_straight(plane).await?;
+    installed.connect_directly(plane).await?;
     apply(&plane.client().await?, &[writer()]).await?;
     let random = StdRng::seed_from_u64(seed);
-    let mut storm = Storm { plane, random, dead: BTreeMap::new(), done: BTreeMap::new() };
-    storm.rage(length).await?;
-    println!("{:?}", storm.done);
-    let calm = Instant::now();
-    at_rest("every kubelet to answer", async || {
-        storm.revive(Instant::now())?;
+    let mut run = ChaosRun { plane, random, down: BTreeMap::new(), done: BTreeMap::new() };
+    run.run(length).await?;
+    println!("{:?}", run.done);
+    let ended = Instant::now();
+    settled("every kubelet to answer", async || {
+        run.restart_due(Instant::now())?;
         kubelets_answer(plane).await
     })
     .await?;
     plane.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s"]).await?;
-    at_rest("the record to equal the cluster", async || the_record_equals_the_cluster(plane, installed).await).await?;
-    at_rest("nothing to be verified that fails", async || nothing_is_verified_that_fails(plane, installed).await)
+    settled("the record to equal the cluster", async || the_record_equals_the_cluster(plane, installed).await).await?;
+    settled("nothing to be verified that fails", async || nothing_is_verified_that_fails(plane, installed).await)
         .await?;
-    at_rest("coverage of exactly the nodes", async || coverage_names_the_nodes(plane, installed).await).await?;
-    println!("at rest {:.1} s after the last deed", calm.elapsed().as_secs_f64());
+    settled("coverage of exactly the nodes", async || coverage_names_the_nodes(plane, installed).await).await?;
+    println!("settled {:.1} s after the last action", ended.elapsed().as_secs_f64());
     let verified = installed.holdfast(&["activity", "--verify", "-o", "json"]).await?;
     ensure!(verified["holds"] == true, "the log does not verify: {verified}");
     println!("the log of {} entries verifies", verified["entries"]);
-    every_history_explains_itself(installed).await?;
-    no_act_is_counted_twice(plane, installed).await
+    every_history_is_consistent(installed).await?;
+    no_event_is_counted_twice(plane, installed).await
 }
 
-/// Waits until it is so, and still so at a second look.
-async fn at_rest(what: &str, mut look: impl AsyncFnMut() -> Result<()>) -> Result<()> {
-    let end = Instant::now() + REST;
+/// Waits until a check passes twice in a row.
+async fn settled(what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+    let end = Instant::now() + SETTLE_WITHIN;
     let (mut last, mut times) = (String::new(), 0);
     while Instant::now() < end {
-        match look().await {
+        match check().await {
             Ok(()) if times > 0 => return Ok(()),
             Ok(()) => times += 1,
             Err(error) => (last, times) = (format!("{error:#}"), 0),
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    bail!("waited {} s for {what}: {last}", REST.as_secs())
+    bail!("waited {} s for {what}: {last}", SETTLE_WITHIN.as_secs())
 }
 
-/// A node is called Ready for a while after its kubelet has died.
+/// Asks the kubelets: a Node stays Ready for a while after its kubelet has died.
 async fn kubelets_answer(plane: &ControlPlane) -> Result<()> {
     for node in plane.node_names() {
-        let said = plane.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/healthz")]).await?;
-        ensure!(said.trim() == "ok", "the kubelet of {node} says {said}");
+        let health = plane.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/healthz")]).await?;
+        ensure!(health.trim() == "ok", "the kubelet of {node} answers {health}");
     }
     Ok(())
 }
@@ -355,8 +369,8 @@ async fn coverage_names_the_nodes(plane: &ControlPlane, installed: &Installed) -
     Ok(())
 }
 
-/// Each was opened once, and came back as often as it was closed before.
-async fn every_history_explains_itself(installed: &Installed) -> Result<()> {
+/// Each finding was opened once, and its count of reopenings equals the events.
+async fn every_history_is_consistent(installed: &Installed) -> Result<()> {
     let all = recorded(installed, "open,in-progress,resolved,verified,retired").await?;
     for id in all.values() {
         let finding = installed.show(id).await?;
@@ -366,19 +380,22 @@ async fn every_history_explains_itself(installed: &Installed) -> Result<()> {
         let reopened = finding["reopened"].as_u64();
         ensure!(reopened == Some(u64::try_from(count("finding-reopened"))?), "{id}: {reopened:?}: {history:?}");
     }
-    println!("{} histories explain themselves", all.len());
+    println!("{} histories are consistent", all.len());
     Ok(())
 }
 
-/// What a killed agent's sensors had not told is lost; nothing is told of that did not happen.
-async fn no_act_is_counted_twice(plane: &ControlPlane, installed: &Installed) -> Result<()> {
+/// Events that a killed agent had not sent yet are lost, but no event is counted twice or invented.
+async fn no_event_is_counted_twice(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     let open = recorded(installed, "open,in-progress").await?;
     let of_writer = |identity: &Identity| identity[3] == WRITER && identity[4] == "workload.read-only-root";
-    let (_, id) = open.iter().find(|(identity, _)| of_writer(identity)).context("the writer's root is no finding")?;
+    let (_, id) = open
+        .iter()
+        .find(|(identity, _)| of_writer(identity))
+        .context("the writer has no finding of its writable root")?;
     let counted = installed.show(id).await?["evidence"]["runtime"]["count"].as_u64().unwrap_or_default();
     let line = ["-n", "shop", "exec", &format!("deployment/{WRITER}"), "--", "cat", "/etc/written"];
     let done: u64 = plane.kubectl(&line).await?.trim().parse()?;
     println!("written {done} times, counted {counted}");
-    ensure!(counted > 0 && counted <= done + LOOKS, "written {done} times and counted {counted}");
+    ensure!(counted > 0 && counted <= done + VIEWS, "written {done} times and counted {counted}");
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The charts as their users meet them: what they render, what they refuse, and what a real API server makes of them.
+//! The charts: what they render, which values they refuse, and how a real API server admits and authorizes them.
 
-// The whole crate is a test; clippy only knows functions marked as one.
+// The whole crate is a test; clippy allows `unwrap` only in functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
 use anyhow::Result;
@@ -20,7 +20,7 @@ mod values;
 
 const CHARTS: [&str; 2] = ["holdfast-agent", "holdfast-aggregator"];
 
-/// The `helm` program; none where the tier can't run.
+/// The `helm` program; `None` where the tier can't run.
 async fn helm() -> Result<Option<Helm>> {
     tier::available("helm", Helm::prepare().await)
 }

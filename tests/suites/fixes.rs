@@ -1,5 +1,5 @@
-//! Fixes, with a real API server as the judge: each patch is one that the server accepts, and what the server makes of it
-//! passes the control. The workloads are the failing fixtures of the Pod Security Standards, as templates of Deployments.
+//! Fixes, with a real API server as the oracle: the server accepts each patch, and the object that it would store passes the
+//! control. The workloads are the failing fixtures of the Pod Security Standards, as templates of Deployments.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use holdfast_controls::inventory::{Answer, Inventory};
 use holdfast_controls::{Control, project};
 use holdfast_lab::ControlPlane;
 use holdfast_model::{Location, Resource};
-use holdfast_tests::{fixtures::pod_security_fixtures, tier};
+use holdfast_tests::{pod_security_fixtures::pod_security_fixtures, tier};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 const NAMESPACE: &str = "fixes";
 
-/// Fixes that the server refuses while another control fails, as the remediation says: the other one goes first.
+/// Fixes that the server refuses while another control fails, as the remediation states: the other one must be fixed first.
 const FIRST: &[(&str, &[&str])] = &[
     ("workload.host-network", &["workload.host-process"]),
     ("workload.privilege-escalation", &["workload.capabilities-added", "workload.privileged"]),
@@ -40,7 +40,7 @@ fn deployments() -> Result<Vec<Value>> {
     Ok(deployments.collect())
 }
 
-/// Every control that fails on a Deployment, with its places.
+/// Every control that fails on a Deployment, with its locations.
 fn failing(deployment: &Value) -> Result<Vec<(&'static Control, Vec<Location>)>> {
     let name = deployment["metadata"]["name"].as_str().context("a name")?;
     let mut inventory = Inventory::complete();
@@ -48,13 +48,13 @@ fn failing(deployment: &Value) -> Result<Vec<(&'static Control, Vec<Location>)>>
     let subject = Resource::namespaced("apps", "Deployment", NAMESPACE, name);
     let outcomes = inventory.evaluate(&subject).context("it is known")?.outcomes;
     let failing = outcomes.into_iter().filter_map(|outcome| match outcome.answer {
-        Answer::Fail(places) => Some((outcome.control, places)),
+        Answer::Fail(locations) => Some((outcome.control, locations)),
         _ => None,
     });
     Ok(failing.collect())
 }
 
-/// What the server says to a patch: the object that it would store, or its refusal.
+/// The server's answer to a patch: the object that it would store, or its refusal.
 async fn dry_run(api: &Api<DynamicObject>, name: &str, patch: &JsonPatch) -> Result<Result<Value, String>> {
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     let patch: Patch<()> = Patch::Json(serde_json::from_value(serde_json::to_value(patch)?)?);
@@ -65,11 +65,11 @@ async fn dry_run(api: &Api<DynamicObject>, name: &str, patch: &JsonPatch) -> Res
     }
 }
 
-/// What the server is to be asked: each fix alone, and after those that go first, where there are any.
+/// The patches to try: each fix alone, and combined with those that must go first, where there are any.
 fn attempts(failing: &[(&'static Control, Vec<Location>)]) -> Vec<(&'static Control, JsonPatch, Option<JsonPatch>)> {
     let patch_of = |id: &str| failing.iter().find(|(control, _)| control.id == id).and_then(|(c, p)| fix::patch(c, p));
-    let attempts = failing.iter().filter_map(|(control, places)| {
-        let alone = fix::patch(control, places)?;
+    let attempts = failing.iter().filter_map(|(control, locations)| {
+        let alone = fix::patch(control, locations)?;
         let first = FIRST.iter().find(|(id, _)| *id == control.id).map_or(&[][..], |(_, first)| *first);
         let before: Vec<_> = first.iter().filter_map(|id| patch_of(id)).flat_map(|patch| patch.0).collect();
         let after = (!before.is_empty()).then(|| JsonPatch(before.into_iter().chain(alone.0.clone()).collect()));
@@ -78,8 +78,8 @@ fn attempts(failing: &[(&'static Control, Vec<Location>)]) -> Vec<(&'static Cont
     attempts.collect()
 }
 
-/// Asks the server about every fix of one Deployment; answers the controls whose fix it took alone, and those whose fix it
-/// took after another.
+/// Tries every fix of one Deployment; answers the controls whose fix the server accepted alone, and those whose fix it
+/// accepted after another.
 async fn try_fixes(client: Client, deployment: Value) -> Result<(Vec<&'static str>, Vec<&'static str>)> {
     let kind = ApiResource::erase::<Deployment>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client, NAMESPACE, &kind);

@@ -1,4 +1,4 @@
-//! The images: equal programs give equal bytes, nothing runs as root, and each tells what it is made of.
+//! The images: equal programs give equal bytes, nothing runs as root, and each has labels and a bill of materials.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use holdfast_tests::{images, tier};
 use serde_json::Value;
 
 #[tokio::test]
-async fn equal_programs_give_equal_images_that_say_what_they_are() -> Result<()> {
+async fn equal_programs_give_equal_images_with_labels_and_a_bill_of_materials() -> Result<()> {
     let Some(()) = tier::available("node", real_nodes_possible())? else { return Ok(()) };
     let (once, again) = (tempfile::tempdir()?, tempfile::tempdir()?);
     for folder in [&once, &again] {
@@ -21,13 +21,13 @@ async fn equal_programs_give_equal_images_that_say_what_they_are() -> Result<()>
             let [first, second] = [&once, &again].map(|folder| std::fs::read(folder.path().join(&file)));
             ensure!(first? == second?, "{file} differs from one build to the next");
         }
-        says_what_it_is(once.path(), name)?;
-        tells_what_it_is_made_of(once.path(), name)?;
+        has_user_entrypoint_and_labels(once.path(), name)?;
+        has_a_complete_bill_of_materials(once.path(), name)?;
     }
     Ok(())
 }
 
-fn says_what_it_is(folder: &Path, name: &str) -> Result<()> {
+fn has_user_entrypoint_and_labels(folder: &Path, name: &str) -> Result<()> {
     let manifest: Value = serde_json::from_str(&from_archive(folder, name, "manifest.json")?)?;
     assert_eq!(manifest[0]["RepoTags"][0], format!("localhost/{name}:test"));
     let config = manifest[0]["Config"].as_str().context("no configuration")?;
@@ -36,13 +36,13 @@ fn says_what_it_is(folder: &Path, name: &str) -> Result<()> {
     assert_eq!(config["config"]["Entrypoint"][0], format!("/{name}"));
     let labels = &config["config"]["Labels"];
     for label in ["title", "description", "version", "revision", "licenses"] {
-        let stands = labels[format!("org.opencontainers.image.{label}")].as_str().is_some_and(|text| !text.is_empty());
-        ensure!(stands, "{name} has no label {label}: {labels}");
+        let present = labels[format!("org.opencontainers.image.{label}")].as_str().is_some_and(|text| !text.is_empty());
+        ensure!(present, "{name} has no label {label}: {labels}");
     }
     Ok(())
 }
 
-fn tells_what_it_is_made_of(folder: &Path, name: &str) -> Result<()> {
+fn has_a_complete_bill_of_materials(folder: &Path, name: &str) -> Result<()> {
     let bill: Value = serde_json::from_slice(&std::fs::read(folder.join(format!("{name}.cdx.json")))?)?;
     assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.5".into()));
     assert_eq!(bill["metadata"]["component"]["name"], name);

@@ -1,12 +1,12 @@
-//! The whole of Holdfast where it lives: both charts on a real node, and a fix that is proved down to the running processes.
-//! No step is played: images, charts, kubelet, containers, kernel, relay, aggregator and receipt are the real ones.
+//! All of Holdfast in a cluster: both charts on a real node, and a fix that is verified down to the running processes. Nothing
+//! is simulated: images, charts, kubelet, containers, kernel, relay, aggregator and receipt are real.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::{ControlPlane, SHELL, apply};
 use holdfast_model::kernel::coverage_subject;
-use holdfast_tests::installed::{Form, Installed, scene, state};
+use holdfast_tests::installed::{Form, Installed, fixture, state};
 use holdfast_tests::programs::eventually;
 use serde_json::{Value, json};
 
@@ -31,20 +31,20 @@ fn web(privileged: bool, paused: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_fix_is_verified_only_once_the_old_pod_has_gone_and_the_kernel_agrees() -> Result<()> {
-    let Some((plane, installed)) = scene("prod-eu", 1, Form::Apart).await? else { return Ok(()) };
-    let told = story(&plane, &installed).await;
-    let said = if told.is_err() { state(&plane).await } else { String::new() };
-    told.context(said)
+async fn a_fix_is_verified_only_once_the_old_pod_is_gone_and_the_kernel_agrees() -> Result<()> {
+    let Some((plane, installed)) = fixture("prod-eu", 1, Form::Apart).await? else { return Ok(()) };
+    let result = two_replicas(&plane, &installed).await;
+    let state = if result.is_err() { state(&plane).await } else { String::new() };
+    result.context(state)
 }
 
-/// A small cluster's way: every node's Pod has both parts, and one of them leads.
+/// In small clusters every node's Pod has both parts, and one of them leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn folded_into_the_node_pods_another_node_leads_when_the_leader_goes_and_the_kernels_agree() -> Result<()> {
-    let Some((plane, installed)) = scene("environment", 2, Form::Folded).await? else { return Ok(()) };
-    let told = folded(&plane, &installed).await;
-    let said = if told.is_err() { state(&plane).await } else { String::new() };
-    told.context(said)
+async fn folded_into_the_node_pods_another_node_takes_over_from_the_leader_and_all_kernels_agree() -> Result<()> {
+    let Some((plane, installed)) = fixture("small-cluster", 2, Form::Folded).await? else { return Ok(()) };
+    let result = folded(&plane, &installed).await;
+    let state = if result.is_err() { state(&plane).await } else { String::new() };
+    result.context(state)
 }
 
 async fn folded(plane: &ControlPlane, installed: &Installed) -> Result<()> {
@@ -53,15 +53,15 @@ async fn folded(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     let id = &installed.finding("shop", PRIVILEGED).await?;
     let lease = ["-n", "holdfast-agent", "get", "lease", "holdfast-agent", "-o", "jsonpath={.spec.holderIdentity}"];
     let before = plane.kubectl(&lease).await?;
-    let pod = before.split('_').next().context("nobody leads")?;
+    let pod = before.split('_').next().context("the Lease has no holder")?;
     plane.kubectl(&["-n", "holdfast-agent", "delete", "pod", pod, "--force", "--grace-period=0"]).await?;
     eventually("another node to lead", async || {
         let now = plane.kubectl(&lease).await?;
         Ok((!now.is_empty() && now != before).then_some(()))
     })
     .await?;
-    eventually("both nodes to be looked into", async || {
-        let cluster = installed.holdfast(&["cluster", "show", "environment", "-o", "json"]).await?;
+    eventually("both nodes to be covered", async || {
+        let cluster = installed.holdfast(&["cluster", "show", "small-cluster", "-o", "json"]).await?;
         let rows = cluster["coverage"].as_array().context("no coverage")?;
         for node in plane.node_names() {
             let row = rows.iter().find(|row| row["subject"] == coverage_subject(&node));
@@ -76,17 +76,17 @@ async fn folded(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     Ok(())
 }
 
-async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
+async fn two_replicas(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     plane.namespace("shop", &[]).await?;
     apply(&plane.client().await?, &[web(true, false)]).await?;
     let id = &installed.finding("shop", PRIVILEGED).await?;
     plane.kubectl(&["-n", "shop", "rollout", "status", "deployment/web", "--timeout=60s"]).await?;
     let old = plane.kubectl(&["-n", "shop", "get", "pods", "-o", "jsonpath={.items[*].metadata.name}"]).await?;
 
-    the_kernel_shows_it_too(plane, installed, id).await?;
-    what_holdfast_finds_of_itself_is_in_the_list(installed).await?;
+    has_evidence_of_posture_and_of_the_kernel(plane, installed, id).await?;
+    the_node_parts_own_findings_are_listed(installed).await?;
 
-    // Paused: the template is fixed at once, the Pod is not.
+    // While the rollout is paused, the template is fixed and the Pod is not.
     apply(&plane.client().await?, &[web(true, true)]).await?;
     apply(&plane.client().await?, &[web(false, true)]).await?;
     eventually("the old Pod to be named with its node", async || {
@@ -107,8 +107,8 @@ async fn story(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     another_replica_takes_over_and_reopens_the_same_record(plane, installed, id).await
 }
 
-/// The node part is a workload like any other: all that the chart's page names is there, open, and nothing beside it.
-async fn what_holdfast_finds_of_itself_is_in_the_list(installed: &Installed) -> Result<()> {
+/// The node part is judged like any workload: exactly the findings that the chart's page names are listed and open.
+async fn the_node_parts_own_findings_are_listed(installed: &Installed) -> Result<()> {
     let page = std::fs::read_to_string(holdfast_tests::helm::chart_path("holdfast-agent") + "/FINDINGS.md")?;
     let named: BTreeSet<&str> = page.split('`').filter(|word| word.starts_with("workload.")).collect();
     let line = ["findings", "--namespace", "holdfast-node", "-o", "json"];
@@ -116,8 +116,8 @@ async fn what_holdfast_finds_of_itself_is_in_the_list(installed: &Installed) -> 
         let mut rows = installed.holdfast(&line).await?.as_array().context("no list")?.clone();
         rows.retain(|row| row["resource"]["kind"] == "DaemonSet");
         let is_there = |control: &&&str| rows.iter().any(|row| row["control_id"] == ***control);
-        let lacking: Vec<_> = named.iter().filter(|control| !is_there(control)).collect();
-        ensure!(lacking.is_empty(), "not in the list: {lacking:?}; of {rows:#?}");
+        let missing: Vec<_> = named.iter().filter(|control| !is_there(control)).collect();
+        ensure!(missing.is_empty(), "not in the list: {missing:?}; of {rows:#?}");
         Ok(Some(rows))
     });
     for row in found.await? {
@@ -128,15 +128,19 @@ async fn what_holdfast_finds_of_itself_is_in_the_list(installed: &Installed) -> 
     Ok(())
 }
 
-/// Posture says what was asked for, the kernel what is so: two pieces of evidence on one finding.
-async fn the_kernel_shows_it_too(plane: &ControlPlane, installed: &Installed, id: &str) -> Result<()> {
+/// Posture shows what was configured, the kernel what is in force: two pieces of evidence on one finding.
+async fn has_evidence_of_posture_and_of_the_kernel(
+    plane: &ControlPlane,
+    installed: &Installed,
+    id: &str,
+) -> Result<()> {
     plane
         .until("the kernel's evidence", async || {
             let finding = installed.show(id).await?;
-            let posture = finding["evidence"]["locations"].as_array().is_some_and(|places| !places.is_empty());
+            let posture = finding["evidence"]["locations"].as_array().is_some_and(|locations| !locations.is_empty());
             let kernel = &finding["evidence"]["runtime"];
             ensure!(posture && kernel["count"].as_u64() > Some(0), "{}", finding["evidence"]);
-            ensure!(kernel["locations"].to_string().contains("node-0"), "no place on the node: {kernel}");
+            ensure!(kernel["locations"].to_string().contains("node-0"), "no location on the node: {kernel}");
             Ok(true)
         })
         .await
@@ -149,7 +153,7 @@ async fn another_replica_takes_over_and_reopens_the_same_record(
 ) -> Result<()> {
     let lease = ["-n", "holdfast-agent", "get", "lease", "holdfast-agent", "-o", "jsonpath={.spec.holderIdentity}"];
     let before = plane.kubectl(&lease).await?;
-    let pod = before.split('_').next().context("nobody leads")?;
+    let pod = before.split('_').next().context("the Lease has no holder")?;
     plane.kubectl(&["-n", "holdfast-agent", "delete", "pod", pod, "--force", "--grace-period=0"]).await?;
     eventually("another replica to lead", async || {
         let now = plane.kubectl(&lease).await?;
@@ -175,10 +179,11 @@ async fn the_receipt_carries_the_nodes_statement(plane: &ControlPlane, installed
     let processes = statement["containers"].as_array().into_iter().flatten();
     let mut processes =
         processes.filter(|container| container["name"] == "web").flat_map(|one| one["process_groups"].as_array());
-    let sleeping = processes.next().and_then(|alike| alike.first()).context("no process of web was seen")?;
-    let says = ["-n", "shop", "exec", "deployment/web", "--", "grep", "CapEff", "/proc/1/status"];
-    let says = plane.kubectl(&says).await?;
-    let says = u64::from_str_radix(says.split_whitespace().last().context("no capabilities")?, 16)?;
-    assert_eq!(sleeping["privileges"]["effective"].as_u64(), Some(says), "{sleeping}");
+    let sleeping = processes.next().and_then(|groups| groups.first());
+    let sleeping = sleeping.context("no process of web is in the statement")?;
+    let capabilities = ["-n", "shop", "exec", "deployment/web", "--", "grep", "CapEff", "/proc/1/status"];
+    let capabilities = plane.kubectl(&capabilities).await?;
+    let capabilities = u64::from_str_radix(capabilities.split_whitespace().last().context("no capabilities")?, 16)?;
+    assert_eq!(sleeping["privileges"]["effective"].as_u64(), Some(capabilities), "{sleeping}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The lab itself: what every other suite stands on.
+//! The lab itself, which every other suite needs.
 
 use anyhow::Result;
 use holdfast_lab::{ControlPlane, Options};
@@ -22,7 +22,7 @@ async fn a_control_plane_started_again_in_its_folder_is_the_same_cluster() -> Re
 }
 
 #[tokio::test]
-async fn a_rollout_finishes_on_nodes_that_kwok_plays() -> Result<()> {
+async fn a_rollout_finishes_on_nodes_that_kwok_simulates() -> Result<()> {
     let plane = ControlPlane::start_with("rollout", Options { nodes: 1, ..Options::default() }, |_| {}).await?;
     plane.plant().await?;
     let web: Api<Deployment> = Api::namespaced(plane.client().await?, "shop");

@@ -1,4 +1,4 @@
-//! Real nodes: a kubelet and containerd run Pods from images that were built on this machine, and leave nothing behind.
+//! Real nodes: a kubelet and containerd run Pods from images built on this machine, and everything is removed at the end.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use serde_json::{Value, json};
 
-/// A lab with this many real nodes; none where the machine can't run them.
+/// A lab with this many real nodes; `None` where the machine can't run them.
 async fn lab(name: &str, real_nodes: u16) -> Result<Option<ControlPlane>> {
     let options = Options { real_nodes, ..Options::default() };
     let plane = tier::available("node", ControlPlane::start_with(name, options, |line| println!("{line}")).await)?;
@@ -42,11 +42,11 @@ async fn until_ready(plane: &ControlPlane, name: &str) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(plane.client().await?, "shop");
     let ready = async || Ok(deployments.get(name).await?.status.and_then(|status| status.ready_replicas) == Some(1));
     let waited = plane.until(&format!("{name} to be ready"), ready).await;
-    let said = if waited.is_err() { plane.kubectl(&["-n", "shop", "describe", "pods"]).await? } else { String::new() };
-    waited.context(said)
+    let state = if waited.is_err() { plane.kubectl(&["-n", "shop", "describe", "pods"]).await? } else { String::new() };
+    waited.context(state)
 }
 
-/// What a command prints in the container of a Deployment.
+/// The output of a shell command in the container of a Deployment.
 async fn inside(plane: &ControlPlane, name: &str, line: &str) -> Result<String> {
     plane.kubectl(&["-n", "shop", "exec", &format!("deployment/{name}"), "--", "sh", "-c", line]).await
 }
@@ -61,29 +61,29 @@ fn last_word(text: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_deployment_runs_on_a_real_node_and_its_end_leaves_nothing() -> Result<()> {
+async fn a_deployment_runs_on_a_real_node_and_the_lab_removes_everything_at_its_end() -> Result<()> {
     let settings = ["kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys", "vm/overcommit_memory"];
     let of_machine = || settings.map(|name| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default());
     let before = of_machine();
     let Some(plane) = lab("node", 1).await? else { return Ok(()) };
-    // Its kubelet has set them for the node alone.
+    // The kubelet has set them in the node's mount namespace only.
     assert_eq!(plane.on_node("node-0", &["cat", "/proc/sys/kernel/panic"]).await?.trim(), "10");
     plane.on_node("node-0", &["findmnt", "/proc/sys/kernel/panic"]).await?;
     assert_eq!(of_machine(), before);
     let number = plane.number().context("a lab with real nodes has a number")?;
-    let modest = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsUser": 1000});
+    let restricted = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsUser": 1000});
     let objects = [
-        deployment("modest", "node-0", "sleep infinity", &modest),
-        deployment("mighty", "node-0", "sleep infinity", &json!({"privileged": true})),
+        deployment("restricted", "node-0", "sleep infinity", &restricted),
+        deployment("privileged", "node-0", "sleep infinity", &json!({"privileged": true})),
     ];
     apply(&plane.client().await?, &objects).await?;
-    until_ready(&plane, "modest").await?;
-    until_ready(&plane, "mighty").await?;
-    assert_eq!(status(&plane, "modest", "CapEff").await?, "0000000000000000");
-    assert_eq!(status(&plane, "modest", "NoNewPrivs").await?, "1");
+    until_ready(&plane, "restricted").await?;
+    until_ready(&plane, "privileged").await?;
+    assert_eq!(status(&plane, "restricted", "CapEff").await?, "0000000000000000");
+    assert_eq!(status(&plane, "restricted", "NoNewPrivs").await?, "1");
     let own = plane.on_node("node-0", &["grep", "CapEff", "/proc/self/status"]).await?;
-    assert_eq!(status(&plane, "mighty", "CapEff").await?, last_word(&own)?);
-    assert!(!left_behind(number)?.is_empty(), "what a lab leaves behind is not seen even while it stands");
+    assert_eq!(status(&plane, "privileged", "CapEff").await?, last_word(&own)?);
+    assert!(!left_behind(number)?.is_empty(), "`left_behind` finds nothing even while the lab runs");
 
     plane.kubectl(&["-n", "shop", "delete", "deployments", "--all"]).await?;
     eventually("the containers to be gone", async || {
@@ -135,9 +135,9 @@ async fn pods_on_two_nodes_reach_each_other_and_the_api_server_by_name() -> Resu
     Ok(())
 }
 
-/// What may be large is played, what must be true is real.
+/// Simulated nodes give size, real ones run containers.
 #[tokio::test]
-async fn nodes_that_are_played_and_real_ones_stand_in_one_cluster() -> Result<()> {
+async fn one_cluster_can_have_simulated_and_real_nodes() -> Result<()> {
     let options = Options { nodes: 2, real_nodes: 1, ..Options::default() };
     let plane = ControlPlane::start_with("mixed", options, |line| println!("{line}")).await;
     let Some(plane) = tier::available("node", plane)? else { return Ok(()) };
@@ -153,12 +153,16 @@ async fn nodes_that_are_played_and_real_ones_stand_in_one_cluster() -> Result<()
     assert_eq!(inside(&plane, "node-0", "echo alive").await?.trim(), "alive");
     let containers = ["ctr", "--namespace", "k8s.io", "tasks", "list", "--quiet"];
     let running = plane.on_node("node-0", &containers).await?;
-    assert_eq!(running.lines().count(), 2, "one container and its sandbox, and nothing of the played ones: {running}");
+    assert_eq!(
+        running.lines().count(),
+        2,
+        "one container and its sandbox, and nothing of the simulated nodes: {running}"
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_killed_lab_leaves_nothing() -> Result<()> {
+async fn a_killed_lab_leaves_nothing_behind() -> Result<()> {
     let Some(()) = tier::available("node", real_nodes_possible())? else { return Ok(()) };
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--exact", "holds_a_lab_until_it_is_killed", "--ignored", "--nocapture"]).stdout(Stdio::piped());
@@ -178,7 +182,7 @@ async fn a_killed_lab_leaves_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "the victim of a_killed_lab_leaves_nothing, in a process of its own"]
+#[ignore = "started by a_killed_lab_leaves_nothing_behind as a process of its own"]
 async fn holds_a_lab_until_it_is_killed() -> Result<()> {
     let Some(plane) = lab("victim", 1).await? else { return Ok(()) };
     apply(&plane.client().await?, &[deployment("web", "node-0", "sleep infinity", &json!({}))]).await?;

@@ -1,8 +1,8 @@
-//! What only watching tells, where Holdfast lives: both charts on a real node, sensors in the real kernel, windows of seconds.
+//! Controls that need observation over time: both charts on a real node, sensors in the real kernel, windows of seconds.
 //!
-//! Seven shells are one finding that stays open for as long as the container lives in which they were started, and closes by
-//! itself once its successor has been watched and kept quiet. What is given and never used is a finding with a patch; what is
-//! used is none. A port that nobody declared is one until it is declared.
+//! Seven shells are one finding that stays open while the container in which they were started runs, and is verified without
+//! a request once the new container has been watched for a whole window without a shell. A granted right that is never used
+//! is a finding with a patch; a used one is none. An undeclared port is a finding until it is declared.
 
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::{ControlPlane, Options, SHELL, apply};
@@ -12,13 +12,13 @@ use holdfast_tests::programs::eventually;
 use holdfast_tests::tier;
 use serde_json::{Value, json};
 
-/// How long anything must be watched here, in seconds: longer than a canary takes to come back.
+/// How long anything must be watched here, in seconds: longer than the interval of the sensors' heartbeat probe.
 const WINDOW: u32 = 12;
-const NAMES: [&str; 4] = ["worked", "idle", "busy", "doored"];
+const NAMES: [&str; 4] = ["shells", "idle", "busy", "listener"];
 const UNUSED: [&str; 3] = ["workload.capabilities-unused", "workload.token-unused", "workload.writable-root-unused"];
-/// What a runtime does before a container is the container, and none of these ever does.
+/// What a container runtime does while it sets a container up, and none of these containers does.
 const OF_RUNTIMES: [&str; 3] = ["workload.namespace-entered", "workload.mount-made", "workload.hardening-not-in-force"];
-/// Uses one of each: a capability, the root file system, its token. Its shell is what the container was made to run.
+/// Uses a capability, the writable root file system and the token. The shell is the container's own command.
 const USES: &str = "touch /written && chown 1234 /written && \
     cat /var/run/secrets/kubernetes.io/serviceaccount/token >/dev/null && exec sleep infinity";
 
@@ -39,54 +39,57 @@ fn deployment(name: &str, command: &[&str]) -> Value {
     })
 }
 
-struct Story<'a> {
+struct OverTime<'a> {
     plane: &'a ControlPlane,
     installed: &'a Installed,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_done_and_what_is_never_used_is_told_and_closes_only_when_it_was_watched() -> Result<()> {
+async fn behaviors_and_unused_rights_are_found_and_closed_only_after_a_watched_window() -> Result<()> {
     let Some(helm) = tier::available("helm", Helm::prepare().await)? else { return Ok(()) };
     let options = Options { real_nodes: 1, ..Options::default() };
     let plane = ControlPlane::start_with("prod-us", options, |line| println!("{line}")).await;
     let Some(plane) = tier::available("node", plane)? else { return Ok(()) };
     let installed = Installed::install(helm, &plane, "prod-us", Form::Apart).await?;
-    let story = Story { plane: &plane, installed: &installed };
-    let told = story.tell().await;
-    let said = if told.is_err() { story.state().await } else { String::new() };
-    told.context(said)
+    let scenario = OverTime { plane: &plane, installed: &installed };
+    let result = scenario.run().await;
+    let state = if result.is_err() { scenario.state().await } else { String::new() };
+    result.context(state)
 }
 
-impl Story<'_> {
-    async fn tell(&self) -> Result<()> {
+impl OverTime<'_> {
+    async fn run(&self) -> Result<()> {
         self.short_windows().await?;
         self.plane.namespace("shop", &[]).await?;
         let all = [
-            deployment("worked", &["sleep", "infinity"]),
+            deployment("shells", &["sleep", "infinity"]),
             deployment("idle", &["sleep", "infinity"]),
             deployment("busy", &["sh", "-c", USES]),
-            deployment("doored", &["httpd", "-f", "-p", "8080"]),
+            deployment("listener", &["httpd", "-f", "-p", "8080"]),
         ];
         apply(&self.plane.client().await?, &all).await?;
         for name in NAMES {
             self.rolled_out(name).await?;
         }
         let shells = self.seven_shells_are_one_finding().await?;
-        self.what_is_never_used_has_a_patch_that_is_proved().await?;
-        self.a_port_is_one_until_it_is_declared().await?;
-        self.installed.until(&shells, "verified").await.context("the shells, without anybody asking")?;
+        self.unused_rights_have_a_patch_that_is_verified().await?;
+        self.an_undeclared_port_is_a_finding_until_it_is_declared().await?;
+        self.installed.until(&shells, "verified").await.context("the shells, without a request")?;
         for control in UNUSED {
-            ensure!(self.find("busy", control).await?.is_none(), "busy uses what {control} says it does not");
+            ensure!(self.find("busy", control).await?.is_none(), "busy uses what {control} judges unused");
         }
-        ensure!(self.find("busy", "workload.unexpected-shell").await?.is_none(), "its own program is no stranger");
+        ensure!(
+            self.find("busy", "workload.unexpected-shell").await?.is_none(),
+            "the container's own shell is a finding"
+        );
         for (name, control) in NAMES.iter().flat_map(|name| OF_RUNTIMES.map(|control| (name, control))) {
             let found = self.find(name, control).await?;
-            ensure!(found.is_none(), "{name} is told of {control}, which its runtime did: {found:?}");
+            ensure!(found.is_none(), "{control} is found on {name} for what its runtime did: {found:?}");
         }
         Ok(())
     }
 
-    /// A day is too long for a test.
+    /// The default windows of a day are too long for a test.
     async fn short_windows(&self) -> Result<()> {
         let upgrade = format!(
             "helm upgrade holdfast-agent {} -n holdfast-agent --reuse-values --set windows.lookEverySeconds=3 \
@@ -99,28 +102,31 @@ impl Story<'_> {
 
     async fn seven_shells_are_one_finding(&self) -> Result<String> {
         for _ in 0..7 {
-            self.plane.kubectl(&["-n", "shop", "exec", "deployment/worked", "--", "sh", "-c", "true"]).await?;
+            self.plane.kubectl(&["-n", "shop", "exec", "deployment/shells", "--", "sh", "-c", "true"]).await?;
         }
-        let id = self.finding("worked", "workload.unexpected-shell").await?;
+        let id = self.finding("shells", "workload.unexpected-shell").await?;
         eventually("seven shells on one record", async || {
             let evidence = self.installed.show(&id).await?["evidence"]["runtime"].take();
             ensure!(evidence["count"] == 7, "{evidence}");
-            ensure!(evidence["locations"].as_array().is_some_and(|places| places.len() == 1), "{evidence}");
+            ensure!(evidence["locations"].as_array().is_some_and(|locations| locations.len() == 1), "{evidence}");
             Ok(Some(()))
         })
         .await?;
-        let pod = self.pod("worked").await?;
-        let asked = self.installed.holdfast(&["retest", &id, "--wait", "-o", "json"]).await?;
-        let reason = asked["reason"].as_str().context("a retest without reason")?;
-        ensure!(asked["verdict"] == "still-failing", "{asked}");
+        let pod = self.pod("shells").await?;
+        let retest = self.installed.holdfast(&["retest", &id, "--wait", "-o", "json"]).await?;
+        let reason = retest["reason"].as_str().context("a retest without reason")?;
+        ensure!(retest["verdict"] == "still-failing", "{retest}");
         ensure!(reason.contains(&format!("Pod {pod} on node node-0")) && reason.contains("shell by"), "{reason}");
-        ensure!(self.installed.show(&id).await?["status"] == "open", "the container that did it still runs");
-        self.plane.kubectl(&["-n", "shop", "rollout", "restart", "deployment/worked"]).await?;
-        self.rolled_out("worked").await?;
+        ensure!(
+            self.installed.show(&id).await?["status"] == "open",
+            "closed while the container in which the shells ran still runs"
+        );
+        self.plane.kubectl(&["-n", "shop", "rollout", "restart", "deployment/shells"]).await?;
+        self.rolled_out("shells").await?;
         Ok(id)
     }
 
-    async fn what_is_never_used_has_a_patch_that_is_proved(&self) -> Result<()> {
+    async fn unused_rights_have_a_patch_that_is_verified(&self) -> Result<()> {
         let mut ids = Vec::new();
         for control in UNUSED {
             let id = self.finding("idle", control).await?;
@@ -130,25 +136,25 @@ impl Story<'_> {
         }
         self.rolled_out("idle").await?;
         for (control, id) in ids {
-            self.proved(&id).await.with_context(|| control.to_owned())?;
+            self.verify(&id).await.with_context(|| control.to_owned())?;
         }
         Ok(())
     }
 
-    async fn a_port_is_one_until_it_is_declared(&self) -> Result<()> {
-        let id = self.finding("doored", "workload.undeclared-port").await?;
+    async fn an_undeclared_port_is_a_finding_until_it_is_declared(&self) -> Result<()> {
+        let id = self.finding("listener", "workload.undeclared-port").await?;
         let declare =
-            r#"{"spec":{"template":{"spec":{"containers":[{"name":"doored","ports":[{"containerPort":8080}]}]}}}}"#;
-        self.plane.kubectl(&["-n", "shop", "patch", "deployment", "doored", "-p", declare]).await?;
-        self.rolled_out("doored").await?;
-        self.proved(&id).await
+            r#"{"spec":{"template":{"spec":{"containers":[{"name":"listener","ports":[{"containerPort":8080}]}]}}}}"#;
+        self.plane.kubectl(&["-n", "shop", "patch", "deployment", "listener", "-p", declare]).await?;
+        self.rolled_out("listener").await?;
+        self.verify(&id).await
     }
 
-    /// Asked for until it is proved, down to the processes.
-    async fn proved(&self, id: &str) -> Result<()> {
-        eventually("a proof", async || {
-            let asked = self.installed.holdfast(&["retest", id, "--wait", "-o", "json"]).await?;
-            ensure!(asked["verdict"] == "fixed", "{}: {}", asked["verdict"], asked["reason"]);
+    /// Requests retests until one proves the fix, and checks that the proof reaches the running processes.
+    async fn verify(&self, id: &str) -> Result<()> {
+        eventually("a verdict of fixed", async || {
+            let retest = self.installed.holdfast(&["retest", id, "--wait", "-o", "json"]).await?;
+            ensure!(retest["verdict"] == "fixed", "{}: {}", retest["verdict"], retest["reason"]);
             Ok(Some(()))
         })
         .await?;
@@ -183,16 +189,16 @@ impl Story<'_> {
         self.plane.kubectl(&["-n", "shop", "rollout", "status", &deployment, "--timeout=60s"]).await.map(drop)
     }
 
-    /// What runs and what Holdfast says, for a failure's message.
+    /// The Pods, Holdfast's logs and the findings, for the message of a failure.
     async fn state(&self) -> String {
         const LINES: &str = "kubectl get pods -A -o wide
             kubectl logs -n holdfast-agent deployment/holdfast-agent --all-pods --prefix --tail=20
             kubectl logs -n holdfast-node daemonset/holdfast-agent-node --tail=20";
-        let runs = self.plane.shell(LINES).await.unwrap_or_else(|error| format!("{error:#}"));
+        let pods = self.plane.shell(LINES).await.unwrap_or_else(|error| format!("{error:#}"));
         let found = self.installed.holdfast(&["findings", "--namespace", "shop", "-o", "json"]).await;
         let rows = found.unwrap_or_default();
         let rows = rows.as_array().into_iter().flatten();
         let rows = rows.map(|row| format!("{} {} {}\n", row["resource"]["name"], row["control_id"], row["status"]));
-        format!("{runs}\n{}", rows.collect::<String>())
+        format!("{pods}\n{}", rows.collect::<String>())
     }
 }

@@ -1,9 +1,9 @@
 //! Pod Security, with a real API server as the oracle: thousands of pods, each dry-run in namespaces that enforce the
-//! standards, must be allowed or denied as the controls say, and for the same checks.
+//! standards, must be allowed or denied as the controls predict, and for the same checks.
 //!
-//! The pods are the fixtures that the standards' own Go module carries, and generated ones: a minimal pod that fits a level,
-//! with one or several fields turned to values at the environment of what is allowed. A pod that ordinary validation refuses never
-//! reaches the standards; those are counted apart, and must be rare. `HOLDFAST_SEED` repeats a run.
+//! The pods are the fixtures of the standards' own Go module, and generated ones: a minimal pod that fits a level, with
+//! several fields mutated to values near the limit of what is allowed. A pod that validation refuses is never judged by the
+//! standards; those are counted separately, and must be rare. `HOLDFAST_SEED` repeats a run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use holdfast_controls::facts::pod::PodSpec;
 use holdfast_controls::facts::{self, Facts, workload};
 use holdfast_controls::pod_security::{self, Level, Version};
 use holdfast_lab::ControlPlane;
-use holdfast_tests::{fixtures::pod_security_fixtures as fixtures, tier};
+use holdfast_tests::{pod_security_fixtures::pod_security_fixtures as fixtures, tier};
 use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 const GENERATED: usize = 2_400;
 /// How many dry-runs are under way at once.
 const AT_ONCE: usize = 16;
-/// The policy versions that some namespaces pin: each side of every change of a check.
+/// The policy versions that some namespaces pin: the version before and after every change of a check.
 const PINNED: [&str; 13] =
     ["v1.0", "v1.7", "v1.18", "v1.19", "v1.21", "v1.22", "v1.24", "v1.25", "v1.26", "v1.28", "v1.30", "v1.31", "v1.33"];
 
@@ -35,12 +35,12 @@ struct Policy {
     version: String,
 }
 
-/// What one dry-run said.
+/// The outcome of one dry-run.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+enum DryRunAnswer {
     /// Allowed, or denied for these checks.
     Judged(BTreeSet<&'static str>),
-    /// Refused by validation, before the standards were asked.
+    /// Refused by validation, before the standards are checked.
     Invalid(String),
 }
 
@@ -53,14 +53,14 @@ impl Policy {
         Version::parse(&self.version).expect("the suite names versions that exist")
     }
 
-    /// The checks that the controls say a pod fails here.
+    /// The checks that a pod fails here according to the controls.
     fn expected(&self, pod: &PodSpec) -> BTreeSet<&'static str> {
         pod_security::failing(pod, self.level, self.version()).into_iter().map(|check| check.id).collect()
     }
 }
 
 #[test]
-fn every_fixture_of_the_standards_passes_or_fails_as_it_says() -> Result<()> {
+fn every_fixture_of_the_standards_passes_or_fails_as_its_path_states() -> Result<()> {
     let Some(fixtures) = tier::available("go-modules", fixtures())? else { return Ok(()) };
     let mut wrong = Vec::new();
     for (path, pod) in &fixtures {
@@ -91,7 +91,7 @@ async fn the_api_server_agrees_about_every_pod_and_every_check() -> Result<()> {
         plane.namespace(&policy.namespace(), &labels).await?;
     }
     let client = plane.client().await?;
-    let answers: Vec<(usize, Policy, Answer)> = futures::stream::iter(questions)
+    let answers: Vec<(usize, Policy, DryRunAnswer)> = futures::stream::iter(questions)
         .map(|(i, policy)| {
             let (client, pod) = (client.clone(), pods[i].clone());
             async move { Ok::<_, anyhow::Error>((i, policy.clone(), dry_run(&client, &policy, pod).await?)) }
@@ -102,13 +102,13 @@ async fn the_api_server_agrees_about_every_pod_and_every_check() -> Result<()> {
     report(seed, &pods, &answers)
 }
 
-fn report(seed: u64, pods: &[Value], answers: &[(usize, Policy, Answer)]) -> Result<()> {
+fn report(seed: u64, pods: &[Value], answers: &[(usize, Policy, DryRunAnswer)]) -> Result<()> {
     let (mut disagreements, mut invalid, mut seen) = (Vec::new(), BTreeMap::new(), BTreeMap::<_, usize>::new());
     let mut compared = 0;
     for (i, policy, answer) in answers {
         match answer {
-            Answer::Invalid(reason) => _ = invalid.insert(*i, reason),
-            Answer::Judged(checks) => {
+            DryRunAnswer::Invalid(reason) => _ = invalid.insert(*i, reason),
+            DryRunAnswer::Judged(checks) => {
                 compared += 1;
                 checks.iter().for_each(|check| *seen.entry(*check).or_default() += 1);
                 let expected = policy.expected(&facts_of(&pods[*i])?);
@@ -143,8 +143,8 @@ fn questions(pods: &[Value]) -> Vec<(usize, Policy)> {
     let mut questions = Vec::new();
     for i in 0..pods.len() {
         for level in [Level::Baseline, Level::Restricted] {
-            let turn = |n: &usize| i < fixtures || n % PINNED.len() == i % PINNED.len();
-            let pinned = (0..PINNED.len()).filter(turn).map(|n| PINNED[n]);
+            let is_pinned = |n: &usize| i < fixtures || n % PINNED.len() == i % PINNED.len();
+            let pinned = (0..PINNED.len()).filter(is_pinned).map(|n| PINNED[n]);
             questions
                 .extend(pinned.chain(["latest"]).map(|version| (i, Policy { level, version: version.to_owned() })));
         }
@@ -152,17 +152,17 @@ fn questions(pods: &[Value]) -> Vec<(usize, Policy)> {
     questions
 }
 
-async fn dry_run(client: &kube::Client, policy: &Policy, pod: Value) -> Result<Answer> {
+async fn dry_run(client: &kube::Client, policy: &Policy, pod: Value) -> Result<DryRunAnswer> {
     let pods = ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &policy.namespace(), &pods);
     let asked = PostParams { dry_run: true, ..PostParams::default() };
     match api.create(&asked, &serde_json::from_value(pod)?).await {
-        Ok(_) => Ok(Answer::Judged(BTreeSet::new())),
+        Ok(_) => Ok(DryRunAnswer::Judged(BTreeSet::new())),
         Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains("violates PodSecurity") => {
-            named_checks(&status.message, policy).map(Answer::Judged)
+            named_checks(&status.message, policy).map(DryRunAnswer::Judged)
         }
         Err(kube::Error::Api(status)) if status.code == 422 || status.code == 400 => {
-            Ok(Answer::Invalid(status.message))
+            Ok(DryRunAnswer::Invalid(status.message))
         }
         Err(error) => Err(error).with_context(|| policy.namespace()),
     }
@@ -182,7 +182,7 @@ fn named_checks(message: &str, policy: &Policy) -> Result<BTreeSet<&'static str>
         .map(|reason| {
             let mut checks = pod_security::checks(policy.level, policy.version());
             let check = checks.find(|check| check.reasons.contains(&reason));
-            check.map(|check| check.id).with_context(|| format!("no check says {reason:?}: {message}"))
+            check.map(|check| check.id).with_context(|| format!("no check has the reason {reason:?}: {message}"))
         })
         .collect()
 }
@@ -194,7 +194,7 @@ fn facts_of(pod: &Value) -> Result<PodSpec> {
     }
 }
 
-/// The fixtures without repetition, then the generated pods, each with a name of its own.
+/// The distinct fixtures, then the generated pods, each with its own name.
 fn pods(seed: u64) -> Result<Vec<Value>> {
     let mut distinct = BTreeSet::new();
     let fixtures = fixtures()?.into_iter().map(|(_, pod)| pod).filter(|pod| distinct.insert(pod.to_string()));
@@ -213,7 +213,7 @@ fn pods(seed: u64) -> Result<Vec<Value>> {
     Ok(pods)
 }
 
-/// A pod at the environment: a minimal one that fits some level, with up to four fields turned.
+/// A minimal pod that fits some level, with up to four fields mutated.
 fn generated(rng: &mut StdRng) -> Value {
     let mut pod = json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -229,17 +229,17 @@ fn generated(rng: &mut StdRng) -> Value {
     if rng.random_bool(0.08) {
         pod["spec"]["os"] = json!({"name": "windows"});
         pod["spec"]["securityContext"]["runAsNonRoot"] = json!(true);
-        turn(&mut pod, rng, WINDOWS, 2);
+        mutate(&mut pod, rng, WINDOWS, 2);
         return pod;
     }
     if rng.random_bool(0.7) {
         harden(&mut pod, rng);
     }
-    turn(&mut pod, rng, TURNS, 4);
+    mutate(&mut pod, rng, MUTATIONS, 4);
     pod
 }
 
-/// Makes a pod fit the restricted level, with what the pod may say for its containers said in either place.
+/// Makes a pod fit the restricted level; fields that may be set on the pod or on its containers are set on either.
 fn harden(pod: &mut Value, rng: &mut StdRng) {
     let (non_root, seccomp) = (rng.random_bool(0.6), rng.random_bool(0.6));
     if non_root {
@@ -260,12 +260,12 @@ fn harden(pod: &mut Value, rng: &mut StdRng) {
     }
 }
 
-type Turn = fn(&mut Value, &mut StdRng);
+type Mutation = fn(&mut Value, &mut StdRng);
 
-fn turn(pod: &mut Value, rng: &mut StdRng, turns: &[Turn], at_most: usize) {
+fn mutate(pod: &mut Value, rng: &mut StdRng, mutations: &[Mutation], at_most: usize) {
     for _ in 0..rng.random_range(0..=at_most) {
-        let turn = turns.choose(rng).expect("there are turns");
-        turn(pod, rng);
+        let mutation = mutations.choose(rng).expect("there are mutations");
+        mutation(pod, rng);
     }
 }
 
@@ -292,9 +292,9 @@ fn one(rng: &mut StdRng, of: &[Value]) -> Value {
     of.choose(rng).expect("there are values").clone()
 }
 
-const TURNS: &[Turn] = &[
+const MUTATIONS: &[Mutation] = &[
     |pod, rng| {
-        // Validation refuses false beside these.
+        // Validation refuses `allowPrivilegeEscalation: false` beside these.
         let context = container_context(pod, rng);
         context["allowPrivilegeEscalation"] = one(rng, &[json!(true), json!(null)]);
         context["privileged"] = one(rng, &[json!(true), json!(false), json!(null)]);
@@ -420,7 +420,7 @@ const TURNS: &[Turn] = &[
         }
     },
     |pod, rng| {
-        // Unmasked is valid in a user namespace alone, which excludes the host's.
+        // `Unmasked` is valid only in a user namespace, which excludes the host's namespaces.
         let mount = one(rng, &[json!("Unmasked"), json!("Default"), json!(null)]);
         if mount == "Unmasked" {
             let spec = pod["spec"].as_object_mut().expect("a spec");
@@ -438,8 +438,8 @@ const TURNS: &[Turn] = &[
     },
 ];
 
-/// What a pod for Windows may be turned to; most of the rest may not be set at all.
-const WINDOWS: &[Turn] = &[
+/// Mutations of a pod for Windows; most of the other fields may not be set there at all.
+const WINDOWS: &[Mutation] = &[
     |pod, rng| {
         pod["spec"]["hostNetwork"] = json!(true);
         pod["spec"]["securityContext"]["windowsOptions"] = json!({"hostProcess": rng.random_bool(0.8)});

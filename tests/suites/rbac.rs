@@ -1,8 +1,8 @@
-//! RBAC against the API server itself: what our authorizer answers from facts, a SubjectAccessReview answers from the cluster.
+//! RBAC with a real API server as the oracle: our authorizer answers from facts, a SubjectAccessReview from the cluster.
 //!
-//! A cluster is drawn from a seed, created on a real API server, listed and projected like any other; then each question goes
-//! to both. The seed is printed, and `HOLDFAST_SEED` repeats it. The second test holds the catalog against what Kubernetes
-//! itself ships: its own roles and bindings are no findings.
+//! A cluster's RBAC is generated from a seed, created on a real API server, listed and projected like any other; then both
+//! answer each question. The seed is printed, and `HOLDFAST_SEED` repeats it. The second test evaluates the catalog against
+//! the roles and bindings that Kubernetes itself ships: none of them is a finding.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -64,8 +64,8 @@ async fn what_kubernetes_itself_ships_is_no_finding() -> Result<()> {
     let mut found = Vec::new();
     for judgement in inventory.subjects().filter_map(|subject| inventory.evaluate(subject)) {
         for outcome in judgement.outcomes.iter().filter(|outcome| outcome.control.id.starts_with("rbac.")) {
-            if let Answer::Fail(places) = &outcome.answer {
-                found.push(format!("{} fails {}: {}", judgement.resource, outcome.control.id, places[0].value));
+            if let Answer::Fail(locations) = &outcome.answer {
+                found.push(format!("{} fails {}: {}", judgement.resource, outcome.control.id, locations[0].value));
             }
         }
     }
@@ -122,7 +122,7 @@ async fn review(client: &Client, question: Question) -> Result<(Question, bool, 
 }
 
 /// Creates the cluster and waits until the API server's authorizer has all of it: the aggregated roles are filled, and a
-/// binding and a role of each kind that were made after everything else take effect.
+/// role and a binding of each kind that were created last take effect.
 async fn create(plane: &ControlPlane, client: &Client, cluster: &Cluster) -> Result<()> {
     for name in NAMESPACES {
         plane.namespace(name, &[]).await?;
@@ -138,8 +138,8 @@ async fn create(plane: &ControlPlane, client: &Client, cluster: &Cluster) -> Res
         make(object).await?;
     }
     plane
-        .until("the authorizer to have seen everything", async || {
-            let asks = |namespace: &str, name: &str| Question {
+        .until("the authorizer to have everything", async || {
+            let question = |namespace: &str, name: &str| Question {
                 user: "last".to_owned(),
                 groups: Vec::new(),
                 of: Of::Resource {
@@ -151,7 +151,8 @@ async fn create(plane: &ControlPlane, client: &Client, cluster: &Cluster) -> Res
                     name: String::new(),
                 },
             };
-            Ok(review(client, asks("", "cluster")).await?.1 && review(client, asks("shop", "namespaced")).await?.1)
+            Ok(review(client, question("", "cluster")).await?.1
+                && review(client, question("shop", "namespaced")).await?.1)
         })
         .await
 }
@@ -160,13 +161,13 @@ fn last() -> [Value; 4] {
     let rules = |resource: &str| json!([{"verbs": ["get"], "apiGroups": ["last"], "resources": [resource]}]);
     let group = "rbac.authorization.k8s.io";
     let (version, user) = (format!("{group}/v1"), json!([{"apiGroup": group, "kind": "User", "name": "last"}]));
-    let (there, here) = (json!({"name": "last"}), json!({"name": "last", "namespace": "shop"}));
+    let (cluster_wide, namespaced) = (json!({"name": "last"}), json!({"name": "last", "namespace": "shop"}));
     let reference = |kind: &str| json!({"apiGroup": group, "kind": kind, "name": "last"});
     [
-        json!({"apiVersion": version, "kind": "ClusterRole", "metadata": there, "rules": rules("cluster")}),
-        json!({"apiVersion": version, "kind": "Role", "metadata": here, "rules": rules("namespaced")}),
-        json!({"apiVersion": version, "kind": "ClusterRoleBinding", "metadata": there, "subjects": user, "roleRef": reference("ClusterRole")}),
-        json!({"apiVersion": version, "kind": "RoleBinding", "metadata": here, "subjects": user, "roleRef": reference("Role")}),
+        json!({"apiVersion": version, "kind": "ClusterRole", "metadata": cluster_wide, "rules": rules("cluster")}),
+        json!({"apiVersion": version, "kind": "Role", "metadata": namespaced, "rules": rules("namespaced")}),
+        json!({"apiVersion": version, "kind": "ClusterRoleBinding", "metadata": cluster_wide, "subjects": user, "roleRef": reference("ClusterRole")}),
+        json!({"apiVersion": version, "kind": "RoleBinding", "metadata": namespaced, "subjects": user, "roleRef": reference("Role")}),
     ]
 }
 

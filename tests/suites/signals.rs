@@ -1,8 +1,7 @@
-//! Each signal in a real container: the kernel's eye names the right workload, container, program and arguments, and of a
-//! quiet twin with the same image and the same privileges it tells nothing of the kind.
+//! Each kind of signal in a real container: the sensors report the right workload, container, program and arguments, and no
+//! signal of that kind for the negative case, a container with the same image and privileges that runs something similar.
 //!
-//! Whose an act was is asked of the API server's objects by the pure inventory, and whose an address by the table of peers, as
-//! the agent does it.
+//! As in the agent, the inventory maps a Pod to its workload, and the table of peers maps an address to its owner.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,33 +28,38 @@ use table::{ROWS, Row, SECRET};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A cluster in which every row of the table has a container that behaviors and a quiet one, and an open eye on both.
-struct Scene {
+/// A cluster in which every row of the table has a container that triggers the signal and one for the negative case, and
+/// sensors that observe both.
+struct Fixture {
     plane: ControlPlane,
     sensors: Sensors,
     /// (workload, container) by (uid of the Pod, id of the container).
-    places: BTreeMap<(String, String), (String, String)>,
+    containers: BTreeMap<(String, String), (String, String)>,
     peers: Peers,
-    /// What the table's names of addresses stand for.
-    given: Vec<(&'static str, String)>,
-    seen: Vec<RuntimeObservation>,
+    /// The values of the table's placeholders for addresses.
+    addresses: Vec<(&'static str, String)>,
+    observed: Vec<RuntimeObservation>,
     _programs: TempDir,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_signal_names_who_did_it_and_a_quiet_twin_has_none() -> Result<()> {
+async fn each_signal_names_its_container_and_the_negative_case_has_none() -> Result<()> {
     if !Path::new("/sys/kernel/tracing/events/syscalls").exists() && std::env::var_os("HOLDFAST_TRACEFS").is_none() {
-        return again_with_tracefs("each_signal_names_who_did_it_and_a_quiet_twin_has_none");
+        return again_with_tracefs("each_signal_names_its_container_and_the_negative_case_has_none");
     }
-    let Some(mut scene) = Scene::set().await? else { return Ok(()) };
+    let Some(mut fixture) = Fixture::prepare().await? else { return Ok(()) };
     let mut wrong = Vec::new();
     for row in ROWS {
-        if let Err(error) = scene.play(row).await {
+        if let Err(error) = fixture.check(row).await {
             wrong.push(format!("{}: {error:#}", row.name));
         }
     }
     ensure!(wrong.is_empty(), "{} of {} signals:\n{}", wrong.len(), ROWS.len(), wrong.join("\n"));
-    ensure!(!format!("{:?}", scene.seen).contains(SECRET), "a secret has left: {:#?}", scene.seen);
+    ensure!(
+        !format!("{:?}", fixture.observed).contains(SECRET),
+        "a secret is in an observation: {:#?}",
+        fixture.observed
+    );
     Ok(())
 }
 
@@ -72,16 +76,16 @@ fn again_with_tracefs(test: &str) -> Result<()> {
     Ok(())
 }
 
-impl Scene {
-    /// Everybody is in place and at rest before the eye opens; none where a tier can't run.
-    async fn set() -> Result<Option<Self>> {
+impl Fixture {
+    /// Starts every container before the sensors; `None` where a tier can't run.
+    async fn prepare() -> Result<Option<Self>> {
         let options = Options { real_nodes: 1, ..Options::default() };
         let plane = ControlPlane::start_with("signals", options, |line| println!("{line}")).await;
         let Some(plane) = tier::available("node", plane)? else { return Ok(None) };
         let programs = behaviors()?;
         plane.namespace("shop", &[]).await?;
         let workloads = [false, true].into_iter().flat_map(|privileged| {
-            [true, false].map(|behaviors| deployment(workload(behaviors, privileged), privileged, programs.path()))
+            [true, false].map(|active| deployment(workload(active, privileged), privileged, programs.path()))
         });
         apply(&plane.client().await?, &workloads.chain([service()]).collect::<Vec<_>>()).await?;
         for address in ["169.254.169.254/32", "203.0.113.7/32"] {
@@ -91,46 +95,50 @@ impl Scene {
         if let Err(late) = plane.kubectl(&ready).await {
             return Err(late.context(plane.kubectl(&["-n", "shop", "describe", "pods"]).await?));
         }
-        let places = places(&plane).await?;
-        ensure!(places.len() == 2 * ROWS.len(), "not every container runs: {places:?}");
-        let (peers, given) = (peers(&plane).await?, given(&plane).await?);
+        let containers = containers(&plane).await?;
+        ensure!(containers.len() == 2 * ROWS.len(), "not every container runs: {containers:?}");
+        let (peers, addresses) = (peers(&plane).await?, addresses(&plane).await?);
         let Some(sensors) = tier::available("ebpf", Sensors::open().map_err(anyhow::Error::from))? else {
             return Ok(None);
         };
-        Ok(Some(Self { plane, sensors, places, peers, given, seen: Vec::new(), _programs: programs }))
+        Ok(Some(Self { plane, sensors, containers, peers, addresses, observed: Vec::new(), _programs: programs }))
     }
 
-    async fn play(&mut self, row: &Row) -> Result<()> {
-        let [behaviors, quiet] = [true, false].map(|behaviors| workload(behaviors, row.privileged));
-        if !row.quiet.is_empty() {
-            self.run(quiet, row.name, row.quiet).await?;
+    async fn check(&mut self, row: &Row) -> Result<()> {
+        let [active, negative] = [true, false].map(|active| workload(active, row.privileged));
+        if !row.negative.is_empty() {
+            self.run(negative, row.name, row.negative).await?;
         }
-        let does: Vec<_> = row.does.iter().map(|word| self.with_addresses(word)).collect();
-        self.run(behaviors, row.name, &does.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        let address = self.with_addresses(row.told.address);
-        self.until(behaviors, row, &format!("{:?}", row.told), |observation| row.told.by(observation, &address))?;
-        self.peer(behaviors, row, &address)?;
-        // What comes through the ring keeps its order: whatever the twin did has come as well.
-        let loud: Vec<_> = self.of(quiet, row.name).filter(|observation| observation.kind == row.told.kind).collect();
-        ensure!(loud.is_empty(), "the quiet twin is told of: {loud:#?}");
-        self.run(quiet, row.name, &["true"]).await?;
-        let watched = |observation: &RuntimeObservation| {
+        let command: Vec<_> = row.command.iter().map(|argument| self.with_addresses(argument)).collect();
+        self.run(active, row.name, &command.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let address = self.with_addresses(row.expected.address);
+        let expected = |observation: &RuntimeObservation| row.expected.matches(observation, &address);
+        self.until(active, row, &format!("{:?}", row.expected), expected)?;
+        self.check_peer(active, row, &address)?;
+        // The ring buffer keeps the order: the events of the negative case, which ran first, have been read as well.
+        let unexpected: Vec<_> =
+            self.of(negative, row.name).filter(|observation| observation.kind == row.expected.kind).collect();
+        ensure!(unexpected.is_empty(), "observed of the negative case: {unexpected:#?}");
+        self.run(negative, row.name, &["true"]).await?;
+        let is_watched = |observation: &RuntimeObservation| {
             observation.kind == SignalKind::ProcessStart && observation.name == "true"
         };
-        self.until(quiet, row, "the twin itself to be watched", watched)
+        self.until(negative, row, "any observation of the negative case", is_watched)
     }
 
     fn with_addresses(&self, text: &str) -> String {
-        self.given.iter().fold(text.to_owned(), |text, (name, address)| text.replace(name, address))
+        self.addresses.iter().fold(text.to_owned(), |text, (name, address)| text.replace(name, address))
     }
 
-    /// The other end of what was told is whose the table says.
-    fn peer(&self, workload: &str, row: &Row, address: &str) -> Result<()> {
-        let observation =
-            self.of(workload, row.name).find(|observation| row.told.by(observation, address)).context("forgotten")?;
+    /// Checks that the observed address resolves to the row's peer.
+    fn check_peer(&self, workload: &str, row: &Row, address: &str) -> Result<()> {
+        let observation = self
+            .of(workload, row.name)
+            .find(|observation| row.expected.matches(observation, address))
+            .context("no longer there")?;
         let peer = observation.address.map(|address| self.peers.resolve(address, observation.last).to_string());
-        let (peer, expected) = (peer.unwrap_or_default(), self.with_addresses(row.told.peer));
-        ensure!(peer == expected, "{address} is told to be {peer:?} and is {expected:?}");
+        let (peer, expected) = (peer.unwrap_or_default(), self.with_addresses(row.expected.peer));
+        ensure!(peer == expected, "{address} resolves to {peer:?} and not to {expected:?}");
         Ok(())
     }
 
@@ -147,34 +155,34 @@ impl Scene {
         workload: &str,
         row: &Row,
         what: &str,
-        told: impl Fn(&RuntimeObservation) -> bool,
+        is_expected: impl Fn(&RuntimeObservation) -> bool,
     ) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !self.of(workload, row.name).any(&told) {
-            let seen: Vec<_> = self.of(workload, row.name).collect();
-            ensure!(Instant::now() < deadline, "waited for {what}; of {workload} only {seen:#?}");
+        while !self.of(workload, row.name).any(&is_expected) {
+            let observed: Vec<_> = self.of(workload, row.name).collect();
+            ensure!(Instant::now() < deadline, "waited for {what}; observed of {workload}: {observed:#?}");
             self.sensors.wait(Duration::from_millis(200))?;
-            self.seen.extend(self.sensors.poll());
+            self.observed.extend(self.sensors.poll());
         }
         Ok(())
     }
 
-    /// What was seen of a container, named as the API server names it.
+    /// The observations of a container, by its workload's and its own name.
     fn of<'a>(&'a self, workload: &'a str, container: &'a str) -> impl Iterator<Item = &'a RuntimeObservation> {
-        self.seen.iter().filter(move |observation| {
-            let place = self.places.get(&(observation.pod.clone(), observation.container.clone()));
-            place.is_some_and(|(of, name)| of == &format!("Deployment shop/{workload}") && name == container)
+        self.observed.iter().filter(move |observation| {
+            let container_of = self.containers.get(&(observation.pod.clone(), observation.container.clone()));
+            container_of.is_some_and(|(of, name)| of == &format!("Deployment shop/{workload}") && name == container)
         })
     }
 }
 
 /// The name of one of the four Deployments.
-fn workload(behaviors: bool, privileged: bool) -> &'static str {
-    match (behaviors, privileged) {
-        (true, false) => "behaviors",
-        (false, false) => "quiet",
-        (true, true) => "behaviors-privileged",
-        (false, true) => "quiet-privileged",
+fn workload(active: bool, privileged: bool) -> &'static str {
+    match (active, privileged) {
+        (true, false) => "active",
+        (false, false) => "negative",
+        (true, true) => "active-privileged",
+        (false, true) => "negative-privileged",
     }
 }
 
@@ -200,11 +208,11 @@ fn deployment(name: &str, privileged: bool, programs: &Path) -> Value {
     })
 }
 
-/// What the quiet Pod may be asked by.
+/// A Service in front of the negative case's Pod.
 fn service() -> Value {
     json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "quiet", "namespace": "shop"},
-        "spec": {"selector": {"app": "quiet"}, "ports": [{"port": 80}]},
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "negative", "namespace": "shop"},
+        "spec": {"selector": {"app": "negative"}, "ports": [{"port": 80}]},
     })
 }
 
@@ -230,20 +238,20 @@ async fn peers(plane: &ControlPlane) -> Result<Peers> {
     Ok(peers)
 }
 
-/// Addresses that the cluster has given, by their names in the table.
-async fn given(plane: &ControlPlane) -> Result<Vec<(&'static str, String)>> {
-    let ask = async |what: &[&str]| plane.kubectl(&[&["-n", "shop", "get"], what].concat()).await;
-    let pod = ["pods", "-l", "app=quiet", "-o"];
+/// The addresses that the cluster has assigned, by their placeholders in the table.
+async fn addresses(plane: &ControlPlane) -> Result<Vec<(&'static str, String)>> {
+    let get = async |what: &[&str]| plane.kubectl(&[&["-n", "shop", "get"], what].concat()).await;
+    let pod = ["pods", "-l", "app=negative", "-o"];
     Ok(vec![
-        ("{pod}", ask(&[&pod[..], &["jsonpath={.items[0].status.podIP}"]].concat()).await?),
-        ("{pod-name}", ask(&[&pod[..], &["jsonpath={.items[0].metadata.name}"]].concat()).await?),
-        ("{node}", ask(&[&pod[..], &["jsonpath={.items[0].status.hostIP}"]].concat()).await?),
-        ("{service}", ask(&["service", "quiet", "-o", "jsonpath={.spec.clusterIP}"]).await?),
+        ("{pod}", get(&[&pod[..], &["jsonpath={.items[0].status.podIP}"]].concat()).await?),
+        ("{pod-name}", get(&[&pod[..], &["jsonpath={.items[0].metadata.name}"]].concat()).await?),
+        ("{node}", get(&[&pod[..], &["jsonpath={.items[0].status.hostIP}"]].concat()).await?),
+        ("{service}", get(&["service", "negative", "-o", "jsonpath={.spec.clusterIP}"]).await?),
     ])
 }
 
-async fn objects(plane: &ControlPlane, ask: &[&str]) -> Result<Vec<Value>> {
-    let mut answer: Value = serde_json::from_str(&plane.kubectl(ask).await?)?;
+async fn objects(plane: &ControlPlane, arguments: &[&str]) -> Result<Vec<Value>> {
+    let mut answer: Value = serde_json::from_str(&plane.kubectl(arguments).await?)?;
     match answer["items"].take() {
         Value::Array(objects) => Ok(objects),
         _ => anyhow::bail!("no items"),
@@ -257,7 +265,7 @@ fn read(object: &Value) -> Result<Object> {
     Ok(project(Kind::find(group, text("kind")).context("an unknown kind")?, object)?)
 }
 
-/// A folder with what no program of the image does.
+/// A folder with the program `behaviors`, for calls that no program of the image makes.
 fn behaviors() -> Result<TempDir> {
     let folder = tempfile::Builder::new().prefix("holdfast-behaviors-").tempdir()?;
     let source = folder.path().join("behaviors.c");
@@ -268,22 +276,24 @@ fn behaviors() -> Result<TempDir> {
     Ok(folder)
 }
 
-/// Every container of every Pod, under its top owner.
-async fn places(plane: &ControlPlane) -> Result<BTreeMap<(String, String), (String, String)>> {
+/// Every container of every Pod, with its top owner.
+async fn containers(plane: &ControlPlane) -> Result<BTreeMap<(String, String), (String, String)>> {
     let objects = objects(plane, &["-n", "shop", "get", "deployments,replicasets,pods", "-o", "json"]).await?;
     let mut inventory = Inventory::complete();
     for object in &objects {
         inventory.apply(read(object)?);
     }
-    let mut places = BTreeMap::new();
+    let mut containers = BTreeMap::new();
     for pod in objects.iter().filter(|object| object["kind"] == "Pod") {
         let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default();
-        let owner = inventory.subject_of(&ObjectKey::namespaced(&POD, "shop", text("name"))).context("nobody's Pod")?;
+        let owner = inventory
+            .subject_of(&ObjectKey::namespaced(&POD, "shop", text("name")))
+            .context("a Pod without an owner")?;
         for status in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
             let [id, name] = ["containerID", "name"].map(|field| status[field].as_str().unwrap_or_default());
             let id = id.strip_prefix("containerd://").with_context(|| format!("{name} does not run"))?;
-            places.insert((text("uid").to_owned(), id.to_owned()), (owner.to_string(), name.to_owned()));
+            containers.insert((text("uid").to_owned(), id.to_owned()), (owner.to_string(), name.to_owned()));
         }
     }
-    Ok(places)
+    Ok(containers)
 }

@@ -1,4 +1,4 @@
-//! `holdfast up` as a new user meets it: what it says, what it keeps, and what it never does by itself.
+//! `holdfast up` for a new user: what it prints, what it keeps across restarts, and what it never does without consent.
 
 use anyhow::{Context, Result, ensure};
 use holdfast_lab::ControlPlane;
@@ -7,7 +7,7 @@ use holdfast_tests::tier;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A user's machine: a data folder, a profile, ports.
+/// A user's data folder, profile and ports.
 struct User {
     folder: TempDir,
     api: u16,
@@ -34,15 +34,15 @@ impl User {
         [&own, more].concat()
     }
 
-    /// Starts `holdfast up` and waits until it says that it is ready.
+    /// Starts `holdfast up` and waits until it prints that it is ready.
     async fn up(&self, more: &[String]) -> Result<Process> {
         let log = self.folder.path().join("up.log");
-        let said = || std::fs::read_to_string(&log).unwrap_or_default().matches("Ctrl-C ends it").count();
-        let before = said();
+        let ready = || std::fs::read_to_string(&log).unwrap_or_default().matches("Ctrl-C ends it").count();
+        let before = ready();
         let mut process = Process::start("holdfast", &log, &self.args(more), &[("HOLDFAST_CONFIG", &self.profile())])?;
         eventually("holdfast up to be ready", async || {
             process.check()?;
-            Ok((said() > before).then_some(()))
+            Ok((ready() > before).then_some(()))
         })
         .await?;
         Ok(process)
@@ -81,21 +81,21 @@ async fn a_restart_finds_the_same_cluster_again_with_its_findings() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_named_cluster_is_looked_at_only_after_its_user_has_agreed() -> Result<()> {
-    let Some(plane) = tier::available("apiserver", ControlPlane::start("somebodys").await)? else { return Ok(()) };
+async fn a_named_cluster_is_read_only_after_the_user_has_agreed() -> Result<()> {
+    let Some(plane) = tier::available("apiserver", ControlPlane::start("other-team").await)? else { return Ok(()) };
     let user = User::new()?;
-    let named = ["--context=somebodys".to_owned(), format!("--kubeconfig={}", plane.kubeconfig().display())];
+    let named = ["--context=other-team".to_owned(), format!("--kubeconfig={}", plane.kubeconfig().display())];
     let mut command = tokio::process::Command::new(program("holdfast")?);
     command.args(user.args(&named)).env("HOLDFAST_CONFIG", user.profile()).stdin(std::process::Stdio::null());
     let output = command.output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(said.contains(plane.url()) && said.contains("get, list, watch"), "{said}");
-    assert!(!said.to_lowercase().contains("secrets:") && said.contains("--yes"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(plane.url()) && stderr.contains("get, list, watch"), "{stderr}");
+    assert!(!stderr.to_lowercase().contains("secrets:") && stderr.contains("--yes"), "{stderr}");
 
     let agreed = [&named[..], &["--yes".to_owned()]].concat();
     let mut up = user.up(&agreed).await?;
     let clusters = user.holdfast(&["cluster", "list", "-o", "json"]).await?;
-    assert_eq!(clusters[0]["name"], "somebodys");
+    assert_eq!(clusters[0]["name"], "other-team");
     up.interrupt().await
 }

@@ -1,4 +1,4 @@
-//! A program run once, with what it cost: wall time, CPU time of the process and its children, and peak memory.
+//! Runs a program once and measures its cost: wall time, CPU time of the process and its children, and peak memory.
 //!
 //! CPU time is the kernel's own count of waited-for children, in ticks of 10 ms. Peak memory is the kernel's high-water
 //! mark, read every 2 ms while the program runs: growth in its last 2 ms may be missed.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// What a run cost.
+/// The cost of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// Seconds from start to end.
@@ -24,9 +24,9 @@ pub struct Cost {
 }
 
 const TICKS_PER_SECOND: f64 = 100.0;
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Runs a program to its end with its output thrown away.
+/// Runs a program to its end and discards its output.
 pub fn run(program: &Path, arguments: &[&str]) -> Result<(Cost, ExitStatus)> {
     let before = waited_cpu();
     let start = Instant::now();
@@ -49,7 +49,7 @@ pub fn run(program: &Path, arguments: &[&str]) -> Result<(Cost, ExitStatus)> {
     Ok((Cost { wall, cpu, peak: peak as f64 / 1024.0 }, status?))
 }
 
-/// What a process that still runs has cost so far: CPU seconds, and its peak in MiB.
+/// The cost of a running process so far: CPU seconds, and its peak memory in MiB.
 pub fn so_far(pid: u32) -> Result<(f64, f64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -61,7 +61,7 @@ fn watch_peak(pid: u32, ended: &AtomicBool) -> u64 {
     while !ended.load(Ordering::Relaxed) {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         peak = peak.max(high_water(&status));
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(POLL_INTERVAL);
     }
     peak
 }
@@ -77,7 +77,7 @@ fn waited_cpu() -> f64 {
     ticks(&fs::read_to_string("/proc/self/stat").unwrap_or_default(), 13)
 }
 
-/// Two neighbouring fields of a `/proc/<pid>/stat` in seconds, counted from behind the name in brackets.
+/// Two neighbouring fields of a `/proc/<pid>/stat` in seconds, counted from behind the name in parentheses.
 fn ticks(stat: &str, skip: usize) -> f64 {
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let ticks: f64 = fields.split_whitespace().skip(skip).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();

@@ -1,10 +1,10 @@
-//! The aggregator's API as a browser uses it: requests on kept connections, and one stream of live changes.
+//! A client of the aggregator's API: requests on keep-alive connections, and one stream of server-sent events.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use holdfast_tests::story::Story;
+use holdfast_tests::scenario::Scenario;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 /// How long one change may take before the run fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An administrator at the API.
+/// A client with the administrator's token.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -21,9 +21,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// The administrator of this Holdfast.
-    pub fn new(story: &Story) -> Result<Self> {
-        Ok(Self { http: reqwest::Client::builder().build()?, url: story.api_url(), token: story.token()? })
+    /// A client of a scenario's aggregator.
+    pub fn new(scenario: &Scenario) -> Result<Self> {
+        Ok(Self { http: reqwest::Client::builder().build()?, url: scenario.api_url(), token: scenario.token()? })
     }
 
     /// Reads a path.
@@ -53,7 +53,7 @@ impl Client {
                     if let Some(event) = line.strip_prefix("event:") {
                         name = event.trim().to_owned();
                     } else if let Some(Ok(data)) = line.strip_prefix("data:").map(serde_json::from_str) {
-                        // Nobody listens any more when the measurement is over.
+                        // The receiver is dropped when the measurement is over.
                         let _ = sender.send((Instant::now(), (name.clone(), data)));
                     }
                 }
@@ -63,21 +63,21 @@ impl Client {
     }
 }
 
-/// What arrives by itself, each with its time.
+/// Received items, each with its time of arrival.
 pub struct Stream<T> {
     arrived: mpsc::UnboundedReceiver<(Instant, T)>,
 }
 
 impl<T> Stream<T> {
-    /// A stream and where it is filled.
+    /// A stream and its sender.
     pub fn new() -> (mpsc::UnboundedSender<(Instant, T)>, Self) {
         let (sender, arrived) = mpsc::unbounded_channel();
         (sender, Self { arrived })
     }
 
-    /// When the first one that is wanted arrived; those before it are dropped.
+    /// The time at which the first matching item arrived; earlier items are dropped.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&T) -> bool) -> Result<Instant> {
-        let look = async {
+        let search = async {
             while let Some((at, item)) = self.arrived.recv().await {
                 if wanted(&item) {
                     return Ok(at);
@@ -85,6 +85,6 @@ impl<T> Stream<T> {
             }
             bail!("the stream ended before {what}")
         };
-        timeout(PATIENCE, look).await.with_context(|| format!("waiting for {what}"))?
+        timeout(PATIENCE, search).await.with_context(|| format!("waiting for {what}"))?
     }
 }

@@ -1,4 +1,4 @@
-//! A figure: samples of ours and of a floor or peer, taken in turn, as one line of JSON and one row of a table.
+//! A figure: samples of Holdfast and of a floor or peer, taken alternately, as one line of JSON and one row of a table.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::machine::Machine;
 
-/// How much to do.
+/// How much to measure.
 #[derive(Debug)]
 pub struct Effort {
     quick: bool,
@@ -22,22 +22,22 @@ impl Effort {
         Self { quick, churn }
     }
 
-    /// How long something is done again and again to see what it leaves behind.
+    /// How long containers are started and ended to measure what accumulates.
     pub fn churn(&self) -> Duration {
         if self.quick { Duration::from_secs(2) } else { self.churn }
     }
 
-    /// Rounds in which ours and the floor take turns.
+    /// Rounds in which Holdfast and the floor alternate.
     pub fn rounds(&self) -> usize {
         if self.quick { 2 } else { 7 }
     }
 
-    /// Samples of something that takes milliseconds.
+    /// The number of samples of something that takes milliseconds.
     pub fn samples(&self) -> usize {
         if self.quick { 5 } else { 200 }
     }
 
-    /// This size, or a toy of it.
+    /// This size, or a toy size.
     pub fn size(&self, whole: usize) -> usize {
         if self.quick { (whole / 100).max(8) } else { whole }
     }
@@ -59,7 +59,7 @@ impl Samples {
         self.0.push(value);
     }
 
-    /// The middle one.
+    /// The median.
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -71,14 +71,14 @@ impl Samples {
         }
     }
 
-    /// The one that 99 of 100 do not exceed.
+    /// The 99th percentile.
     pub fn p99(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
         sorted.get((sorted.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
     }
 
-    /// Whether there are enough of them for a p99 to mean anything.
+    /// Whether there are enough samples for a p99.
     fn has_tail(&self) -> bool {
         self.0.len() >= 100
     }
@@ -100,10 +100,10 @@ impl FromIterator<f64> for Samples {
     }
 }
 
-/// What ours is measured against in the same run.
+/// What Holdfast is compared with in the same run.
 #[derive(Debug)]
 pub struct Peer {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
     /// Its samples, in the figure's unit.
     pub samples: Samples,
@@ -114,21 +114,21 @@ pub struct Peer {
 pub struct Figure {
     /// What is measured.
     pub name: String,
-    /// Of the samples.
+    /// The unit of the samples.
     pub unit: &'static str,
     /// Size of the input.
     pub n: usize,
     /// Samples at full size.
     pub samples: Samples,
-    /// CPU seconds, where ours is a process.
+    /// CPU seconds, where Holdfast is measured as a process.
     pub cpu: Option<f64>,
-    /// Peak MiB, where ours is a process.
+    /// Peak MiB, where Holdfast is measured as a process.
     pub peak: Option<f64>,
     /// Floors and peers.
     pub peers: Vec<Peer>,
     /// Median cost at each size, for the exponent: always something that grows with the size.
     pub curve: Vec<(usize, f64)>,
-    /// What was aimed at.
+    /// The aim.
     pub aim: &'static str,
 }
 
@@ -164,7 +164,8 @@ impl Figure {
 /// The figures as a table in Markdown.
 pub fn table(figures: &[Figure], machine: &Machine) -> String {
     let mut text = format!("Measured on {machine}.\n\n");
-    text += "| figure | n | median (min to max, or p99) | CPU | peak | beside it, in the same run | growth | aim |\n";
+    text +=
+        "| figure | n | median (min to max, or p99) | CPU | peak | compared with, in the same run | growth | aim |\n";
     text += "|---|---|---|---|---|---|---|---|\n";
     for figure in figures {
         let ours = &figure.samples;

@@ -1,5 +1,5 @@
-//! Deployments as real ones look: one to three containers, probes, resources, labels of the usual tools, and security
-//! contexts of every quality. Drawn from a seed, so that every run measures the same bytes.
+//! Realistic Deployments: one to three containers, probes, resources, labels of the usual tools, and security contexts of
+//! every quality. Generated from a seed, so that every run measures the same bytes.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -13,7 +13,7 @@ pub fn namespace(i: usize) -> Value {
     json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": format!("team-{i:02}") } })
 }
 
-/// The same sequence for ever.
+/// The same sequence in every run.
 pub fn source() -> StdRng {
     StdRng::seed_from_u64(0x0068_6f6c_6466_6173)
 }
@@ -63,7 +63,7 @@ fn container(rng: &mut StdRng, name: &str, at: usize, privileged: bool) -> Value
     });
     if privileged {
         context["privileged"] = Value::Bool(true);
-        // The API server refuses the one without the other.
+        // The API server refuses a privileged container without it.
         context["allowPrivilegeEscalation"] = Value::Bool(true);
     }
     let tag = if rng.random_bool(0.1) { "latest".to_owned() } else { format!("v{}.{}", at, rng.random_range(0..40)) };
@@ -88,7 +88,7 @@ fn team(i: usize) -> String {
     format!("team-{:02}", i % NAMESPACES)
 }
 
-/// The `i`th Deployment as it stands in a cluster where nothing runs, and with every tenth one a Role and its binding.
+/// The `i`th Deployment without replicas, and with every tenth one a Role and its binding.
 pub fn idle_workload(rng: &mut StdRng, i: usize) -> Vec<Value> {
     let mut deployment = deployment(rng, i);
     deployment["spec"]["replicas"] = json!(0);
@@ -117,42 +117,42 @@ fn role_binding(i: usize) -> Value {
     })
 }
 
-/// How much is wrong with a workload.
+/// How many findings each workload has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ails {
-    /// One finding: an image by a tag that moves.
-    Once,
-    /// Ten: nothing was set that must be set.
-    TenTimes,
-    /// Thirty: all that a pod template can have wrong at once, and the Role beside it.
-    ThirtyTimes,
+pub enum FindingsPerWorkload {
+    /// One: a mutable image tag.
+    One,
+    /// Ten: every required field is missing.
+    Ten,
+    /// Thirty: everything that can fail on one pod template at once, and an over-privileged Role.
+    Thirty,
 }
 
-impl Ails {
-    /// Findings a workload.
-    pub fn findings(self) -> usize {
+impl FindingsPerWorkload {
+    /// The number.
+    pub fn count(self) -> usize {
         match self {
-            Self::Once => 1,
-            Self::TenTimes => 10,
-            Self::ThirtyTimes => 30,
+            Self::One => 1,
+            Self::Ten => 10,
+            Self::Thirty => 30,
         }
     }
 }
 
 /// The `i`th workload with exactly so many findings.
-pub fn ailing(ails: Ails, i: usize) -> Vec<Value> {
-    match ails {
-        Ails::Once => vec![simple(i, sound("shop.example/web:latest"))],
-        Ails::TenTimes => {
+pub fn failing_workload(findings: FindingsPerWorkload, i: usize) -> Vec<Value> {
+    match findings {
+        FindingsPerWorkload::One => vec![simple(i, compliant_spec("shop.example/web:latest"))],
+        FindingsPerWorkload::Ten => {
             vec![simple(i, json!({ "containers": [{ "name": "web", "image": "shop.example/web:3.1" }] }))]
         }
-        Ails::ThirtyTimes => vec![simple(i, unsound()), role(i, grasping())],
+        FindingsPerWorkload::Thirty => vec![simple(i, failing_spec()), role(i, over_privileged_rules())],
     }
 }
 
-/// The `i`th Deployment without a flaw.
-pub fn flawless(i: usize) -> Value {
-    simple(i, sound("shop.example/web:3.1"))
+/// The `i`th Deployment without a finding.
+pub fn compliant(i: usize) -> Value {
+    simple(i, compliant_spec("shop.example/web:3.1"))
 }
 
 fn simple(i: usize, spec: Value) -> Value {
@@ -169,7 +169,7 @@ fn simple(i: usize, spec: Value) -> Value {
     })
 }
 
-fn sound(image: &str) -> Value {
+fn compliant_spec(image: &str) -> Value {
     let some = json!({ "cpu": "100m", "memory": "128Mi" });
     json!({
         "automountServiceAccountToken": false,
@@ -188,7 +188,7 @@ fn sound(image: &str) -> Value {
     })
 }
 
-fn unsound() -> Value {
+fn failing_spec() -> Value {
     json!({
         "hostNetwork": true,
         "hostPID": true,
@@ -216,7 +216,7 @@ fn unsound() -> Value {
     })
 }
 
-fn grasping() -> Value {
+fn over_privileged_rules() -> Value {
     let rule = |group: &str, resources: Value, verbs: Value| json!({ "apiGroups": [group], "resources": resources, "verbs": verbs });
     json!([
         rule("", json!(["secrets"]), json!(["get", "list"])),
@@ -250,11 +250,11 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_ails_as_often_as_it_says() {
-        for ails in [Ails::Once, Ails::TenTimes, Ails::ThirtyTimes] {
-            let failing = failing(&ailing(ails, 7));
-            assert_eq!(failing.len(), ails.findings(), "{failing:#?}");
+    fn a_workload_has_as_many_findings_as_requested() {
+        for findings in [FindingsPerWorkload::One, FindingsPerWorkload::Ten, FindingsPerWorkload::Thirty] {
+            let failing = failing(&failing_workload(findings, 7));
+            assert_eq!(failing.len(), findings.count(), "{failing:#?}");
         }
-        assert_eq!(failing(&[flawless(7)]), Vec::<String>::new());
+        assert_eq!(failing(&[compliant(7)]), Vec::<String>::new());
     }
 }

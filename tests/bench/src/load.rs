@@ -1,5 +1,5 @@
-//! Clusters of a size that is chosen: control planes that nothing works in but the API server, filled through it, and what
-//! reading everything in them costs at the least.
+//! Clusters of a chosen size: control planes without workload controllers, filled through the API server; and the cost of
+//! reading everything in them with raw LISTs, the floor of every scan.
 
 use std::time::Instant;
 
@@ -16,8 +16,9 @@ use crate::fixture;
 
 /// Objects that are created at once.
 const AT_ONCE: usize = 48;
-/// Without these a Deployment stays one object, and the API server has nothing to do but answer us.
-const MAKERS: &[&str] = &["deployment-controller", "replicaset-controller", "garbage-collector-controller"];
+/// Without these controllers a Deployment stays one object, and the API server is idle but for our requests.
+const OMITTED_CONTROLLERS: &[&str] =
+    &["deployment-controller", "replicaset-controller", "garbage-collector-controller"];
 
 /// A control plane in which only what we create appears.
 pub struct Cluster {
@@ -30,7 +31,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts one, with the namespaces that the fixtures name.
     pub async fn start(name: &str) -> Result<Self> {
-        let options = Options { without: MAKERS, ..Options::default() };
+        let options = Options { without: OMITTED_CONTROLLERS, ..Options::default() };
         let plane = ControlPlane::start_with(name, options, |line| eprintln!("lab: {line}")).await?;
         let client = plane.client().await?;
         let cluster = Self { plane, client, workloads: 0 };
@@ -38,7 +39,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Creates workloads until there are this many; `objects` makes the i-th with what stands beside it.
+    /// Creates workloads until there are this many; `objects` makes the i-th and the objects that belong to it.
     pub async fn grow_to(&mut self, workloads: usize, mut objects: impl FnMut(usize) -> Vec<Value>) -> Result<()> {
         let wanted = (self.workloads..workloads).flat_map(&mut objects).collect();
         self.create(wanted).await?;
@@ -74,8 +75,8 @@ impl Cluster {
         Api::new(self.client.clone())
     }
 
-    /// Seconds for the floor of every scan: LISTs of all kinds that the agent reads, each in one piece as any client gets
-    /// it, one after the other on a new connection, the bodies thrown away.
+    /// Seconds for LISTs of all kinds that the agent reads, unpaged, one after the other on a new connection, bodies
+    /// discarded.
     pub async fn raw_lists(&self) -> Result<f64> {
         let start = Instant::now();
         let api = Api::new(self.plane.client().await?);
@@ -100,7 +101,7 @@ pub fn privileged(deployment: &Value) -> Value {
     let mut containers = deployment["spec"]["template"]["spec"]["containers"].clone();
     let context = &mut containers[0]["securityContext"];
     context["privileged"] = json!(true);
-    // The API server refuses the one without the other.
+    // The API server refuses a privileged container without it.
     context["allowPrivilegeEscalation"] = json!(true);
     json!({ "spec": { "template": { "spec": { "containers": containers } } } })
 }

@@ -1,4 +1,4 @@
-//! What the figures were measured on: a number without its machine says nothing.
+//! The machine on which the figures were measured.
 
 use std::fmt;
 use std::fs;
@@ -18,7 +18,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Asks the kernel.
+    /// Reads /proc.
     pub fn read() -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A door between an agent and its aggregator that counts what passes, and can be slammed.
+//! A TCP proxy between an agent and its aggregator that counts bytes and can close all connections.
 //!
-//! It reads only the heads of the TLS records (RFC 8446, 5.1), which are in the clear. The handshake is over when the client
-//! has sent its first encrypted record, its Finished; where a client spreads that flight over several records, the later
-//! ones are counted against us, and so are the server's session tickets.
+//! It reads only the headers of the TLS records (RFC 8446, 5.1), which are not encrypted. The handshake is over when the
+//! client has sent its first encrypted record, its Finished. If a client splits that flight into several records, the later
+//! ones are counted as the agent's, and so are the server's session tickets.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,12 +14,12 @@ use tokio::sync::watch;
 
 const APPLICATION_DATA: u8 = 23;
 
-/// The door.
+/// The proxy.
 pub struct Proxy {
-    /// Where the agent knocks.
+    /// The port to which the agent connects.
     pub port: u16,
     counted: Arc<Counted>,
-    slam: watch::Sender<u64>,
+    close: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -29,37 +29,37 @@ struct Counted {
 }
 
 impl Proxy {
-    /// Opens a door to this port of the same machine.
+    /// Starts a proxy to this port of the same machine.
     pub async fn open(target: u16) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let counted = Arc::new(Counted::default());
-        let (slam, slammed) = watch::channel(0);
-        tokio::spawn(serve(listener, target, counted.clone(), slammed));
-        Ok(Self { port, counted, slam })
+        let (close, closed) = watch::channel(0);
+        tokio::spawn(serve(listener, target, counted.clone(), closed));
+        Ok(Self { port, counted, close })
     }
 
-    /// Ends every connection and counts from nothing.
-    pub fn slam(&self) {
-        self.slam.send_modify(|times| *times += 1);
+    /// Closes every connection and resets the counters.
+    pub fn close_all(&self) {
+        self.close.send_modify(|times| *times += 1);
         self.counted.connections.store(0, Ordering::SeqCst);
         self.counted.bytes.store(0, Ordering::SeqCst);
     }
 
-    /// Connections since it was slammed, and bytes in both directions after their handshakes, record heads included.
+    /// Connections since they were last closed, and bytes in both directions after their handshakes, record headers included.
     pub fn counted(&self) -> (u64, u64) {
         (self.counted.connections.load(Ordering::SeqCst), self.counted.bytes.load(Ordering::SeqCst))
     }
 }
 
-async fn serve(listener: TcpListener, target: u16, counted: Arc<Counted>, slammed: watch::Receiver<u64>) {
+async fn serve(listener: TcpListener, target: u16, counted: Arc<Counted>, closed: watch::Receiver<u64>) {
     while let Ok((client, _)) = listener.accept().await {
-        let (counted, mut slammed) = (counted.clone(), slammed.clone());
-        slammed.mark_unchanged();
+        let (counted, mut closed) = (counted.clone(), closed.clone());
+        closed.mark_unchanged();
         tokio::spawn(async move {
             tokio::select! {
                 _ = pass(client, target, &counted) => {}
-                _ = slammed.changed() => {}
+                _ = closed.changed() => {}
             }
         });
     }
@@ -100,7 +100,7 @@ struct Piece {
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut hear: impl FnMut(Piece),
+    mut on_piece: impl FnMut(Piece),
 ) -> std::io::Result<()> {
     let (mut buffer, mut records) = (vec![0; 64 * 1024], Records::default());
     loop {
@@ -108,7 +108,7 @@ async fn copy(
         if read == 0 {
             return to.shutdown().await;
         }
-        records.feed(&buffer[..read], &mut hear);
+        records.feed(&buffer[..read], &mut on_piece);
         to.write_all(&buffer[..read]).await?;
     }
 }
@@ -123,7 +123,7 @@ struct Records {
 const HEAD: usize = 5;
 
 impl Records {
-    fn feed(&mut self, mut bytes: &[u8], hear: &mut impl FnMut(Piece)) {
+    fn feed(&mut self, mut bytes: &[u8], on_piece: &mut impl FnMut(Piece)) {
         while !bytes.is_empty() {
             if self.left == 0 {
                 let wanted = (HEAD - self.head.len()).min(bytes.len());
@@ -131,7 +131,7 @@ impl Records {
                 bytes = &bytes[wanted..];
                 if self.head.len() == HEAD {
                     self.left = usize::from(u16::from_be_bytes([self.head[3], self.head[4]]));
-                    hear(Piece { kind: self.head[0], bytes: HEAD as u64, ended: self.left == 0 });
+                    on_piece(Piece { kind: self.head[0], bytes: HEAD as u64, ended: self.left == 0 });
                     if self.left == 0 {
                         self.head.clear();
                     }
@@ -141,7 +141,7 @@ impl Records {
             let here = self.left.min(bytes.len());
             self.left -= here;
             bytes = &bytes[here..];
-            hear(Piece { kind: self.head[0], bytes: here as u64, ended: self.left == 0 });
+            on_piece(Piece { kind: self.head[0], bytes: here as u64, ended: self.left == 0 });
             if self.left == 0 {
                 self.head.clear();
             }
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_found_however_the_bytes_are_cut() {
+    fn records_are_found_wherever_the_bytes_are_split() {
         let stream = [&[22, 3, 3, 0, 2, 9, 9][..], &[23, 3, 3, 0, 3, 8, 8, 8], &[23, 3, 3, 0, 0]].concat();
         for size in 1..=stream.len() {
             let (mut records, mut ended, mut bytes) = (Records::default(), Vec::new(), 0);

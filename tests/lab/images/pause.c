@@ -1,4 +1,4 @@
-// What keeps a Pod's namespaces open: waits for its end, and buries the orphans that a shared process namespace hands it.
+// Keeps a Pod's namespaces open until it is signalled, and reaps the orphans of a shared process namespace.
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@ static void end(int signal) {
     _exit(0);
 }
 
-static void bury(int signal) {
+static void reap(int signal) {
     (void)signal;
     while (waitpid(-1, NULL, WNOHANG) > 0) {
     }
@@ -16,7 +16,7 @@ static void bury(int signal) {
 
 int main(void) {
     struct sigaction on_end = {.sa_handler = end};
-    struct sigaction on_orphan = {.sa_handler = bury, .sa_flags = SA_NOCLDSTOP};
+    struct sigaction on_orphan = {.sa_handler = reap, .sa_flags = SA_NOCLDSTOP};
     if (sigaction(SIGINT, &on_end, NULL) || sigaction(SIGTERM, &on_end, NULL) || sigaction(SIGCHLD, &on_orphan, NULL)) {
         return 1;
     }

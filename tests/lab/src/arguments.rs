@@ -1,13 +1,13 @@
-//! What each program of a control plane is told on its command line.
+//! The command line arguments of each program of a control plane.
 
 use crate::control_plane::ControlPlane;
-use crate::manifests::PLAYED;
+use crate::manifests::SIMULATED;
 
-/// The user as whom the API server speaks to kubelets.
+/// The user as whom the API server connects to kubelets.
 pub(crate) const TO_KUBELETS: &str = "kube-apiserver-to-kubelets";
 
-/// The controllers that make an API server a cluster: default service accounts, aggregated roles, namespaces that really
-/// go away, owners that are collected, and the workloads' own.
+/// The controllers that every cluster needs: default service accounts, aggregated roles, deletion of namespaces, garbage
+/// collection, and the workload controllers.
 const CONTROLLERS: &[&str] = &[
     "serviceaccount-controller",
     "serviceaccount-token-controller",
@@ -23,8 +23,8 @@ const CONTROLLERS: &[&str] = &[
     "cronjob-controller",
 ];
 
-/// What a cluster needs besides, once it has nodes that Pods really run on: their health, the certificate and the addresses
-/// that a Pod is given, the volumes that it claims, the end of Pods whose node is gone.
+/// The controllers that a cluster with real nodes needs besides: node health, the root certificate and endpoints for Pods,
+/// persistent volumes, deletion of Pods whose node is gone.
 const NODE_CONTROLLERS: &[&str] = &[
     "node-lifecycle-controller",
     "taint-eviction-controller",
@@ -49,7 +49,7 @@ impl ControlPlane {
             format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
             format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
             "--quota-backend-bytes=8589934592".to_owned(),
-            // A lab may lose its last second to a power cut; in exchange it starts and loads several times faster.
+            // A lab may lose its last second in a power cut; without fsync it starts and loads several times faster.
             "--unsafe-no-fsync".to_owned(),
         ]
     }
@@ -75,8 +75,7 @@ impl ControlPlane {
         args
     }
 
-    /// A kubelet has the rights of its own node only, Pods reach the API server as the service `kubernetes`, and it reaches
-    /// kubelets.
+    /// Kubelets have the rights of their own node only, and the API server connects to kubelets.
     fn for_real_nodes(&self) -> Vec<String> {
         vec![
             "--authorization-mode=Node,RBAC".to_owned(),
@@ -115,9 +114,9 @@ impl ControlPlane {
     pub(crate) fn kwok_args(&self, port: u16) -> Vec<String> {
         vec![
             format!("--kubeconfig={}", self.kubeconfig().display()),
-            // Real nodes are not its to play.
+            // kwok must not manage the real nodes.
             "--manage-all-nodes=false".to_owned(),
-            format!("--manage-nodes-with-annotation-selector={PLAYED}=fake"),
+            format!("--manage-nodes-with-annotation-selector={SIMULATED}=fake"),
             format!("--config={}", self.programs.kwok_settings().display()),
             format!("--server-address=127.0.0.1:{port}"),
         ]
@@ -128,7 +127,7 @@ fn without_real_nodes() -> Vec<String> {
     vec![
         "--authorization-mode=RBAC".to_owned(),
         "--endpoint-reconciler-type=none".to_owned(),
-        // It taints new nodes as not ready, which only a node lifecycle controller would take back.
+        // It taints new nodes as not ready, and without a node lifecycle controller the taint would stay.
         "--disable-admission-plugins=TaintNodesByCondition".to_owned(),
     ]
 }

@@ -1,6 +1,6 @@
-//! Control groups of the lab's own, in every hierarchy that the machine mounts.
+//! The lab's control groups, in every hierarchy that the machine mounts.
 //!
-//! A kubelet removes the groups of Pods that it doesn't know, so each node gets a group that no other kubelet looks into.
+//! A kubelet removes the groups of Pods that it doesn't know, so each node has a group that no other kubelet manages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ pub(crate) fn make(group: &str) -> Result<()> {
     Ok(())
 }
 
-/// The file that takes a process into a group of the unified hierarchy, where all that it starts is counted and ended.
+/// The file that moves a process into a group of the unified hierarchy; everything that it starts then belongs to the group.
 pub(crate) fn entry(group: &str) -> PathBuf {
     unified().join(group).join("cgroup.procs")
 }
 
-/// Every folder that is left of a group.
-pub(crate) fn left(group: &str) -> Result<Vec<PathBuf>> {
+/// Every folder of a group that exists.
+pub(crate) fn existing(group: &str) -> Result<Vec<PathBuf>> {
     Ok(hierarchies()?.into_iter().map(|hierarchy| hierarchy.join(group)).filter(|folder| folder.exists()).collect())
 }
 

@@ -1,4 +1,4 @@
-//! One control plane: its programs in the order in which they need each other, and the ways to speak to it.
+//! One control plane: its programs, started in the order of their dependencies, and clients for it.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,37 +17,37 @@ use crate::arguments::TO_KUBELETS;
 use crate::keeper::Keeper;
 use crate::manifests::planted;
 use crate::network::Network;
-use crate::node::{Ground, Node, Supplies};
+use crate::node::{Node, NodeContext, Supplies};
 use crate::pki::{Identity, Pki, write_secret};
 use crate::programs::Programs;
 
-/// How long a control plane may take until it serves; it takes 2 to 4 seconds on two idle cores.
+/// How long a control plane may take until it is ready; 2 to 4 seconds are usual on two idle cores.
 const START: Duration = Duration::from_secs(90);
 
 const LOOPBACK: &str = "127.0.0.1";
 
-/// The folder of the real nodes, in a control plane's own.
+/// The folder of the real nodes, inside the control plane's.
 const NODES: &str = "nodes";
 
 /// What kind of control plane to start.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Where it keeps its data; none for a temporary folder that goes when it stops.
+    /// The data folder; `None` for a temporary one that is removed at the end.
     pub folder: Option<PathBuf>,
-    /// How many nodes kwok plays. None: Pods stay pending, as nothing runs them.
+    /// How many nodes kwok simulates. Without any node Pods stay pending.
     pub nodes: u16,
     /// How many real nodes there are: a kubelet with containerd each, which run Pods from images that are loaded into them.
-    /// They need root. Together with nodes that kwok plays, a Pod says by `nodeName` or a selector where it belongs.
+    /// They need root. Beside simulated nodes, `nodeName` or a node selector decides where a Pod is scheduled.
     pub real_nodes: u16,
-    /// Controllers that are left out: a cluster of a size that is chosen wants none that make more objects.
+    /// Controllers that are left out: a cluster of a chosen size needs those out that create more objects.
     pub without: &'static [&'static str],
 }
 
 /// A running control plane. Dropping it stops its programs.
 pub struct ControlPlane {
-    // Dropped first: the programs end before their folder goes.
+    // Dropped first: the programs end before their folder is removed.
     pub(crate) keeper: Keeper,
-    // Then what the real nodes' programs left running.
+    // Dropped second: the guard ends what the real nodes' programs left running.
     network: Option<Network>,
     pub(crate) nodes: Vec<Node>,
     name: String,
@@ -64,14 +64,14 @@ impl ControlPlane {
         Self::start_with(name, Options::default(), |line| eprintln!("lab: {line}")).await
     }
 
-    /// Starts a control plane; `progress` hears of each step.
+    /// Starts a control plane; `progress` receives each step.
     pub async fn start_with(
         name: &str,
         options: Options,
         progress: impl Fn(&str) + Send + Clone + 'static,
     ) -> Result<Self> {
-        let (hear, real_nodes) = (progress.clone(), options.real_nodes);
-        let (programs, supplies) = tokio::task::spawn_blocking(move || prepare(&hear, real_nodes)).await??;
+        let (report, real_nodes) = (progress.clone(), options.real_nodes);
+        let (programs, supplies) = tokio::task::spawn_blocking(move || prepare(&report, real_nodes)).await??;
         let (folder, temporary) = match options.folder.clone() {
             Some(folder) => (folder, None),
             None => {
@@ -82,7 +82,8 @@ impl ControlPlane {
         let pki = Pki::open(&folder.join("pki"))?;
         let [etcd, etcd_peer, apiserver, kwok] = free_ports()?;
         let keeper = Keeper::new(&folder)?;
-        let network = if supplies.is_some() { Some(Network::lay(&keeper, &folder.join(NODES)).await?) } else { None };
+        let network =
+            if supplies.is_some() { Some(Network::create(&keeper, &folder.join(NODES)).await?) } else { None };
         let address = network.as_ref().map_or_else(|| LOOPBACK.to_owned(), Network::machine);
         let mut plane = Self {
             keeper,
@@ -98,7 +99,7 @@ impl ControlPlane {
         plane.write_identities()?;
         plane.keeper.start("etcd", plane.programs.etcd(), &plane.etcd_args(etcd, etcd_peer))?;
         plane.keeper.start("kube-apiserver", plane.programs.apiserver(), &plane.apiserver_args(etcd, apiserver))?;
-        plane.until_it_serves().await?;
+        plane.until_serving().await?;
         plane.start_controllers(&options, kwok).await?;
         if let Some(supplies) = supplies {
             plane.start_nodes(&supplies, options.real_nodes).await?;
@@ -137,19 +138,19 @@ impl ControlPlane {
         client(&self.kubeconfig_for(user, groups)?).await
     }
 
-    /// The kubectl that was built with the cluster, for whoever has none.
+    /// The kubectl that was built with the cluster, for users without one.
     pub fn kubectl_program(&self) -> PathBuf {
         self.programs.kubectl()
     }
 
-    /// Runs kubectl as the administrator, as a person at a shell would; answers what it printed.
+    /// Runs kubectl as the administrator and answers its standard output.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
         let mut command = tokio::process::Command::new(self.programs.kubectl());
         let output = command.arg("--kubeconfig").arg(self.kubeconfig()).args(args).kill_on_drop(true).output().await?;
         printed(&format!("kubectl {}", args.join(" ")), output)
     }
 
-    /// Starts a kubectl of the administrator's that lives as long as the lab.
+    /// Starts a kubectl as the administrator that runs as long as the lab.
     pub(crate) fn start_kubectl(&self, name: &str, args: &[&str]) -> Result<()> {
         let kubeconfig = format!("--kubeconfig={}", self.kubeconfig().display());
         let args: Vec<_> = std::iter::once(kubeconfig).chain(args.iter().map(|&arg| arg.to_owned())).collect();
@@ -157,10 +158,10 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Runs a line in a shell whose `kubectl` is this cluster's administrator: what a person pastes.
+    /// Runs a line in a shell in which `kubectl` is this cluster's administrator, as a user who pastes it.
     pub async fn shell(&self, line: &str) -> Result<String> {
         let kubectl = self.programs.kubectl();
-        let folder = kubectl.parent().context("kubectl stands in no folder")?;
+        let folder = kubectl.parent().context("kubectl is in no folder")?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         let path = std::env::join_paths(std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path)))?;
         let mut command = tokio::process::Command::new("sh");
@@ -168,7 +169,7 @@ impl ControlPlane {
         printed(line, command.output().await?)
     }
 
-    /// Applies the planted fleet of workloads: some good, some bad.
+    /// Applies the sample workloads, compliant and not.
     pub async fn plant(&self) -> Result<()> {
         for (file, manifests) in planted() {
             let path = self.folder.join(file);
@@ -206,11 +207,11 @@ impl ControlPlane {
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        let last = last.map_or(String::new(), |error| format!("; the last answer was: {error:#}"));
+        let last = last.map_or(String::new(), |error| format!("; the last error was: {error:#}"));
         bail!("{}: waited {} s for {what}{last}\n{}", self.name, START.as_secs(), self.keeper.tails())
     }
 
-    async fn until_it_serves(&self) -> Result<()> {
+    async fn until_serving(&self) -> Result<()> {
         let client = self.client().await?;
         let ready = http::Request::get("/readyz").body(Vec::new())?;
         self.until("the API server", async || Ok(client.request_text(ready.clone()).await? == "ok")).await
@@ -235,21 +236,21 @@ impl ControlPlane {
         self.network.as_ref().map_or_else(|| LOOPBACK.to_owned(), Network::machine)
     }
 
-    /// The number of a lab with real nodes, by which [`crate::left_behind`] finds what it left; none without real nodes.
+    /// The number of a lab with real nodes, for [`crate::left_behind`]; `None` without real nodes.
     pub fn number(&self) -> Option<u8> {
         self.network.as_ref().map(Network::number)
     }
 
-    /// Whether real nodes belong to this control plane.
+    /// Whether this control plane has real nodes.
     pub(crate) fn has_real_nodes(&self) -> bool {
         self.network.is_some()
     }
 
-    /// What a real node stands on; none where there are to be none.
-    pub(crate) fn ground<'a>(&'a self, supplies: &'a Supplies) -> Option<Ground<'a>> {
+    /// What a real node needs to start; `None` without real nodes.
+    pub(crate) fn node_context<'a>(&'a self, supplies: &'a Supplies) -> Option<NodeContext<'a>> {
         let network = self.network.as_ref()?;
         let folder = self.folder.join(NODES);
-        Some(Ground { keeper: &self.keeper, network, programs: &self.programs, pki: &self.pki, supplies, folder })
+        Some(NodeContext { keeper: &self.keeper, network, programs: &self.programs, pki: &self.pki, supplies, folder })
     }
 
     fn write_identities(&self) -> Result<()> {
@@ -278,12 +279,12 @@ impl ControlPlane {
 }
 
 /// The programs, and what real nodes need besides.
-fn prepare(hear: &impl Fn(&str), real_nodes: u16) -> Result<(Programs, Option<Supplies>)> {
-    let supplies = if real_nodes > 0 { Some(Supplies::prepare(hear)?) } else { None };
-    Ok((Programs::prepare(hear)?, supplies))
+fn prepare(progress: &impl Fn(&str), real_nodes: u16) -> Result<(Programs, Option<Supplies>)> {
+    let supplies = if real_nodes > 0 { Some(Supplies::prepare(progress)?) } else { None };
+    Ok((Programs::prepare(progress)?, supplies))
 }
 
-/// What a command printed, or what it complained of.
+/// A command's standard output; fails with its standard error.
 fn printed(line: &str, output: std::process::Output) -> Result<String> {
     if !output.status.success() {
         bail!("{line}: {}", String::from_utf8_lossy(&output.stderr));
@@ -296,15 +297,15 @@ async fn client(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?)?)
 }
 
-/// Ports that are free now, all held open until each is known, so that they differ.
+/// Distinct ports that are free now: all are held open until each is chosen.
 ///
-/// None is one that the kernel hands out to outgoing connections (32768 and up), nor one of a NodePort: between the choice
-/// and the program's start nobody takes it by accident. Where the search begins is drawn, so that labs that start together
-/// seldom look at the same ones.
+/// They are below the kernel's range for outgoing connections (32768 and up) and the range of NodePorts, so that nothing takes
+/// one by accident before the program starts. The search begins at a random port, so that labs that start together seldom try
+/// the same ones.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     const FROM: Range<u16> = 10_000..30_000;
-    let drawn = RandomState::new().build_hasher().finish();
-    let start = usize::try_from(drawn % u64::from(FROM.end - FROM.start))?;
+    let random = RandomState::new().build_hasher().finish();
+    let start = usize::try_from(random % u64::from(FROM.end - FROM.start))?;
     let mut listeners = FROM.cycle().skip(start).take(FROM.len()).filter_map(|port| {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).ok()?;
         Some((port, listener))

@@ -1,11 +1,11 @@
-//! What sees to it that a lab's real nodes leave nothing: a process outside the lab that waits for its end.
+//! The guard: a process outside the lab that removes everything of its real nodes once the lab has ended.
 //!
-//! containerd's shims and their containers are made to outlive whoever started them, so the death of the lab's programs
-//! doesn't end them. The guard holds the other end of a pipe: when the lab ends, by itself or by `kill -9`, the pipe closes
-//! and `guard.sh` kills the lab's control group and removes what stands. A normal stop takes the same way and waits for it.
+//! containerd's shims and their containers outlive the program that started them, so the end of the lab's programs does not
+//! end them. The guard holds the other end of a pipe: when the lab ends, normally or by `kill -9`, the pipe closes and
+//! `guard.sh` kills the lab's control group and removes what is left. A normal stop uses the same path and waits for it.
 //!
-//! A number, held by a lock, tells labs apart that run side by side. The guard keeps the lock until it is done. Whoever gets
-//! a number first removes what a lab left there whose guard was killed as well.
+//! Labs that run side by side have different numbers, each held by a file lock. The guard keeps the lock until it is done. A
+//! lab that gets a number first removes what an earlier lab left there whose guard was killed as well.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -18,25 +18,25 @@ use crate::programs::cache;
 
 const SCRIPT: &str = include_str!("guard.sh");
 
-/// How many labs with real nodes may stand at once on a machine.
+/// How many labs with real nodes may run at once on a machine.
 const LABS: u8 = 16;
 
-/// A lab's number on this machine, and the process that cleans up behind it. Dropping it cleans up and waits.
+/// A lab's number on this machine, and the process that cleans up after it. Dropping it cleans up and waits.
 pub(crate) struct Guard {
     number: u8,
     child: Child,
 }
 
 impl Guard {
-    /// Takes a number and starts the guard of a lab whose nodes live in this folder.
-    pub(crate) fn post(folder: &Path) -> Result<Self> {
+    /// Takes a number and starts the guard of a lab whose nodes use this folder.
+    pub(crate) fn start(folder: &Path) -> Result<Self> {
         let (number, lock) = free_number()?;
-        let swept = script("now", number, Path::new("")).status().context("starting sh")?;
-        if !swept.success() {
+        let cleaned = script("now", number, Path::new("")).status().context("starting sh")?;
+        if !cleaned.success() {
             bail!("what an earlier lab left as number {number} could not be removed");
         }
         let mut command = script("after", number, folder);
-        // Never written to: it carries the lock, which is free again when the last holder has closed it.
+        // Never written to: the file handle carries the lock, which is released when its last holder closes it.
         command.stdin(Stdio::piped()).stdout(lock);
         Ok(Self { number, child: command.spawn().context("starting the lab's guard")? })
     }
@@ -46,7 +46,7 @@ impl Guard {
         self.number
     }
 
-    /// The name of the control group that everything of this lab's nodes stands in.
+    /// The name of the control group of everything that this lab's nodes run.
     pub(crate) fn group(&self) -> String {
         group(self.number)
     }
@@ -60,15 +60,15 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        // It reports what it could not remove by itself, and the next lab of this number tries again.
+        // The guard itself reports what it could not remove, and the next lab of this number tries again.
         let _ = self.child.wait();
     }
 }
 
-/// What stands on this machine of the lab with this number, one line each: control groups with their processes, the link.
+/// What exists on this machine of the lab with this number, one line each: control groups with their processes, the link.
 pub fn left_behind(number: u8) -> Result<Vec<String>> {
     let link = Path::new("/sys/class/net").join(link(number));
-    let mut left: Vec<_> = control_group::left(&group(number))?;
+    let mut left: Vec<_> = control_group::existing(&group(number))?;
     left.extend(Some(link).filter(|link| link.exists()));
     Ok(left.into_iter().map(|path| path.display().to_string()).collect())
 }
@@ -81,7 +81,7 @@ fn link(number: u8) -> String {
     format!("hflab{number}")
 }
 
-/// The first number that no living lab holds.
+/// The first number that no running lab holds.
 fn free_number() -> Result<(u8, File)> {
     let folder = cache()?;
     fs::create_dir_all(&folder)?;
@@ -94,7 +94,7 @@ fn free_number() -> Result<(u8, File)> {
     bail!("{LABS} labs with real nodes run on this machine already")
 }
 
-/// The script in a session of its own: a signal to the terminal's programs doesn't reach it.
+/// The script in a session of its own, which signals to the terminal's programs do not reach.
 fn script(when: &str, number: u8, folder: &Path) -> Command {
     let mut command = Command::new("setsid");
     command.args(["sh", "-c", SCRIPT, "guard", when, &number.to_string()]).arg(folder).stdin(Stdio::null());

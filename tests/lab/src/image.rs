@@ -1,4 +1,4 @@
-//! The images that a lab's nodes have from the start, built on this machine from what is on it and kept in the user's cache.
+//! The images that a lab's nodes have from the start, built from files of this machine and kept in the user's cache.
 //!
 //! Nothing is pulled from a registry: Pods that use these need `imagePullPolicy: IfNotPresent` or `Never`.
 
@@ -11,10 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::programs::cache;
 
-/// What holds a Pod's namespaces open.
+/// The sandbox image, whose process keeps a Pod's namespaces open.
 pub(crate) const PAUSE: &str = "localhost/holdfast-lab/pause:1";
 
-/// An image with a shell and the usual small programs, for workloads that do things: its program is `/bin/sh`.
+/// An image with BusyBox, for workloads that run commands. It starts `/bin/sh`.
 pub const SHELL: &str = "localhost/holdfast-lab/shell:1";
 
 const SOURCES: &[(&str, &str)] = &[
@@ -31,7 +31,7 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// Finds the archives, and builds them if they are missing; `progress` hears of it.
+    /// Finds the archives, and builds them if they are missing; `progress` receives a line then.
     pub(crate) fn prepare(progress: &impl Fn(&str)) -> Result<Self> {
         let busybox = fs::read("/bin/busybox").context("reading /bin/busybox: install busybox-static")?;
         let parent = cache()?;
@@ -80,7 +80,7 @@ fn build_both(folder: &Path, busybox: &[u8]) -> Result<()> {
     build(folder, "Containerfile.shell", SHELL, "shell.tar")
 }
 
-/// Builds one image into an archive, in a store of its own that goes again.
+/// Builds one image into an archive, in a temporary store.
 fn build(folder: &Path, recipe: &str, name: &str, archive: &str) -> Result<()> {
     let store = tempfile::tempdir_in(folder)?;
     let [root, run] = ["root", "run"].map(|part| store.path().join(part).display().to_string());

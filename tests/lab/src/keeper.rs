@@ -1,7 +1,7 @@
-//! Keeps the lab's programs: starts them with a log each, ends them by pid, and lets none outlive its starter.
+//! Owns the lab's programs: starts each with a log, ends them by pid, and lets none outlive its starter.
 //!
-//! The kernel ends a program when the *thread* that started it ends (`setpriv --pdeathsig`), so each control plane starts
-//! its programs from one thread of its own that lives exactly as long as the control plane: a killed test leaves nothing.
+//! The kernel kills a program when the *thread* that started it ends (`setpriv --pdeathsig`), so each control plane starts
+//! its programs from a thread that lives exactly as long as the control plane: a killed test leaves no process.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a program may take to end by itself after SIGTERM.
+/// How long a program may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A program that was started, and how.
@@ -21,14 +21,14 @@ struct Program {
     name: String,
     command: Command,
     child: Child,
-    /// Ended by `kill -9`, as somebody wanted it.
+    /// Killed on request, so that its absence is no failure.
     killed: bool,
 }
 
 enum Request {
     Start(String, Box<Command>, mpsc::Sender<Result<u32>>),
     Kill(String, mpsc::Sender<Result<()>>),
-    Revive(String, mpsc::Sender<Result<()>>),
+    Restart(String, mpsc::Sender<Result<()>>),
     Alive(mpsc::Sender<Option<String>>),
 }
 
@@ -43,7 +43,7 @@ impl Keeper {
     /// A keeper whose programs log into this folder.
     pub(crate) fn new(logs: &Path) -> Result<Self> {
         let (requests, inbox) = mpsc::channel();
-        let thread = thread::Builder::new().name("lab-keeper".into()).spawn(move || keep(&inbox))?;
+        let thread = thread::Builder::new().name("lab-keeper".into()).spawn(move || serve(&inbox))?;
         Ok(Self { requests: Some(requests), thread: Some(thread), logs: logs.to_owned() })
     }
 
@@ -58,27 +58,27 @@ impl Keeper {
         answer.recv().context("the lab's keeper ended")?
     }
 
-    /// Ends a program as `kill -9` does. Until it is revived its absence is no failure.
+    /// Ends a program as `kill -9` does. Until it is restarted its absence is no failure.
     pub(crate) fn kill(&self, name: &str) -> Result<()> {
         let (reply, answer) = mpsc::channel();
         self.send(Request::Kill(name.to_owned(), reply))?;
         answer.recv().context("the lab's keeper ended")?
     }
 
-    /// Starts a program again that was killed, or has ended by itself, as it was started; its log goes on.
-    pub(crate) fn revive(&self, name: &str) -> Result<()> {
+    /// Starts a program again that was killed or has ended, with the same arguments and log.
+    pub(crate) fn restart(&self, name: &str) -> Result<()> {
         let (reply, answer) = mpsc::channel();
-        self.send(Request::Revive(name.to_owned(), reply))?;
+        self.send(Request::Restart(name.to_owned(), reply))?;
         answer.recv().context("the lab's keeper ended")?
     }
 
-    /// Fails if a program has ended by itself, with the end of its log.
+    /// Fails if a program has ended unasked, with the end of its log.
     pub(crate) fn check(&self) -> Result<()> {
         let (reply, answer) = mpsc::channel();
         self.send(Request::Alive(reply))?;
         match answer.recv().context("the lab's keeper ended")? {
             None => Ok(()),
-            Some(name) => bail!("{name} ended by itself; its log ends with:\n{}", self.tail(&name)),
+            Some(name) => bail!("{name} ended; its log ends with:\n{}", self.tail(&name)),
         }
     }
 
@@ -112,7 +112,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.requests.take());
         if let Some(thread) = self.thread.take() {
-            // A panic in the keeper has been reported by its own thread; nothing is left to end here.
+            // A panic in the keeper has been reported by its own thread; there is nothing left to end.
             let _ = thread.join();
         }
     }
@@ -124,9 +124,9 @@ fn log_of(path: &Path) -> Option<String> {
     path.file_stem().filter(|_| is_log).map(|stem| stem.to_string_lossy().into_owned())
 }
 
-fn keep(inbox: &mpsc::Receiver<Request>) {
+fn serve(inbox: &mpsc::Receiver<Request>) {
     let mut programs: Vec<Program> = Vec::new();
-    // Whoever stopped waiting for an answer has nobody to tell.
+    // A failed reply means that the caller has stopped waiting.
     while let Ok(request) = inbox.recv() {
         match request {
             Request::Start(name, mut command, reply) => {
@@ -140,8 +140,8 @@ fn keep(inbox: &mpsc::Receiver<Request>) {
             Request::Kill(name, reply) => {
                 let _ = reply.send(named(&mut programs, &name).and_then(Program::kill));
             }
-            Request::Revive(name, reply) => {
-                let _ = reply.send(named(&mut programs, &name).and_then(Program::revive));
+            Request::Restart(name, reply) => {
+                let _ = reply.send(named(&mut programs, &name).and_then(Program::restart));
             }
             Request::Alive(reply) => {
                 let mut ended = programs.iter_mut().filter_map(|program| {
@@ -169,7 +169,7 @@ impl Program {
         Ok(())
     }
 
-    fn revive(&mut self) -> Result<()> {
+    fn restart(&mut self) -> Result<()> {
         let runs = !self.killed && matches!(self.child.try_wait(), Ok(None));
         if !runs {
             self.child = self.command.spawn().with_context(|| format!("starting {} again", self.name))?;
@@ -179,12 +179,12 @@ impl Program {
     }
 }
 
-/// Asks a program to end, waits, and insists.
+/// Sends SIGTERM, waits, then kills.
 fn end(child: &mut Child) {
     if let Ok(None) = child.try_wait()
         && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
     {
-        // It may have ended in between: then there is nothing to signal.
+        // An error means that it has ended in between.
         let _ = kill_process(pid, Signal::TERM);
     }
     let deadline = Instant::now() + GRACE;

@@ -1,12 +1,12 @@
 //! The lab: real Kubernetes clusters on a bare machine, in seconds.
 //!
-//! One [`ControlPlane`] is an etcd, a kube-apiserver, a kube-controller-manager and, where a story needs Pods that become
-//! ready, a kube-scheduler with nodes: such as kwok plays, or real ones that run Pods. Each has its own folder, ports,
-//! certificate authority and kubeconfig, so several stand side by side as a fleet. Tests, benches and `holdfast up` use it
-//! alike; it knows nothing of Holdfast.
+//! A [`ControlPlane`] is an etcd, a kube-apiserver, a kube-controller-manager and, where Pods must become ready, a
+//! kube-scheduler with nodes: simulated by kwok, or real ones that run Pods. Each has its own folder, ports, certificate
+//! authority and kubeconfig, so that several run side by side as a fleet. Tests, benchmarks and `holdfast up` use it; it
+//! knows nothing of Holdfast.
 //!
-//! It starts only programs of its own, listens on loopback or on a network of its own, and leaves nothing running: every
-//! program dies with the process that started it, even when that one is killed.
+//! It starts only its own programs and listens on loopback or on a network of its own. Every program ends with the process
+//! that started it, even when that is killed.
 
 mod arguments;
 mod control_group;

@@ -1,4 +1,4 @@
-//! What stands in a lab's cluster: nodes that kwok plays, and a small fleet of realistic workloads, good and bad.
+//! The objects of a lab's cluster: nodes that kwok simulates, and sample workloads, compliant and not.
 
 use anyhow::{Context, Result};
 use kube::api::{DynamicObject, Patch, PatchParams};
@@ -6,7 +6,7 @@ use kube::discovery::{Discovery, Scope};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-/// The manifests that a lab can be planted with, as (file name, YAML): each a namespace with what a team runs there.
+/// The sample workloads as (file name, YAML), each a namespace with what a team runs there.
 pub fn planted() -> &'static [(&'static str, &'static str)] {
     &[
         ("shop.yaml", include_str!("../planted/shop.yaml")),
@@ -18,7 +18,8 @@ pub fn planted() -> &'static [(&'static str, &'static str)] {
 
 /// Applies objects by server-side apply, in order.
 pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
-    let discovery = Discovery::new(client.clone()).run().await.context("asking the API server what it serves")?;
+    let discovery =
+        Discovery::new(client.clone()).run().await.context("discovering the resources of the API server")?;
     for object in objects {
         let object: DynamicObject = serde_json::from_value(object.clone())?;
         let name = object.metadata.name.clone().context("an object without a name")?;
@@ -40,10 +41,10 @@ pub async fn apply(client: &Client, objects: &[Value]) -> Result<()> {
     Ok(())
 }
 
-/// The annotation of the nodes that kwok plays, where real ones stand beside them.
-pub(crate) const PLAYED: &str = "kwok.x-k8s.io/node";
+/// The annotation of the nodes that kwok simulates.
+pub(crate) const SIMULATED: &str = "kwok.x-k8s.io/node";
 
-/// Registers nodes for kwok to play.
+/// Registers nodes for kwok to simulate.
 pub(crate) async fn nodes(client: &Client, count: u16) -> Result<()> {
     let nodes: Vec<Value> = (0..count).map(node).collect();
     apply(client, &nodes).await
@@ -56,7 +57,7 @@ fn node(number: u16) -> Value {
         "metadata": {
             "name": format!("lab-{number}"),
             "labels": {"kubernetes.io/os": "linux", "kubernetes.io/hostname": format!("lab-{number}")},
-            "annotations": {PLAYED: "fake"},
+            "annotations": {SIMULATED: "fake"},
         },
         "status": {"capacity": capacity, "allocatable": capacity},
     })

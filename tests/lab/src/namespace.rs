@@ -1,6 +1,6 @@
-//! A machine of its own, as far as a node can tell: a network and a mount namespace, held open by a process that sleeps.
+//! The namespaces of a node: a network and a mount namespace, kept open by a sleeping process.
 //!
-//! Whatever is mounted in it is gone when its last process is. Process ids stay those of the machine, as on a real node.
+//! Mounts in it disappear with its last process. The process namespace is the machine's.
 
 use std::fs;
 use std::path::Path;
@@ -11,23 +11,23 @@ use anyhow::{Context, Result, bail};
 use crate::control_group;
 use crate::keeper::Keeper;
 
-/// Takes itself into the lab's control group, then sleeps in new namespaces.
+/// Moves itself into the lab's control group, then sleeps in new namespaces.
 const HOLD: &str = r#"echo $$ >"$0" && exec unshare --net --mount sleep infinity"#;
 
-/// Takes itself into the lab's control group, then becomes a program in the namespaces of a process.
+/// Moves itself into the lab's control group, then executes a program in the namespaces of a process.
 const ENTER: &str = r#"echo $$ >"$0" && holder=$1 && shift && exec nsenter --target "$holder" --net --mount -- "$@""#;
 
-/// How long the kernel may take for new namespaces.
+/// How long it may take to create new namespaces.
 const OPENING: Duration = Duration::from_secs(10);
 
-/// The namespaces, by the process that holds them open.
+/// The namespaces, by the process that keeps them open.
 pub(crate) struct Namespace {
     holder: u32,
     entry: String,
 }
 
 impl Namespace {
-    /// Opens namespaces whose programs stand in this control group.
+    /// Creates namespaces whose programs belong to this control group.
     pub(crate) async fn open(keeper: &Keeper, name: &str, group: &str) -> Result<Self> {
         let entry = control_group::entry(group).display().to_string();
         let args = ["-c", HOLD, &entry].map(str::to_owned);
@@ -44,18 +44,18 @@ impl Namespace {
         Ok(opened)
     }
 
-    /// The process that holds them open.
+    /// The process that keeps them open.
     pub(crate) fn holder(&self) -> String {
         self.holder.to_string()
     }
 
-    /// Runs a command in there to its end and answers what it printed.
+    /// Runs a command in the namespaces to its end and answers its standard output.
     pub(crate) async fn run(&self, line: &[&str]) -> Result<String> {
         let holder = self.holder();
         run(&[&["nsenter", "--target", &holder, "--net", "--mount", "--"], line].concat()).await
     }
 
-    /// Starts a program in there that lives as long as the lab.
+    /// Starts a program in the namespaces that runs as long as the lab.
     pub(crate) fn start(&self, keeper: &Keeper, name: &str, program: &Path, args: &[String]) -> Result<u32> {
         let mut line: Vec<_> = ["-c", ENTER, &self.entry, &self.holder()].map(str::to_owned).into();
         line.push(program.display().to_string());
@@ -64,7 +64,7 @@ impl Namespace {
     }
 }
 
-/// Runs a command to its end and answers what it printed.
+/// Runs a command to its end and answers its standard output.
 pub(crate) async fn run(line: &[&str]) -> Result<String> {
     let (program, args) = line.split_first().context("an empty command")?;
     let output = tokio::process::Command::new(program).args(args).kill_on_drop(true).output().await;

@@ -1,8 +1,8 @@
 //! The network of a lab's real nodes: a bridge in a namespace of its own, with a link to each node and one to the machine.
 //!
-//! On the machine itself only its end of that one link appears, with an address for the API server and a route to the Pods
-//! of each node; it goes when the bridge's namespace goes. The bridge is the nodes' way to everywhere else, and forwards nothing: no
-//! packet of a lab leaves the machine.
+//! The machine's own network namespace has only its end of that one link, with an address for the API server and a route to
+//! the Pods of each node; the link disappears with the bridge's namespace. The bridge is the nodes' default route and forwards
+//! nothing: no packet of a lab leaves the machine.
 
 use std::path::Path;
 
@@ -24,9 +24,9 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Posts the guard of the nodes in this folder, then lays the bridge and the machine's link to it.
-    pub(crate) async fn lay(keeper: &Keeper, nodes: &Path) -> Result<Self> {
-        let guard = Guard::post(nodes)?;
+    /// Starts the guard of the nodes in this folder, then creates the bridge and the machine's link to it.
+    pub(crate) async fn create(keeper: &Keeper, nodes: &Path) -> Result<Self> {
+        let guard = Guard::start(nodes)?;
         control_group::make(&daemons(&guard))?;
         let bridge = Namespace::open(keeper, "bridge", &daemons(&guard)).await?;
         let network = Self { bridge, guard };
@@ -51,7 +51,7 @@ impl Network {
         Ok(())
     }
 
-    /// Links a node: gives its namespace an `eth0`, and everybody the way to its Pods.
+    /// Links a node: creates `eth0` in its namespace, and routes to its Pods everywhere.
     pub(crate) async fn link(&self, node: &Namespace, number: u16) -> Result<()> {
         ensure!(number < MOST_NODES, "a lab has at most {MOST_NODES} real nodes");
         let (near, holder) = (format!("to-node-{number}"), node.holder());
@@ -63,7 +63,7 @@ impl Network {
         node.run(&["ip", "link", "set", "lo", "up"]).await?;
         node.run(&["ip", "address", "add", &format!("{address}/24"), "dev", "eth0"]).await?;
         node.run(&["ip", "link", "set", "eth0", "up"]).await?;
-        // Addresses of services are rewritten only once a packet has a route.
+        // Service addresses are rewritten only for packets that have a route.
         node.run(&["ip", "route", "add", "default", "via", &self.address(254)]).await?;
         node.run(&["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]).await?;
         for other in (0..MOST_NODES).filter(|other| *other != number) {
@@ -75,7 +75,7 @@ impl Network {
         Ok(())
     }
 
-    /// Starts the name server of all Pods where the bridge is: between the nodes, and on none.
+    /// Starts the name server of all Pods in the bridge's namespace.
     pub(crate) fn start_name_server(&self, keeper: &Keeper, program: &Path, settings: &Path) -> Result<()> {
         self.bridge.start(keeper, "coredns", program, &["-conf".to_owned(), settings.display().to_string()])?;
         Ok(())

@@ -1,7 +1,7 @@
-//! A real node: containerd, a kubelet and kube-proxy in namespaces of their own, and what they run.
+//! A real node: containerd, a kubelet and kube-proxy in their own namespaces, and the Pods that they run.
 //!
-//! The programs find the paths of any node, as each node has its own `/run`, `/var/lib` and `/var/log`; nothing of the
-//! machine's own is touched. Only process ids and control groups are the machine's, as the kernel's view needs them to be.
+//! Each node has its own `/run`, `/var/lib` and `/var/log`, so the programs use the usual paths and the machine's own folders
+//! stay untouched. Process ids and control groups are the machine's, as the kernel view requires.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,12 +19,12 @@ use crate::node_settings;
 use crate::pki::Pki;
 use crate::programs::Programs;
 
-/// How long containerd may take until it answers; it takes half a second on two idle cores.
+/// How long containerd may take until it answers; half a second is usual on two idle cores.
 const CONTAINERD: Duration = Duration::from_secs(60);
 
-/// Gives the node folders of its own in the usual places, and the kernel's tracing where an init system puts it, unless one
-/// has. What a container mounts from there spreads both ways. The settings of the whole machine's kernel that a kubelet sets
-/// are files of the node: it finds what it wrote, and the machine keeps its own.
+/// Gives the node its own folders at the usual paths, and mounts tracefs where an init system would, unless it is mounted.
+/// Mounts are shared, so that they propagate to and from containers. The kernel settings that a kubelet writes are replaced by
+/// files of the node: the kubelet reads what it wrote, and the machine keeps its own settings.
 const MOUNTS: &str = r#"
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/netns /run/containerd "$0/lib" "$0/log" "$0/cni" "$0/static-pods"
@@ -41,8 +41,8 @@ done
 : >"$0/resolv.conf"
 "#;
 
-/// What a node is started with.
-pub(crate) struct Ground<'a> {
+/// What a node needs to start.
+pub(crate) struct NodeContext<'a> {
     pub keeper: &'a Keeper,
     pub network: &'a Network,
     pub programs: &'a Programs,
@@ -52,22 +52,22 @@ pub(crate) struct Ground<'a> {
     pub folder: PathBuf,
 }
 
-/// What real nodes need and is built on this machine.
+/// Images and programs that real nodes need and that are built on this machine.
 pub(crate) struct Supplies {
     images: Images,
     name_server: PathBuf,
 }
 
 impl Supplies {
-    /// Finds it, and builds what is missing; fails where no real node can run. `progress` hears what takes long.
+    /// Finds them, and builds what is missing; fails where no real node can run. `progress` receives what takes long.
     pub(crate) fn prepare(progress: &impl Fn(&str)) -> Result<Self> {
         possible()?;
         Ok(Self { images: Images::prepare(progress)?, name_server: Programs::name_server(progress)? })
     }
 }
 
-impl Ground<'_> {
-    /// Starts what all nodes share: the name server. Its kubeconfig must let it read Services.
+impl NodeContext<'_> {
+    /// Starts the name server, which all nodes share. Its kubeconfig must permit reading Services.
     pub(crate) fn prepare(&self, kubeconfig: &Path) -> Result<()> {
         fs::create_dir_all(&self.folder).with_context(|| format!("creating {}", self.folder.display()))?;
         let settings = self.folder.join("Corefile");
@@ -76,11 +76,11 @@ impl Ground<'_> {
     }
 }
 
-/// A running node. Its programs belong to the lab's keeper, its Pods to the lab's guard.
+/// A running node. The lab's keeper ends its programs, the lab's guard its Pods.
 pub(crate) struct Node {
     name: String,
     address: String,
-    space: Namespace,
+    namespace: Namespace,
 }
 
 impl Node {
@@ -90,17 +90,17 @@ impl Node {
     }
 
     /// Starts the programs of a node; `kubeconfigs` are its kubelet's and its kube-proxy's. It is not Ready yet.
-    pub(crate) async fn start(ground: &Ground<'_>, number: u16, kubeconfigs: [&Path; 2]) -> Result<Self> {
+    pub(crate) async fn start(context: &NodeContext<'_>, number: u16, kubeconfigs: [&Path; 2]) -> Result<Self> {
         let name = Self::name_of(number);
-        let space = Namespace::open(ground.keeper, &name, &ground.network.daemons()).await?;
-        ground.network.link(&space, number).await?;
-        let node = Self { name, address: ground.network.node(number), space };
-        let folder = ground.folder.join(&node.name);
+        let namespace = Namespace::open(context.keeper, &name, &context.network.daemons()).await?;
+        context.network.link(&namespace, number).await?;
+        let node = Self { name, address: context.network.node(number), namespace };
+        let folder = context.folder.join(&node.name);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-        node.space.run(&["sh", "-e", "-c", MOUNTS, &folder.display().to_string()]).await?;
-        node.start_containerd(ground, &folder, &ground.network.pods(number)).await?;
-        node.start_kubelet(ground, &folder, kubeconfigs[0])?;
-        node.start_proxy(ground, &folder, kubeconfigs[1])?;
+        node.namespace.run(&["sh", "-e", "-c", MOUNTS, &folder.display().to_string()]).await?;
+        node.start_containerd(context, &folder, &context.network.pods(number)).await?;
+        node.start_kubelet(context, &folder, kubeconfigs[0])?;
+        node.start_proxy(context, &folder, kubeconfigs[1])?;
         Ok(node)
     }
 
@@ -109,26 +109,26 @@ impl Node {
         &self.name
     }
 
-    /// Makes the images of an archive available to its Pods.
+    /// Imports the images of an archive for its Pods.
     pub(crate) async fn load(&self, archive: &Path) -> Result<()> {
         let archive = archive.display().to_string();
-        self.space.run(&["ctr", "--namespace", "k8s.io", "images", "import", &archive]).await?;
+        self.namespace.run(&["ctr", "--namespace", "k8s.io", "images", "import", &archive]).await?;
         Ok(())
     }
 
     /// Its namespaces.
-    pub(crate) fn space(&self) -> &Namespace {
-        &self.space
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
-    async fn start_containerd(&self, ground: &Ground<'_>, folder: &Path, pods: &str) -> Result<()> {
+    async fn start_containerd(&self, context: &NodeContext<'_>, folder: &Path, pods: &str) -> Result<()> {
         let settings = folder.join("containerd.toml");
         fs::write(&settings, node_settings::containerd(&folder.display().to_string(), PAUSE))?;
         write(&folder.join("cni/lab.conflist"), &node_settings::pod_network(pods))?;
         let args = ["--config".to_owned(), settings.display().to_string()];
-        self.space.start(ground.keeper, &self.program("containerd"), Path::new("containerd"), &args)?;
-        self.until_containerd_answers(ground.keeper).await?;
-        for archive in ground.supplies.images.archives() {
+        self.namespace.start(context.keeper, &self.program("containerd"), Path::new("containerd"), &args)?;
+        self.until_containerd_answers(context.keeper).await?;
+        for archive in context.supplies.images.archives() {
             self.load(&archive).await?;
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Node {
 
     async fn until_containerd_answers(&self, keeper: &Keeper) -> Result<()> {
         let deadline = Instant::now() + CONTAINERD;
-        while let Err(refused) = self.space.run(&["ctr", "version"]).await {
+        while let Err(refused) = self.namespace.run(&["ctr", "version"]).await {
             keeper.check()?;
             if Instant::now() > deadline {
                 bail!("containerd of {} does not answer: {refused:#}\n{}", self.name, keeper.tails());
@@ -146,28 +146,28 @@ impl Node {
         Ok(())
     }
 
-    fn start_kubelet(&self, ground: &Ground<'_>, folder: &Path, kubeconfig: &Path) -> Result<()> {
-        let group = ground.network.group(&self.name);
+    fn start_kubelet(&self, context: &NodeContext<'_>, folder: &Path, kubeconfig: &Path) -> Result<()> {
+        let group = context.network.group(&self.name);
         control_group::make(&group)?;
-        ground.pki.write_server(folder, "kubelet", &[&self.name, &self.address])?;
+        context.pki.write_server(folder, "kubelet", &[&self.name, &self.address])?;
         let settings = folder.join("kubelet.json");
-        let (place, authority) = (folder.display().to_string(), ground.pki.path("ca.crt"));
-        write(&settings, &node_settings::kubelet(&place, &authority, &group, &self.address))?;
+        let (path, authority) = (folder.display().to_string(), context.pki.path("ca.crt"));
+        write(&settings, &node_settings::kubelet(&path, &authority, &group, &self.address))?;
         let args = [
             format!("--config={}", settings.display()),
             format!("--kubeconfig={}", kubeconfig.display()),
             format!("--hostname-override={}", self.name),
             format!("--node-ip={}", self.address),
         ];
-        self.space.start(ground.keeper, &self.program("kubelet"), &ground.programs.kubelet(), &args)?;
+        self.namespace.start(context.keeper, &self.program("kubelet"), &context.programs.kubelet(), &args)?;
         Ok(())
     }
 
-    fn start_proxy(&self, ground: &Ground<'_>, folder: &Path, kubeconfig: &Path) -> Result<()> {
+    fn start_proxy(&self, context: &NodeContext<'_>, folder: &Path, kubeconfig: &Path) -> Result<()> {
         let settings = folder.join("kube-proxy.json");
-        write(&settings, &node_settings::proxy(&kubeconfig.display().to_string(), &ground.network.whole()))?;
+        write(&settings, &node_settings::proxy(&kubeconfig.display().to_string(), &context.network.whole()))?;
         let args = [format!("--config={}", settings.display()), format!("--hostname-override={}", self.name)];
-        self.space.start(ground.keeper, &self.program("kube-proxy"), &ground.programs.proxy(), &args)?;
+        self.namespace.start(context.keeper, &self.program("kube-proxy"), &context.programs.proxy(), &args)?;
         Ok(())
     }
 
@@ -183,8 +183,8 @@ pub fn possible() -> Result<()> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let stands = |program: &&str| folders.iter().any(|folder| folder.join(program).is_file());
-    let missing: Vec<_> = PROGRAMS.iter().filter(|program| !stands(program)).copied().collect();
+    let is_installed = |program: &&str| folders.iter().any(|folder| folder.join(program).is_file());
+    let missing: Vec<_> = PROGRAMS.iter().filter(|program| !is_installed(program)).copied().collect();
     if !missing.is_empty() {
         bail!("real nodes need {}: run scripts/setup", missing.join(", "));
     }

@@ -1,19 +1,19 @@
-//! What the programs of a real node are told: containerd, its network plugins, the kubelet, kube-proxy.
+//! The configuration of a real node's programs: containerd, its network plugins, the kubelet, kube-proxy.
 //!
 //! Paths are those of any node (`/run/containerd`, `/var/lib/kubelet`), inside the node's own mounts.
 
 use serde_json::{Value, json};
 
-/// Where Pods ask for names: the tenth address of services, as elsewhere; the first is the API server's.
+/// The name server's address: by convention the tenth of the service range; the first is the API server's.
 pub(crate) const NAME_SERVER: &str = "10.0.0.10";
 
-/// What containerd is told: its `config.toml`.
+/// containerd's `config.toml`.
 pub(crate) fn containerd(folder: &str, sandbox_image: &str) -> String {
     format!(
         r#"version = 2
 root = "{folder}/containerd"
 state = "/run/containerd"
-# Neither the machine's file system nor its kernel need have what these want.
+# These need file systems or kernel features that the machine may lack.
 disabled_plugins = [
   "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
   "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp",
@@ -37,8 +37,8 @@ runtime_type = "io.containerd.runc.v2"
     )
 }
 
-/// Pods are routed, not bridged: what goes to a service and comes back to the same node is then seen by the node's own
-/// address translation.
+/// Pods are routed, not bridged, so that packets to a service which return to the same node pass the node's address
+/// translation.
 pub(crate) fn pod_network(pods: &str) -> Value {
     json!({
         "cniVersion": "0.4.0", "name": "lab",
@@ -66,19 +66,19 @@ pub(crate) fn kubelet(folder: &str, authority: &str, group: &str, address: &str)
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
         "cgroupDriver": "cgroupfs", "cgroupRoot": format!("/{group}"),
         "failCgroupV1": false, "failSwapOn": false, "enforceNodeAllocatable": [],
-        // The machine's disk is not the lab's to watch over, and its images are nobody's to delete.
+        // The lab must not evict Pods for the machine's disk, nor delete images.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "nodefs.inodesFree": "1%", "imagefs.available": "1%"},
         "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
         "nodeStatusUpdateFrequency": "2s", "nodeLeaseDurationSeconds": 20,
         "syncFrequency": "5s",
-        // What a story kills is back within seconds, however often.
+        // A killed container is restarted within seconds, however often it has been killed.
         "featureGates": {"KubeletCrashLoopBackOffMax": true}, "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
         "kubeAPIQPS": 200, "kubeAPIBurst": 400,
         "registryPullQPS": 0, "eventRecordQPS": 0,
     })
 }
 
-/// What CoreDNS is told: its `Corefile`.
+/// CoreDNS's `Corefile`.
 pub(crate) fn name_server(kubeconfig: &str) -> String {
     format!(
         ".:53 {{
@@ -94,14 +94,14 @@ pub(crate) fn name_server(kubeconfig: &str) -> String {
     )
 }
 
-/// What kube-proxy is told.
+/// kube-proxy's configuration.
 pub(crate) fn proxy(kubeconfig: &str, whole: &str) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
         "mode": "iptables", "clusterCIDR": whole, "bindAddress": "0.0.0.0",
         "healthzBindAddress": "127.0.0.1:10256", "metricsBindAddress": "127.0.0.1:10249",
         "clientConnection": {"kubeconfig": kubeconfig},
-        // The limits of connection tracking belong to the machine, not to a network namespace.
+        // The limits of connection tracking are the machine's, not a network namespace's.
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "iptables": {"minSyncPeriod": "100ms"},
     })

@@ -1,4 +1,4 @@
-//! A control plane's real nodes: how it brings them up, and what a story does with them.
+//! A control plane's real nodes: how they are started, and what tests do with them.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -17,8 +17,8 @@ impl ControlPlane {
         self.nodes.iter().map(|node| node.name().to_owned()).collect()
     }
 
-    /// Makes the images of an archive (docker or OCI, as `buildah push` writes them) available on every real node, under the
-    /// names that the archive gives them.
+    /// Imports the images of an archive (docker or OCI, as `buildah push` writes them) on every real node, under their names in
+    /// the archive.
     pub async fn load_image(&self, archive: &Path) -> Result<()> {
         for node in &self.nodes {
             node.load(archive).await.with_context(|| format!("loading {} on {}", archive.display(), node.name()))?;
@@ -26,36 +26,35 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Runs a command in a real node's namespaces, as a person at the node would; answers what it printed.
+    /// Runs a command in a real node's namespaces and answers its standard output.
     pub async fn on_node(&self, name: &str, line: &[&str]) -> Result<String> {
         let node = self.nodes.iter().find(|node| node.name() == name);
-        node.with_context(|| format!("{name} is no real node of {}", self.name()))?.space().run(line).await
+        node.with_context(|| format!("{name} is not a real node of {}", self.name()))?.namespace().run(line).await
     }
 
-    /// Ends a program of a real node, `containerd`, `kubelet` or `kube-proxy`, as `kill -9` does. What containerd started runs
-    /// on, as on any node.
+    /// Ends a program of a real node, `containerd`, `kubelet` or `kube-proxy`, as `kill -9` does. Containers keep running, as
+    /// on any node.
     pub fn kill_on_node(&self, name: &str, program: &str) -> Result<()> {
         self.keeper.kill(&format!("{name}-{program}"))
     }
 
-    /// Starts a program of a real node again that was killed, or has ended by itself, as an init system does: a kubelet ends
-    /// where it finds no containerd.
-    pub fn revive_on_node(&self, name: &str, program: &str) -> Result<()> {
-        self.keeper.revive(&format!("{name}-{program}"))
+    /// Starts a program of a real node again that was killed or has ended, as an init system does: a kubelet ends if it finds
+    /// no containerd.
+    pub fn restart_on_node(&self, name: &str, program: &str) -> Result<()> {
+        self.keeper.restart(&format!("{name}-{program}"))
     }
 
-    /// Forwards a port of this machine's loopback to a Service's, as `kubectl port-forward` does and for as long as the lab
-    /// stands; answers the port.
+    /// Forwards a port on loopback to a Service with `kubectl port-forward`, as long as the lab runs; answers the port.
     pub async fn forward(&self, namespace: &str, service: &str, port: u16) -> Result<u16> {
-        let [near] = free_ports()?;
-        let args = ["-n", namespace, "port-forward", &format!("service/{service}"), &format!("{near}:{port}")];
+        let [local] = free_ports()?;
+        let args = ["-n", namespace, "port-forward", &format!("service/{service}"), &format!("{local}:{port}")];
         self.start_kubectl(&format!("forward-{service}"), &args)?;
-        let connects = async || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, near)).await.is_ok());
-        self.until(&format!("a way to {service}"), connects).await?;
-        Ok(near)
+        let connects = async || Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, local)).await.is_ok());
+        self.until(&format!("a connection to {service}"), connects).await?;
+        Ok(local)
     }
 
-    /// Ends what [`ControlPlane::forward`] began for this Service.
+    /// Ends the forwarding that [`ControlPlane::forward`] started for this Service.
     pub fn end_forward(&self, service: &str) -> Result<()> {
         self.keeper.kill(&format!("forward-{service}"))
     }
@@ -63,13 +62,13 @@ impl ControlPlane {
     /// Starts the real nodes and waits until each is Ready.
     pub(crate) async fn start_nodes(&mut self, supplies: &Supplies, count: u16) -> Result<()> {
         let proxy = self.kubeconfig_for("system:kube-proxy", &[])?;
-        let ground = self.ground(supplies).context("the lab has no network for real nodes")?;
-        ground.prepare(&self.kubeconfig())?;
+        let node_context = self.node_context(supplies).context("the lab has no network for real nodes")?;
+        node_context.prepare(&self.kubeconfig())?;
         for number in 0..count {
             let user = format!("system:node:{}", Node::name_of(number));
             let kubelet = self.kubeconfig_for(&user, &["system:nodes"])?;
-            let ground = self.ground(supplies).context("the lab has no network for real nodes")?;
-            let node = Node::start(&ground, number, [&kubelet, &proxy]).await?;
+            let node_context = self.node_context(supplies).context("the lab has no network for real nodes")?;
+            let node = Node::start(&node_context, number, [&kubelet, &proxy]).await?;
             self.nodes.push(node);
         }
         for name in self.node_names() {

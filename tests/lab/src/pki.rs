@@ -1,6 +1,6 @@
 //! The certificates of one control plane: its authority, its server, its clients, its service account key.
 //!
-//! Kept in the control plane's folder, so that a control plane that is started again is the same one.
+//! Kept in the control plane's folder, so that a control plane started again in it has the same certificates.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,11 @@ pub(crate) struct Identity {
 }
 
 impl Pki {
-    /// Opens the folder, and fills it if it is new.
+    /// Opens the folder, and creates its certificates if it is new.
     pub(crate) fn open(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
         if !folder.join("ca.crt").exists() {
-            found(folder).with_context(|| format!("making the lab's certificates in {}", folder.display()))?;
+            create(folder).with_context(|| format!("making the lab's certificates in {}", folder.display()))?;
         }
         let certificate = fs::read_to_string(folder.join("ca.crt"))?;
         let key = KeyPair::from_pem(&fs::read_to_string(folder.join("ca.key"))?)?;
@@ -86,7 +86,7 @@ impl Identity {
     }
 }
 
-fn found(folder: &Path) -> Result<()> {
+fn create(folder: &Path) -> Result<()> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "holdfast lab");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -97,7 +97,7 @@ fn found(folder: &Path) -> Result<()> {
     let accounts = KeyPair::generate()?;
     write_secret(&folder.join("service-account.key"), &accounts.serialize_pem())?;
     fs::write(folder.join("service-account.pub"), accounts.public_key_pem())?;
-    // Last: its presence says that the folder is complete.
+    // Written last: its presence means that the folder is complete.
     fs::write(folder.join("ca.crt"), certificate.pem())?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The charts in a real cluster: installed by the lines that `holdfast` prints, judged by the API server's own admission and
-//! its own authorizer. Nodes are kwok's: Pods are created, admitted and become ready, and nothing runs in them.
+//! The charts in a real cluster: installed by the commands that `holdfast` prints, judged by the API server's own admission
+//! and authorizer. kwok simulates the nodes: Pods are created, admitted and become ready, and nothing runs in them.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use holdfast_agent::rights;
 use holdfast_lab::{ControlPlane, Options};
 use holdfast_tests::helm::{Helm, chart_path, values, values_files};
 use holdfast_tests::programs::run;
-use holdfast_tests::story::Story;
+use holdfast_tests::scenario::Scenario;
 use holdfast_tests::tier;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -41,69 +41,70 @@ const VERBS: [&str; 11] = [
     "escalate",
 ];
 
-/// Helm and a cluster with two nodes; none where a tier can't run.
-async fn scene(name: &str) -> Result<Option<(Helm, ControlPlane)>> {
+/// Helm and a cluster with two nodes; `None` where a tier can't run.
+async fn fixture(name: &str) -> Result<Option<(Helm, ControlPlane)>> {
     let Some(helm) = helm().await? else { return Ok(None) };
     let options = Options { nodes: 2, ..Options::default() };
     let plane = ControlPlane::start_with(name, options, |line| eprintln!("lab: {line}")).await;
     Ok(tier::available("apiserver", plane)?.map(|plane| (helm, plane)))
 }
 
-/// Runs what a person pastes, with `helm` and `kubectl` at hand.
+/// Runs a pasted script with `helm` and `kubectl` on the PATH.
 async fn paste(helm: &Helm, plane: &ControlPlane, script: &str) -> Result<String> {
     plane.shell(&format!("set -e\nPATH={}:$PATH\n{script}", helm.folder().display())).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cluster_add_prints_installs_an_agent_that_joins_with_the_charts_rights() -> Result<()> {
-    let Some((helm, plane)) = scene("charts").await? else { return Ok(()) };
-    let story = Story::begin().await?;
-    let agents = format!("https://127.0.0.1:{}", story.agents_port());
+    let Some((helm, plane)) = fixture("charts").await? else { return Ok(()) };
+    let scenario = Scenario::start().await?;
+    let agents = format!("https://127.0.0.1:{}", scenario.agents_port());
     let chart = chart_path("holdfast-agent");
     let flags = ["cluster", "add", "prod-eu", "--helm", "--agents", &agents, "--chart", &chart, "-o", "json"];
-    let added = story.holdfast(&flags).await?;
-    let said = paste(&helm, &plane, added["commands"].as_str().context("no commands")?).await?;
-    ensure!(said.contains("kubectl rollout status deployment/holdfast-agent"), "{said}");
+    let added = scenario.holdfast(&flags).await?;
+    let output = paste(&helm, &plane, added["commands"].as_str().context("no commands")?).await?;
+    ensure!(output.contains("kubectl rollout status deployment/holdfast-agent"), "{output}");
 
     ready(&plane, "deployment", NAMESPACE, "holdfast-agent", "readyReplicas").await?;
     ready(&plane, "daemonset", NODES, "holdfast-agent-node", "numberReady").await?;
     let level = |namespace| level_of(&plane, namespace);
     assert_eq!([level(NAMESPACE).await?, level(NODES).await?], ["restricted", "privileged"]);
 
-    // The agent of this cluster, with the account that the chart made and the token that stands in its Secret.
+    // The agent of this cluster, with the chart's ServiceAccount and the token in its Secret.
     let secrets: Api<Secret> = Api::namespaced(plane.client().await?, NAMESPACE);
     let token = secrets.get("holdfast-agent-join").await?.data.context("no data")?["token"].0.clone();
     assert_eq!(added["token"], String::from_utf8(token)?);
     let groups = groups(NAMESPACE);
     let account = plane.kubeconfig_for(CLUSTER_ACCOUNT, &groups.each_ref().map(String::as_str))?;
-    let _agent = story.start_agent(&added, &account, &agents)?;
+    let _agent = scenario.start_agent(&added, &account, &agents)?;
 
-    // What `helm test` starts, with what it would find in its Pods.
+    // What `helm test` runs, with the environment of its Pods.
     let relay = [("HOLDFAST_RELAY_LISTEN", "127.0.0.1:0"), ("HOLDFAST_NODE_SERVICE_ACCOUNT", "holdfast-node/x")];
     let shares = [("HOLDFAST_NAMESPACE", NAMESPACE), ("HOLDFAST_LEASE", rights::LEASE)];
     let as_account = ["--kubeconfig", &account.display().to_string(), "rights", "--check"].map(str::to_owned);
-    let said = run("holdfast-agent", &as_account, &[relay, shares].concat()).await?;
-    ensure!(said.contains("every right is there"), "{said}");
+    let output = run("holdfast-agent", &as_account, &[relay, shares].concat()).await?;
+    ensure!(output.contains("every right is there"), "{output}");
     let nobody = plane.kubeconfig_for("nobody", &[])?;
     let as_nobody = ["--kubeconfig", &nobody.display().to_string(), "rights", "--check"].map(str::to_owned);
     let refused = run("holdfast-agent", &as_nobody, &[]).await.err().context("nobody has every right")?;
     ensure!(format!("{refused:#}").contains("missing: watch pods: "), "{refused:#}");
-    let api = story.api_url().trim_start_matches("http://").trim_end_matches("/api/v1").to_owned();
-    let said = run("holdfast-aggregator", &["ready".to_owned(), api], &[]).await?;
-    ensure!(said.contains("is ready"), "{said}");
-    let data = story.path("aggregator").display().to_string();
+    let api = scenario.api_url().trim_start_matches("http://").trim_end_matches("/api/v1").to_owned();
+    let output = run("holdfast-aggregator", &["ready".to_owned(), api], &[]).await?;
+    ensure!(output.contains("is ready"), "{output}");
+    let data = scenario.path("aggregator").display().to_string();
     let token = run("holdfast-aggregator", &["admin-token".to_owned()], &[("HOLDFAST_DATA", &data)]).await?;
-    assert_eq!(token.trim(), story.token()?);
-    story.until_seen("prod-eu").await
+    assert_eq!(token.trim(), scenario.token()?);
+    scenario.until_observed("prod-eu").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn folded_into_the_node_pods_everything_stands_in_one_namespace_that_admits_them() -> Result<()> {
-    let Some((helm, plane)) = scene("folded").await? else { return Ok(()) };
-    let story = Story::begin().await?;
+async fn folded_into_the_node_pods_everything_is_in_one_namespace_that_admits_them() -> Result<()> {
+    let Some((helm, plane)) = fixture("folded").await? else { return Ok(()) };
+    let scenario = Scenario::start().await?;
     let chart = chart_path("holdfast-agent");
     let flags = ["--helm", "--agents", "https://holdfast.example.com:8471", "--chart", &chart, "--in-daemon-set"];
-    let added = story.holdfast(&[&["cluster", "add", "environment"], &flags[..], &["-o", "json"]].concat()).await?;
+    let added =
+        scenario.holdfast(&[&["cluster", "add", "small-cluster"], &flags[..], &["-o", "json"]].concat()).await?;
     paste(&helm, &plane, added["commands"].as_str().context("no commands")?).await?;
 
     ready(&plane, "daemonset", NAMESPACE, "holdfast-agent-node", "numberReady").await?;
@@ -115,7 +116,7 @@ async fn folded_into_the_node_pods_everything_stands_in_one_namespace_that_admit
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restricted_namespace_admits_every_pod_but_the_node_part() -> Result<()> {
-    let Some((helm, plane)) = scene("admission").await? else { return Ok(()) };
+    let Some((helm, plane)) = fixture("admission").await? else { return Ok(()) };
     plane.namespace("holdfast", &[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
     install(&helm, &plane, "holdfast-aggregator", &["trial"]).await?;
     install(&helm, &plane, "holdfast-agent", &[]).await?;
@@ -126,10 +127,10 @@ async fn a_restricted_namespace_admits_every_pod_but_the_node_part() -> Result<(
         for rendered in helm.render(chart, &[]).await? {
             let Some(pod) = pod_of(&rendered.object) else { continue };
             if rendered.object["kind"] == "DaemonSet" {
-                // Its own account is not here, which would be refused first.
-                let mut stranger = pod.clone();
-                stranger["spec"]["serviceAccountName"] = json!("default");
-                let answer = dry_run(&plane, "holdfast", &stranger).await;
+                // Its own ServiceAccount does not exist here, and would be refused before Pod Security is checked.
+                let mut with_default_account = pod.clone();
+                with_default_account["spec"]["serviceAccountName"] = json!("default");
+                let answer = dry_run(&plane, "holdfast", &with_default_account).await;
                 let refusal = format!("{:#}", answer.err().context("restricted admits the node part")?);
                 let (_, why) = refusal.split_once("violates PodSecurity").context("refused for another reason")?;
                 expect![[r#" "restricted:latest": host namespaces (hostPID=true), unrestricted capabilities (container "agent" must not include "BPF", "PERFMON" in securityContext.capabilities.add), restricted volume types (volume "tracefs" uses restricted volume type "hostPath"), runAsNonRoot != true (pod or container "agent" must set securityContext.runAsNonRoot=true), runAsUser=0 (container "agent" must not set runAsUser=0)"#]].assert_eq(why.split(": Forbidden").next().unwrap_or(why));
@@ -151,11 +152,11 @@ async fn a_restricted_namespace_admits_every_pod_but_the_node_part() -> Result<(
     Ok(())
 }
 
-/// The authorizer is asked about every verb on every resource that the API server serves: in the whole cluster, and in the
-/// agent's own namespace. What any account may do (reviews of itself) is taken off.
+/// Asks the authorizer about every verb on every resource that the API server serves: in the whole cluster, and in the
+/// agent's own namespace. Rights that every account has (reviews of itself) are subtracted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_agents_rights_are_exactly_those_listed_and_the_node_part_has_none() -> Result<()> {
-    let Some((helm, plane)) = scene("rights").await? else { return Ok(()) };
+    let Some((helm, plane)) = fixture("rights").await? else { return Ok(()) };
     plane.namespace("holdfast-agent", &[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
     let (path, default) = (chart_path("holdfast-agent"), values("holdfast-agent", "default"));
     paste(&helm, &plane, &format!("helm install holdfast-agent {path} -n {NAMESPACE} -f {default}")).await?;
@@ -172,17 +173,17 @@ async fn the_agents_rights_are_exactly_those_listed_and_the_node_part_has_none()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_printed_after_an_installation_says_what_to_do_next() -> Result<()> {
-    let Some((helm, plane)) = scene("notes").await? else { return Ok(()) };
+async fn the_notes_of_an_installation_name_the_next_steps() -> Result<()> {
+    let Some((helm, plane)) = fixture("notes").await? else { return Ok(()) };
     for chart in super::CHARTS {
         let mut all = String::new();
         // A ServiceMonitor is a kind that only the Prometheus operator brings.
         for file in values_files(chart)?.into_iter().filter(|file| file != "observed") {
             let (path, first, second) = (chart_path(chart), values(chart, "default"), values(chart, &file));
             let line = format!("helm install {chart} {path} -n holdfast --dry-run=client -f {first} -f {second}");
-            let said = paste(&helm, &plane, &line).await?;
+            let output = paste(&helm, &plane, &line).await?;
             let (_, notes) =
-                said.split_once("NOTES:\n").with_context(|| format!("{chart} has no notes with {file}"))?;
+                output.split_once("NOTES:\n").with_context(|| format!("{chart} has no notes with {file}"))?;
             all.push_str(&format!("== {file}\n{}\n\n", notes.trim_end()));
         }
         expect_file![golden(chart, NOTES)].assert_eq(&all);
@@ -192,7 +193,7 @@ async fn what_is_printed_after_an_installation_says_what_to_do_next() -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_keeps_the_credential_and_the_lease() -> Result<()> {
-    let Some((helm, plane)) = scene("upgrade").await? else { return Ok(()) };
+    let Some((helm, plane)) = fixture("upgrade").await? else { return Ok(()) };
     plane.namespace("holdfast", &[("pod-security.kubernetes.io/enforce", "restricted")]).await?;
     install(&helm, &plane, "holdfast-agent", &[]).await?;
     let credential = r#"{"data":{"credential.json":"e30="}}"#;
@@ -241,7 +242,7 @@ async fn level_of(plane: &ControlPlane, namespace: &str) -> Result<String> {
     plane.kubectl(&["get", "namespace", namespace, "-o", &format!("jsonpath={label}")]).await
 }
 
-/// The Pod that an object is, or makes.
+/// The Pod that an object is, or creates from its template.
 fn pod_of(object: &Value) -> Option<Value> {
     let template = match object["kind"].as_str()? {
         "Pod" => object,
@@ -254,7 +255,7 @@ fn pod_of(object: &Value) -> Option<Value> {
 
 async fn dry_run(plane: &ControlPlane, namespace: &str, pod: &Value) -> Result<()> {
     let mut pod: Pod = serde_json::from_value(pod.clone())?;
-    // A StatefulSet adds the volumes of its claims itself.
+    // The StatefulSet controller adds the volumes of claim templates.
     if let Some(spec) = &mut pod.spec {
         let volumes = spec.volumes.get_or_insert_default();
         let mounts = spec.containers.iter().flat_map(|container| container.volume_mounts.iter().flatten());
@@ -277,7 +278,7 @@ fn groups(namespace: &str) -> [String; 3] {
     ]
 }
 
-/// What the authorizer allows an account: `verb resource.group`, with `/name` where it allows it for that name only.
+/// What the authorizer allows an account: `verb resource.group`, with `/name` where it is allowed for that name only.
 async fn allowed(plane: &ControlPlane, account: &str, home: &str, namespace: Option<&str>) -> Result<BTreeSet<String>> {
     let client = plane.client().await?;
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
@@ -311,7 +312,7 @@ async fn allowed(plane: &ControlPlane, account: &str, home: &str, namespace: Opt
     });
     let all: BTreeSet<String> =
         futures::stream::iter(asked).buffer_unordered(16).try_filter_map(async |right| Ok(right)).try_collect().await?;
-    // A right on all objects is one on each by name too: said once.
+    // A right on all objects includes each name: it is listed once.
     let by_name = |right: &String| right.rsplit_once('/').is_some_and(|(whole, _)| all.contains(whole));
     Ok(all.iter().filter(|right| !by_name(right)).cloned().collect())
 }
@@ -341,7 +342,7 @@ async fn resources(client: &kube::Client) -> Result<Vec<(String, String, bool)>>
     Ok(all.into_iter().collect())
 }
 
-/// The rights that the agent lists, in the words of [`allowed`].
+/// The rights that the agent lists, in the format of [`allowed`].
 fn listed(namespace: Option<&str>) -> BTreeSet<String> {
     let own = if namespace == Some(NAMESPACE) { rights::own_rights() } else { Vec::new() };
     let namespaced = |right: &rights::Right| {

@@ -1,7 +1,7 @@
-//! Why the node part is root: what the kernel leaves of added capabilities when a program is started.
+//! Why the node part runs as root: which added capabilities the kernel keeps at exec.
 //!
-//! Kubernetes puts `capabilities.add` into the bounding and the inheritable set, not into the ambient one. `setpriv` does
-//! the same here, to a program that shows its own sets.
+//! Kubernetes puts `capabilities.add` into the bounding and the inheritable set, not into the ambient one. Here `setpriv`
+//! does the same to a program that prints its own sets.
 
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::tier;
@@ -13,17 +13,17 @@ const ADDED: u64 = 1 << 38 | 1 << 39;
 async fn only_root_keeps_the_two_capabilities_when_the_program_starts() -> Result<()> {
     let Some(()) = tier::available("ebpf", is_root().await)? else { return Ok(()) };
     assert_eq!(effective_as(0).await?, ADDED);
-    assert_eq!(effective_as(65532).await?, 0, "another user could do without root: the chart should");
+    assert_eq!(effective_as(65532).await?, 0, "another user keeps the capabilities: the chart needs no root");
     Ok(())
 }
 
 async fn is_root() -> Result<()> {
     let output = tokio::process::Command::new("id").arg("-u").output().await?;
-    ensure!(output.stdout.trim_ascii() == b"0", "only root may take another user's place");
+    ensure!(output.stdout.trim_ascii() == b"0", "only root may run a program as another user");
     Ok(())
 }
 
-/// The effective capabilities of a program that this user starts with the two capabilities added and all others dropped.
+/// The effective capabilities of a program that runs as this user with the two capabilities added and all others dropped.
 async fn effective_as(user: u32) -> Result<u64> {
     let sets = ["--bounding-set=-all,+bpf,+perfmon", "--inh-caps=-all,+bpf,+perfmon", "--clear-groups"];
     let ids = [format!("--reuid={user}"), format!("--regid={user}")];

@@ -1,4 +1,4 @@
-//! What Holdfast finds of its own node part: in the list like anybody's, and exactly what the chart's page names with a reason.
+//! Holdfast's findings about its own node part are exactly those that the chart's page names with a reason.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ async fn the_page_of_own_findings_names_exactly_what_the_chart_fails_and_nothing
         named.keys()
     );
     for (control, reason) in named {
-        ensure!(reason.len() > 40, "{control}: {reason:?} is no reason");
+        ensure!(reason.len() > 40, "{control}: {reason:?} is too short for a reason");
     }
     Ok(())
 }

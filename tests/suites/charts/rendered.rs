@@ -1,7 +1,7 @@
-//! What the charts render: held to goldens, one file an object, and to the rights that the agent lists.
+//! What the charts render, compared with goldens, one file an object, and with the rights that the agent lists.
 //!
-//! `UPDATE_EXPECT=1` writes all of them anew. A file of values in a chart's `ci/` folder gets a golden of its own, which says
-//! only what it changes.
+//! `UPDATE_EXPECT=1` rewrites the goldens. Each values file in a chart's `ci/` folder has a golden of its own, which holds only
+//! the differences from the default.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use serde_json::Value;
 
 use super::{CHARTS, helm};
 
-/// The golden of what is printed after the installation.
+/// The golden of the notes printed after an installation.
 pub const NOTES: &str = "notes.txt";
 
 #[tokio::test]
-async fn lint_finds_nothing_with_any_file_of_values() -> Result<()> {
+async fn lint_finds_nothing_with_any_values_file() -> Result<()> {
     let Some(helm) = helm().await? else { return Ok(()) };
     for chart in CHARTS {
         for file in values_files(chart)? {
@@ -31,7 +31,7 @@ async fn lint_finds_nothing_with_any_file_of_values() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_object_is_as_its_golden_says() -> Result<()> {
+async fn every_object_equals_its_golden() -> Result<()> {
     let Some(helm) = helm().await? else { return Ok(()) };
     for chart in CHARTS {
         let mut files = BTreeSet::new();
@@ -43,7 +43,7 @@ async fn every_object_is_as_its_golden_says() -> Result<()> {
             expect_file![golden(chart, &format!("{file}.diff"))].assert_eq(&changes(&helm, chart, &file).await?);
             files.insert(format!("{file}.diff"));
         }
-        // Helm prints these only where it has a cluster: `installed` does.
+        // Helm prints these only with a cluster: `installed` checks them.
         files.insert(NOTES.to_owned());
         no_golden_is_left_over(chart, &files)?;
     }
@@ -64,7 +64,7 @@ async fn every_object_carries_the_recommended_labels() -> Result<()> {
     Ok(())
 }
 
-/// The chart reads its rules from files that are printed from the agent's own lists.
+/// The chart reads its rules from files that are generated from the agent's own lists.
 #[test]
 fn the_charts_rules_are_the_agents_rights_with_their_reasons() {
     let lists = [("watch", rights::rights()), ("relay", rights::relay_rights()), ("own", rights::own_rights())];
@@ -100,7 +100,7 @@ async fn the_charts_roles_and_bindings_are_those_that_the_agent_grants_itself() 
     Ok(())
 }
 
-/// What a file of values changes, object by object.
+/// What a values file changes, object by object.
 async fn changes(helm: &Helm, chart: &str, file: &str) -> Result<String> {
     let (before, after) =
         (helm.render(chart, &[]).await?, helm.render(chart, &["--values", &values(chart, file)]).await?);

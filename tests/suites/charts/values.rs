@@ -1,4 +1,4 @@
-//! The values of the charts: every one explained, every other one refused by name, contradictions said in plain words.
+//! The values of the charts: every value has a comment, unknown ones are refused by name, contradictions with a clear message.
 
 use std::collections::BTreeMap;
 
@@ -29,15 +29,15 @@ async fn an_unknown_or_impossible_value_is_refused_by_its_name() -> Result<()> {
         ("holdfast-aggregator", &["image.digest=latest"], "/image/digest"),
     ];
     for (chart, sets, named) in cases {
-        let said = refusal(&helm, chart, sets).await?;
-        ensure!(said.contains("don't meet the specifications of the schema"), "{sets:?}: {said}");
-        ensure!(said.contains(&format!("'{named}'")), "{sets:?} is refused without naming {named}: {said}");
+        let error = refusal(&helm, chart, sets).await?;
+        ensure!(error.contains("don't meet the specifications of the schema"), "{sets:?}: {error}");
+        ensure!(error.contains(&format!("'{named}'")), "{sets:?} is refused without naming {named}: {error}");
     }
     Ok(())
 }
 
 #[tokio::test]
-async fn values_that_contradict_each_other_are_refused_in_plain_words() -> Result<()> {
+async fn values_that_contradict_each_other_are_refused_with_a_clear_message() -> Result<()> {
     let Some(helm) = helm().await? else { return Ok(()) };
     let token = "joinToken.value=hf_join_aa.bb.5f1c0b7a5f1c0b7a5f1c0b7a5f1c0b7a5f1c0b7a5f1c0b7a5f1c0b7a5f1c0b7a";
     let cases = [
@@ -52,13 +52,13 @@ async fn values_that_contradict_each_other_are_refused_in_plain_words() -> Resul
         ("holdfast-aggregator", &["serviceMonitor.enabled=true"], "serviceMonitor.enabled needs"),
     ];
     for (chart, sets, expected) in cases {
-        let said = refusal(&helm, chart, sets).await?;
-        ensure!(said.contains(expected), "{sets:?}: {said}");
+        let error = refusal(&helm, chart, sets).await?;
+        ensure!(error.contains(expected), "{sets:?}: {error}");
     }
     Ok(())
 }
 
-/// Only maps of the user's own words (labels, annotations, quantities) are open, and those say what their values are.
+/// Only maps with keys of the user's choice (labels, annotations, quantities) are open, and those have typed values.
 #[test]
 fn no_object_of_the_schemas_takes_unknown_keys() -> Result<()> {
     for chart in CHARTS {
@@ -66,7 +66,7 @@ fn no_object_of_the_schemas_takes_unknown_keys() -> Result<()> {
         while let Some((path, node)) = nodes.pop() {
             let is_object = node["type"] == "object" && path != "/properties/global";
             let closed = node["additionalProperties"] == false || node["additionalProperties"]["type"] != Value::Null;
-            ensure!(!is_object || closed, "{chart}: {path} takes unknown keys");
+            ensure!(!is_object || closed, "{chart}: {path} accepts unknown keys");
             let children = node.as_object().into_iter().flatten();
             nodes.extend(children.map(|(key, child)| (format!("{path}/{key}"), child.clone())));
         }
@@ -75,7 +75,7 @@ fn no_object_of_the_schemas_takes_unknown_keys() -> Result<()> {
 }
 
 #[test]
-fn every_value_stands_in_the_schema_and_has_a_comment() -> Result<()> {
+fn every_value_is_in_the_schema_and_has_a_comment() -> Result<()> {
     for chart in CHARTS {
         let text = std::fs::read_to_string(format!("{}/values.yaml", chart_path(chart)))?;
         let given: Value = serde_saphyr::from_str(&text)?;
@@ -92,7 +92,7 @@ fn every_value_stands_in_the_schema_and_has_a_comment() -> Result<()> {
                 if property.get("properties").is_some() {
                     sections.push((path, property["properties"].clone(), value.clone()));
                 } else {
-                    // A shared definition, as `image`, explains its own keys.
+                    // A shared definition, such as `image`, has comments on its own keys.
                     let inside = explained.iter().any(|(inner, comment)| inner.starts_with(&path) && *comment);
                     ensure!(inside, "{chart}: {} has no comment", path.join("."));
                 }
@@ -106,9 +106,9 @@ async fn refusal(helm: &holdfast_tests::helm::Helm, chart: &str, sets: &[&str]) 
     let (path, default) = (chart_path(chart), values(chart, "default"));
     let mut args = vec!["template", chart, &path, "--namespace", "holdfast", "--values", &default];
     sets.iter().for_each(|set| args.extend(["--set", set]));
-    let said = helm.run(&args).await?;
-    ensure!(!said.worked, "{chart} takes {sets:?}");
-    Ok(said.err)
+    let output = helm.run(&args).await?;
+    ensure!(!output.success, "{chart} accepts {sets:?}");
+    Ok(output.err)
 }
 
 fn schema(chart: &str) -> Result<Value> {
@@ -119,7 +119,7 @@ fn object(value: &Value) -> Result<Map<String, Value>> {
     value.as_object().cloned().with_context(|| format!("no object: {value}"))
 }
 
-/// Every key of a block of YAML by its path, and whether a comment stands right above it.
+/// Every key of a YAML file by its path, and whether the line above it is a comment.
 fn comments(text: &str) -> BTreeMap<Vec<String>, bool> {
     let mut path: Vec<(usize, String)> = Vec::new();
     let mut above = false;

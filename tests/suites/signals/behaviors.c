@@ -1,5 +1,5 @@
-/* What no small program of the lab's image does: a hold on another process and a use of bpf, granted or refused; an unshare
- * that makes no namespace. */
+/* Calls that no program of the lab's image makes: ptrace and bpf, permitted or refused, an unshare that creates no namespace,
+ * and datagram sockets. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <linux/bpf.h>
@@ -11,36 +11,36 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* No such request, no such command. */
-#define NONE 9999
+/* A request that ptrace and a command that bpf does not have. */
+#define INVALID 9999
 
-/* On loopback: to be connected there, to send there, or to be there. A port of 0 is the kernel's to choose. */
-static int datagram(const char *act, int port)
+/* Connects, sends or binds on loopback. The kernel chooses a port for 0. */
+static int datagram(const char *behavior, int port)
 {
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int own = socket(AF_INET, SOCK_DGRAM, 0);
-	if (!strcmp(act, "udp-connect"))
+	if (!strcmp(behavior, "udp-connect"))
 		return connect(own, (void *)&to, sizeof(to)) != 0;
-	if (!strcmp(act, "udp-send"))
-		return sendto(own, act, 1, 0, (void *)&to, sizeof(to)) != 1;
+	if (!strcmp(behavior, "udp-send"))
+		return sendto(own, behavior, 1, 0, (void *)&to, sizeof(to)) != 1;
 	return bind(own, (void *)&to, sizeof(to)) != 0;
 }
 
-int main(int count, char **words)
+int main(int count, char **arguments)
 {
 	union bpf_attr map = { .map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1 };
-	const char *act = count > 1 ? words[1] : "";
-	if (!strcmp(act, "trace"))
+	const char *behavior = count > 1 ? arguments[1] : "";
+	if (!strcmp(behavior, "trace"))
 		return syscall(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0) != 0;
-	if (!strcmp(act, "trace-refused"))
-		return syscall(SYS_ptrace, NONE, 0, 0, 0) == 0;
-	if (!strcmp(act, "map"))
+	if (!strcmp(behavior, "trace-refused"))
+		return syscall(SYS_ptrace, INVALID, 0, 0, 0) == 0;
+	if (!strcmp(behavior, "map"))
 		return syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof(map)) < 0;
-	if (!strcmp(act, "map-refused"))
-		return syscall(SYS_bpf, NONE, &map, sizeof(map)) >= 0;
-	if (!strcmp(act, "unshare-files"))
+	if (!strcmp(behavior, "map-refused"))
+		return syscall(SYS_bpf, INVALID, &map, sizeof(map)) >= 0;
+	if (!strcmp(behavior, "unshare-files"))
 		return unshare(CLONE_FILES) != 0;
-	if (!strncmp(act, "udp-", 4))
-		return datagram(act, strcmp(act, "udp-any") ? 5300 : 0);
+	if (!strncmp(behavior, "udp-", 4))
+		return datagram(behavior, strcmp(behavior, "udp-any") ? 5300 : 0);
 	return 1;
 }

@@ -1,127 +1,131 @@
-//! The table: for each kind of signal what a container does, what its quiet twin does instead, and what must be told of it.
+//! The table: for each kind of signal the command that triggers it, the command of the negative case, and the observation that
+//! is expected.
 //!
-//! `/behaviors/behaviors` is `behaviors.c`: calls that no small program of the image makes. Not here: module-load, as a kernel without
-//! modules has no such tracepoint, and a test must not load modules into somebody's machine.
+//! `/behaviors/behaviors` is `behaviors.c`: calls that no program of the image makes. Module loads are not here: a kernel
+//! without modules has no such tracepoint, and a test must not load a module into the machine's kernel.
 
 use holdfast_model::{RuntimeObservation, SignalKind};
 
-/// A value that must leave the node nowhere.
+/// A value that must be in no observation.
 pub const SECRET: &str = "hUnt3r2";
 
 /// One signal.
 pub struct Row {
-    /// The container that does it, and its twin's.
+    /// The name of the container, in both Pods.
     pub name: &'static str,
-    /// Whether both are privileged and see the node's processes.
+    /// Whether both are privileged and share the node's process namespace.
     pub privileged: bool,
-    /// What it runs; with the same names of addresses as in [`Told::address`].
-    pub does: &'static [&'static str],
-    /// What its twin runs instead: something near that is no such act. Empty where any start of a program would be one.
-    pub quiet: &'static [&'static str],
-    /// What is told.
-    pub told: Told,
+    /// What triggers the signal, with the same placeholders as in [`Expected::address`].
+    pub command: &'static [&'static str],
+    /// What the negative case runs: something similar without the signal. Empty where any start of a program has it.
+    pub negative: &'static [&'static str],
+    /// The observation that must be made.
+    pub expected: Expected,
 }
 
-/// What a runtime observation says beside whose it is.
+/// The expected fields of a runtime observation, apart from its container.
 #[derive(Debug)]
-pub struct Told {
+pub struct Expected {
     pub kind: SignalKind,
     pub binary: &'static str,
-    /// With spaces between.
+    /// Joined with spaces.
     pub arguments: &'static str,
     pub object: &'static str,
-    /// One `*` stands for what the kubelet has chosen.
+    /// One `*` stands for a part that the kubelet chooses.
     pub path: &'static str,
-    /// `{pod}`, `{service}` and `{node}` stand for addresses that the cluster has given.
+    /// `{pod}`, `{service}` and `{node}` stand for addresses that the cluster has assigned.
     pub address: &'static str,
-    /// Whose that address is.
+    /// What that address resolves to.
     pub peer: &'static str,
 }
 
-/// By a program of the image, with nothing to add.
-const fn busybox(kind: SignalKind) -> Told {
-    Told { kind, binary: "/bin/busybox", arguments: "", object: "", path: "", address: "", peer: "" }
+/// By a program of the image, with every other field empty.
+const fn busybox(kind: SignalKind) -> Expected {
+    Expected { kind, binary: "/bin/busybox", arguments: "", object: "", path: "", address: "", peer: "" }
 }
 
 pub const ROWS: &[Row] = &[
     Row {
         name: "process-start",
         privileged: false,
-        does: &["echo", "--password=hUnt3r2", "--user", "admin"],
-        quiet: &[],
-        told: Told { arguments: "--password=*** --user ***", ..busybox(SignalKind::ProcessStart) },
+        command: &["echo", "--password=hUnt3r2", "--user", "admin"],
+        negative: &[],
+        expected: Expected { arguments: "--password=*** --user ***", ..busybox(SignalKind::ProcessStart) },
     },
     Row {
         name: "privileged-start",
         privileged: true,
-        does: &["echo", "--password=hUnt3r2"],
-        quiet: &[],
-        told: Told { arguments: "--password=***", ..busybox(SignalKind::PrivilegedStart) },
+        command: &["echo", "--password=hUnt3r2"],
+        negative: &[],
+        expected: Expected { arguments: "--password=***", ..busybox(SignalKind::PrivilegedStart) },
     },
     Row {
         name: "shell",
         privileged: false,
-        does: &["sh", "-c", "exit 0", "--password=hUnt3r2"],
-        quiet: &["echo", "sh", "-c"],
-        told: Told { arguments: "-c *** --password=***", ..busybox(SignalKind::Shell) },
+        command: &["sh", "-c", "exit 0", "--password=hUnt3r2"],
+        negative: &["echo", "sh", "-c"],
+        expected: Expected { arguments: "-c *** --password=***", ..busybox(SignalKind::Shell) },
     },
     Row {
         name: "foreign-binary",
         privileged: false,
-        does: &["sh", "-c", "mkdir -p /tmp && cp /bin/busybox /tmp/echo && /tmp/echo --password=hUnt3r2"],
-        quiet: &["sh", "-c", "mkdir -p /tmp && cp /bin/busybox /tmp/echo && echo"],
-        told: Told { binary: "/tmp/echo", arguments: "--password=***", ..busybox(SignalKind::ForeignBinary) },
+        command: &["sh", "-c", "mkdir -p /tmp && cp /bin/busybox /tmp/echo && /tmp/echo --password=hUnt3r2"],
+        negative: &["sh", "-c", "mkdir -p /tmp && cp /bin/busybox /tmp/echo && echo"],
+        expected: Expected { binary: "/tmp/echo", arguments: "--password=***", ..busybox(SignalKind::ForeignBinary) },
     },
     Row {
         name: "namespace-made",
         privileged: true,
-        does: &["unshare", "-n", "true"],
-        quiet: &["/behaviors/behaviors", "unshare-files"],
-        told: Told { object: "unshare net", ..busybox(SignalKind::NamespaceEntry) },
+        command: &["unshare", "-n", "true"],
+        negative: &["/behaviors/behaviors", "unshare-files"],
+        expected: Expected { object: "unshare net", ..busybox(SignalKind::NamespaceEntry) },
     },
     Row {
         name: "namespace-entered",
         privileged: true,
-        // A lab's API server runs beside its nodes: in the network of the machine whose kernel this is.
-        does: &["sh", "-c", "nsenter -t $(pidof kube-apiserver | cut -d ' ' -f 1) -n true"],
-        quiet: &["sh", "-c", "readlink /proc/$(pidof kube-apiserver | cut -d ' ' -f 1)/ns/net"],
-        told: Told { object: "setns; now in the node's user, pid, net, cgroup", ..busybox(SignalKind::NamespaceEntry) },
+        // The lab's API server runs in the machine's own network namespace.
+        command: &["sh", "-c", "nsenter -t $(pidof kube-apiserver | cut -d ' ' -f 1) -n true"],
+        negative: &["sh", "-c", "readlink /proc/$(pidof kube-apiserver | cut -d ' ' -f 1)/ns/net"],
+        expected: Expected {
+            object: "setns; now in the node's user, pid, net, cgroup",
+            ..busybox(SignalKind::NamespaceEntry)
+        },
     },
     Row {
         name: "mount",
         privileged: true,
-        does: &["sh", "-c", "mkdir /given && mount -t tmpfs none /given"],
-        quiet: &["sh", "-c", "! mount -t tmpfs none /absent"],
-        told: Told { object: "mount", path: "/given", ..busybox(SignalKind::Mount) },
+        command: &["sh", "-c", "mkdir /made && mount -t tmpfs none /made"],
+        negative: &["sh", "-c", "! mount -t tmpfs none /absent"],
+        expected: Expected { object: "mount", path: "/made", ..busybox(SignalKind::Mount) },
     },
     Row {
         name: "trace",
         privileged: false,
-        does: &["/behaviors/behaviors", "trace"],
-        quiet: &["/behaviors/behaviors", "trace-refused"],
-        told: Told { binary: "/behaviors/behaviors", object: "PTRACE_TRACEME", ..busybox(SignalKind::Ptrace) },
+        command: &["/behaviors/behaviors", "trace"],
+        negative: &["/behaviors/behaviors", "trace-refused"],
+        expected: Expected { binary: "/behaviors/behaviors", object: "PTRACE_TRACEME", ..busybox(SignalKind::Ptrace) },
     },
     Row {
         name: "bpf",
         privileged: true,
-        does: &["/behaviors/behaviors", "map"],
-        quiet: &["/behaviors/behaviors", "map-refused"],
-        told: Told { binary: "/behaviors/behaviors", object: "BPF_MAP_CREATE", ..busybox(SignalKind::Bpf) },
+        command: &["/behaviors/behaviors", "map"],
+        negative: &["/behaviors/behaviors", "map-refused"],
+        expected: Expected { binary: "/behaviors/behaviors", object: "BPF_MAP_CREATE", ..busybox(SignalKind::Bpf) },
     },
     Row {
         name: "capability",
         privileged: false,
-        does: &["sh", "-c", "touch /given && chown 1234 /given"],
-        // An owner may give a file to himself without any capability.
-        quiet: &["sh", "-c", "touch /given && chown 0 /given"],
-        told: Told { object: "CHOWN", ..busybox(SignalKind::CapabilityUsed) },
+        command: &["sh", "-c", "touch /given && chown 1234 /given"],
+        // Giving a file to its own owner needs no capability.
+        negative: &["sh", "-c", "touch /given && chown 0 /given"],
+        expected: Expected { object: "CHOWN", ..busybox(SignalKind::CapabilityUsed) },
     },
     Row {
         name: "token",
         privileged: false,
-        does: &["wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/token"],
-        quiet: &["wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"],
-        told: Told {
+        command: &["wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/token"],
+        negative: &["wc", "-c", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"],
+        expected: Expected {
             object: "service-account-token",
             path: "/var/run/secrets/kubernetes.io/serviceaccount/*/token",
             ..busybox(SignalKind::SensitiveOpen)
@@ -130,58 +134,58 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "shadow",
         privileged: false,
-        does: &["wc", "-c", "/etc/shadow"],
-        // Among them files of the node's disk that the runtime gives to every container.
-        quiet: &["wc", "-c", "/etc/passwd", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"],
-        told: Told { object: "shadow", path: "/etc/shadow", ..busybox(SignalKind::SensitiveOpen) },
+        command: &["wc", "-c", "/etc/shadow"],
+        // These include files on the node's disk that the runtime mounts into every container.
+        negative: &["wc", "-c", "/etc/passwd", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"],
+        expected: Expected { object: "shadow", path: "/etc/shadow", ..busybox(SignalKind::SensitiveOpen) },
     },
     Row {
         name: "etc-write",
         privileged: false,
-        does: &["touch", "/etc/written"],
-        quiet: &["touch", "/written"],
-        told: Told { path: "/etc/written", ..busybox(SignalKind::EtcWrite) },
+        command: &["touch", "/etc/written"],
+        negative: &["touch", "/written"],
+        expected: Expected { path: "/etc/written", ..busybox(SignalKind::EtcWrite) },
     },
     Row {
         name: "connect",
         privileged: false,
         // The API server, by its service.
-        does: &["sh", "-c", "nc -w 5 10.0.0.1 443 </dev/null || true"],
-        quiet: &["httpd", "-p", "127.0.0.1:8081"],
-        told: Told { address: "10.0.0.1:443", peer: "the API server", ..busybox(SignalKind::Connect) },
+        command: &["sh", "-c", "nc -w 5 10.0.0.1 443 </dev/null || true"],
+        negative: &["httpd", "-p", "127.0.0.1:8081"],
+        expected: Expected { address: "10.0.0.1:443", peer: "the API server", ..busybox(SignalKind::Connect) },
     },
     Row {
         name: "connect-pod",
         privileged: false,
-        does: &["sh", "-c", "nc -w 1 {pod} 8080 </dev/null || true"],
-        quiet: &["httpd", "-p", "8090"],
-        told: Told {
+        command: &["sh", "-c", "nc -w 1 {pod} 8080 </dev/null || true"],
+        negative: &["httpd", "-p", "8090"],
+        expected: Expected {
             address: "{pod}:8080",
-            peer: "Pod shop/{pod-name} of Deployment shop/quiet",
+            peer: "Pod shop/{pod-name} of Deployment shop/negative",
             ..busybox(SignalKind::Connect)
         },
     },
     Row {
         name: "connect-service",
         privileged: false,
-        does: &["sh", "-c", "nc -w 1 {service} 80 </dev/null || true"],
-        quiet: &["httpd", "-p", "8091"],
-        told: Told { address: "{service}:80", peer: "Service shop/quiet", ..busybox(SignalKind::Connect) },
+        command: &["sh", "-c", "nc -w 1 {service} 80 </dev/null || true"],
+        negative: &["httpd", "-p", "8091"],
+        expected: Expected { address: "{service}:80", peer: "Service shop/negative", ..busybox(SignalKind::Connect) },
     },
     Row {
         name: "connect-node",
         privileged: false,
-        does: &["sh", "-c", "nc -w 1 {node} 9 </dev/null || true"],
-        quiet: &["httpd", "-p", "8092"],
-        told: Told { address: "{node}:9", peer: "node node-0", ..busybox(SignalKind::Connect) },
+        command: &["sh", "-c", "nc -w 1 {node} 9 </dev/null || true"],
+        negative: &["httpd", "-p", "8092"],
+        expected: Expected { address: "{node}:9", peer: "node node-0", ..busybox(SignalKind::Connect) },
     },
     Row {
         name: "metadata",
         privileged: false,
-        does: &["sh", "-c", "nc -w 1 169.254.169.254 80 </dev/null || true"],
-        // There the same address answers names.
-        quiet: &["sh", "-c", "nc -w 1 169.254.169.254 53 </dev/null || true"],
-        told: Told {
+        command: &["sh", "-c", "nc -w 1 169.254.169.254 80 </dev/null || true"],
+        // The same address is also a name server.
+        negative: &["sh", "-c", "nc -w 1 169.254.169.254 53 </dev/null || true"],
+        expected: Expected {
             object: "AWS, Azure, Google Cloud, OpenStack and others",
             address: "169.254.169.254:80",
             peer: "the metadata service of AWS, Azure, Google Cloud, OpenStack and others",
@@ -191,24 +195,24 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "connect-outside",
         privileged: false,
-        // An address of documentation (RFC 5737), which the lab's node has taken: nothing leaves the machine.
-        does: &["sh", "-c", "nc -w 1 203.0.113.7 443 </dev/null || true"],
-        quiet: &["httpd", "-p", "8094"],
-        told: Told { address: "203.0.113.7:443", peer: "outside the cluster", ..busybox(SignalKind::Connect) },
+        // A documentation address (RFC 5737) that is assigned to the lab's node: nothing leaves the machine.
+        command: &["sh", "-c", "nc -w 1 203.0.113.7 443 </dev/null || true"],
+        negative: &["httpd", "-p", "8094"],
+        expected: Expected { address: "203.0.113.7:443", peer: "outside the cluster", ..busybox(SignalKind::Connect) },
     },
     Row {
         name: "listen",
         privileged: false,
-        does: &["httpd", "-p", "127.0.0.1:8080"],
-        quiet: &["sh", "-c", "! nc -w 1 127.0.0.1 9"],
-        told: Told { address: "127.0.0.1:8080", peer: "the Pod itself", ..busybox(SignalKind::Listen) },
+        command: &["httpd", "-p", "127.0.0.1:8080"],
+        negative: &["sh", "-c", "! nc -w 1 127.0.0.1 9"],
+        expected: Expected { address: "127.0.0.1:8080", peer: "the Pod itself", ..busybox(SignalKind::Listen) },
     },
     Row {
         name: "connect-udp",
         privileged: false,
-        does: &["/behaviors/behaviors", "udp-connect"],
-        quiet: &["/behaviors/behaviors", "udp-any"],
-        told: Told {
+        command: &["/behaviors/behaviors", "udp-connect"],
+        negative: &["/behaviors/behaviors", "udp-any"],
+        expected: Expected {
             binary: "/behaviors/behaviors",
             object: "udp",
             address: "127.0.0.1:5300",
@@ -219,9 +223,9 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "send-udp",
         privileged: false,
-        does: &["/behaviors/behaviors", "udp-send"],
-        quiet: &["/behaviors/behaviors", "udp-any"],
-        told: Told {
+        command: &["/behaviors/behaviors", "udp-send"],
+        negative: &["/behaviors/behaviors", "udp-any"],
+        expected: Expected {
             binary: "/behaviors/behaviors",
             object: "udp",
             address: "127.0.0.1:5300",
@@ -232,9 +236,9 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "listen-udp",
         privileged: false,
-        does: &["/behaviors/behaviors", "udp-listen"],
-        quiet: &["/behaviors/behaviors", "udp-any"],
-        told: Told {
+        command: &["/behaviors/behaviors", "udp-listen"],
+        negative: &["/behaviors/behaviors", "udp-any"],
+        expected: Expected {
             binary: "/behaviors/behaviors",
             object: "udp",
             address: "127.0.0.1:5300",
@@ -244,9 +248,9 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-impl Told {
-    /// Whether this runtime observation tells it, of this address.
-    pub fn by(&self, observation: &RuntimeObservation, expected: &str) -> bool {
+impl Expected {
+    /// Whether an observation has these fields and this address.
+    pub fn matches(&self, observation: &RuntimeObservation, expected: &str) -> bool {
         let address = observation.address.map(|address| address.to_string()).unwrap_or_default();
         let path = match self.path.split_once('*') {
             Some((start, end)) => observation.path.starts_with(start) && observation.path.ends_with(end),

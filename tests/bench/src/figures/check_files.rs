@@ -1,4 +1,4 @@
-//! `holdfast check` on one file of Deployments, as a process, beside two floors in the same run: reading the bytes and
+//! `holdfast check` on one file of Deployments, as a process, compared with two floors in the same run: reading the bytes and
 //! finding the documents, and parsing the same objects as JSON.
 
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use crate::fixture;
 
 /// Measures time and memory over four sizes.
 pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
-    let holdfast = beside_us("holdfast")?;
+    let holdfast = sibling_program("holdfast")?;
     let folder = tempfile::tempdir()?;
     let mut curve = Vec::new();
     let mut last = None;
@@ -43,7 +43,7 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
 }
 
 /// A program of this workspace, built into the same folder as this one.
-fn beside_us(name: &str) -> Result<PathBuf> {
+fn sibling_program(name: &str) -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     ensure!(path.is_file(), "{} is not built: run `cargo build --release --bins` first", path.display());
     Ok(path)
@@ -100,7 +100,7 @@ impl Runs {
         let mut runs = Self::default();
         for _ in 0..rounds {
             let (cost, status) = child::run(holdfast, &["check", yaml])?;
-            // Every 40th Deployment is privileged, so it ends with 1; anything else measured something else.
+            // Every 40th Deployment is privileged, so the exit code must be 1.
             ensure!(status.code() == Some(1), "holdfast check ended with {status}");
             runs.ours.push(cost);
             runs.split.push(child::run(&this, &["--floor", "split", yaml])?.0);
@@ -114,8 +114,8 @@ fn text(path: &Path) -> Result<&str> {
     path.to_str().context("the temporary folder's name is text")
 }
 
-/// Does what a floor does, as a process of its own.
-pub fn be_floor(floor: &str, file: &Path) -> Result<ExitCode> {
+/// Runs a floor; the benchmark starts this as a separate process.
+pub fn run_floor(floor: &str, file: &Path) -> Result<ExitCode> {
     let reader = BufReader::with_capacity(256 * 1024, File::open(file)?);
     let found = match floor {
         "split" => split(reader)?,

@@ -1,14 +1,14 @@
-//! Cold start of the agent, a process of its own, to everything evaluated; beside raw LISTs of the same kinds.
+//! Time from the start of an enrolled agent process until it has evaluated everything, compared with raw LISTs of the same
+//! kinds.
 //!
-//! The agent starts with the certificate that it has, lists everything from a real API server, and evaluates it. The
-//! aggregator is away meanwhile: on its own machine it would take nothing from the agent, here it would. So the agent also
-//! keeps all that it has to say, which is the most memory that it can need.
+//! The aggregator is stopped meanwhile: in production it runs on another machine and takes no CPU from the agent. The agent
+//! therefore also queues everything that it would send, which is the most memory that it can need.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use holdfast_agent::engine::ALL_JUDGED;
-use holdfast_tests::story::{Agent, Story};
+use holdfast_tests::scenario::{Agent, Scenario};
 use tokio::time::sleep;
 
 use crate::child;
@@ -23,11 +23,11 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
 
 async fn cold(effort: &Effort) -> Result<Vec<Figure>> {
     let mut cluster = Cluster::start("bench-cold").await?;
-    let mut story = Story::begin().await?;
-    let mut agent = story.join(&cluster.plane).await?;
+    let mut scenario = Scenario::start().await?;
+    let mut agent = scenario.join(&cluster.plane).await?;
     evaluated(&agent).await?;
     agent.kill().await?;
-    story.kill_aggregator().await?;
+    scenario.kill_aggregator().await?;
 
     let mut source = fixture::source();
     let mut figures = Vec::new();
@@ -43,9 +43,9 @@ async fn cold(effort: &Effort) -> Result<Vec<Figure>> {
 
 async fn at(effort: &Effort, cluster: &Cluster, agent: &mut Agent, n: usize) -> Result<Figure> {
     let (mut wall, mut cpu, mut peak, mut lists) = <(Samples, Samples, Samples, Samples)>::default();
-    // The first round warms the API server's caches and is thrown away.
+    // The first round warms the API server's caches and is discarded.
     for round in 0..=effort.rounds() {
-        agent.resume()?;
+        agent.restart()?;
         evaluated(agent).await?;
         let took = agent.started_at().elapsed().as_secs_f64();
         let cost = child::so_far(agent.pid()?)?;
@@ -71,14 +71,14 @@ async fn at(effort: &Effort, cluster: &Cluster, agent: &mut Agent, n: usize) -> 
     })
 }
 
-/// Waits until the agent says that it has evaluated everything, and answers how much fails.
+/// Waits until the agent logs that it has evaluated everything, and answers how many judgements fail.
 pub async fn evaluated(agent: &Agent) -> Result<u64> {
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        let said = agent.said()?;
-        let all = said.iter().map(|line| &line["fields"]).find(|fields| fields["message"] == ALL_JUDGED);
+        let lines = agent.log_lines()?;
+        let all = lines.iter().map(|line| &line["fields"]).find(|fields| fields["message"] == ALL_JUDGED);
         if let Some(all) = all {
-            return all["failing"].as_u64().context("the agent logs how much fails");
+            return all["failing"].as_u64().context("the log line has no count of failures");
         }
         ensure!(Instant::now() < deadline, "the agent has not evaluated everything:\n{}", agent.log());
         sleep(Duration::from_millis(2)).await;

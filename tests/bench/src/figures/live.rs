@@ -1,8 +1,8 @@
-//! What a person waits for, in one running Holdfast: a change in the cluster becomes visible; a click becomes a verdict; and
-//! what an agent sends when it connects again and nothing has changed.
+//! Latencies of one running Holdfast: from a change in the cluster until the API shows it, and from a requested retest until
+//! its verdict; and the bytes that an agent sends when it reconnects and nothing has changed.
 //!
-//! Each beside its floor: a raw watch that sees the same change, a raw read of the same object from etcd's quorum, and the
-//! bytes of saying everything. All three are asked of clusters of four sizes: none of them should grow.
+//! Each is compared with its floor: a raw watch that receives the same change, a raw quorum read of the same object, and the
+//! bytes of a first connection. All three are measured in clusters of four sizes: none of them should grow.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use holdfast_agent::collect::path;
 use holdfast_controls::Kind;
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_model::{ClusterId, ControlId, FindingKey, Resource};
-use holdfast_tests::story::{Agent, Story};
+use holdfast_tests::scenario::{Agent, Scenario};
 use rand::Rng;
 use serde_json::Value;
 use tokio::time::sleep;
@@ -25,7 +25,7 @@ use crate::load::{Cluster, privileged};
 use crate::proxy::Proxy;
 
 const CONTROL: &str = "workload.privileged";
-/// No byte for this long: the connection has said what it had to say. Less than a heartbeat's period.
+/// No byte for this long: the agent has sent everything. Less than a heartbeat's period.
 const SILENCE: Duration = Duration::from_millis(1_500);
 
 /// The three figures.
@@ -33,16 +33,16 @@ pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(live(effort))
 }
 
-/// Samples of one quantity and its floor, and their medians at every size.
+/// Samples of one quantity and of its floor, and the medians at every size.
 #[derive(Default)]
-struct Beside {
+struct Measurement {
     ours: Samples,
     floor: Samples,
     curve: Vec<(usize, f64)>,
 }
 
-impl Beside {
-    fn begin(&mut self) {
+impl Measurement {
+    fn start(&mut self) {
         (self.ours, self.floor) = Default::default();
     }
 
@@ -66,32 +66,32 @@ impl Beside {
 }
 
 async fn live(effort: &Effort) -> Result<Vec<Figure>> {
-    let mut scene = Scene::set().await?;
-    let (mut visible, mut verdict, mut reconnect) = <(Beside, Beside, Beside)>::default();
+    let mut fixture = Fixture::prepare().await?;
+    let (mut visible, mut verdict, mut reconnect) = <(Measurement, Measurement, Measurement)>::default();
     let mut source = fixture::source();
     let sizes = effort.sizes(8_000);
     for n in sizes {
-        scene.cluster.grow_to(n, |i| fixture::idle_workload(&mut source, i)).await?;
+        fixture.cluster.grow_to(n, |i| fixture::idle_workload(&mut source, i)).await?;
         // The smaller sizes are there for the curve of the medians: a quarter of the samples is enough for that.
         let samples = if Some(&n) == sizes.last() { effort.samples() } else { effort.samples().div_ceil(4) };
-        let targets = scene.plant(n, samples).await?;
-        let everything = scene.start_over().await?;
+        let targets = fixture.plant(n, samples).await?;
+        let everything = fixture.restart_agent().await?;
 
-        visible.begin();
+        visible.start();
         for target in &targets {
-            scene.change(target, &mut visible).await?;
+            fixture.change(target, &mut visible).await?;
         }
         visible.end(n);
 
-        verdict.begin();
+        verdict.start();
         for target in &targets {
-            scene.click(target, &mut verdict).await?;
+            fixture.retest(target, &mut verdict).await?;
         }
         verdict.end(n);
 
-        reconnect.begin();
+        reconnect.start();
         for _ in 0..effort.rounds() {
-            let (_, bytes) = scene.bytes_after(|scene| scene.proxy.slam()).await?;
+            let (_, bytes) = fixture.bytes_after(|fixture| fixture.proxy.close_all()).await?;
             reconnect.ours.push(bytes as f64);
             reconnect.floor.push(everything as f64);
         }
@@ -111,10 +111,10 @@ struct Target {
     finding: String,
 }
 
-struct Scene {
+struct Fixture {
     cluster: Cluster,
-    /// Stops when the scene ends.
-    _story: Story,
+    /// Stops when the fixture is dropped.
+    _scenario: Scenario,
     agent: Agent,
     proxy: Proxy,
     client: Client,
@@ -122,25 +122,25 @@ struct Scene {
     watched: Stream<String>,
 }
 
-impl Scene {
-    async fn set() -> Result<Self> {
+impl Fixture {
+    async fn prepare() -> Result<Self> {
         let cluster = Cluster::start("bench-live").await?;
-        let story = Story::begin().await?;
-        let proxy = Proxy::open(story.agents_port()).await?;
-        let agent = story.join_through(&cluster.plane, proxy.port).await?;
+        let scenario = Scenario::start().await?;
+        let proxy = Proxy::open(scenario.agents_port()).await?;
+        let agent = scenario.join_through(&cluster.plane, proxy.port).await?;
         cold_start::evaluated(&agent).await?;
-        let client = Client::new(&story)?;
+        let client = Client::new(&scenario)?;
         let changes = client.changes().await?;
         let watched = watch(&cluster).await?;
-        Ok(Self { cluster, _story: story, agent, proxy, client, changes, watched })
+        Ok(Self { cluster, _scenario: scenario, agent, proxy, client, changes, watched })
     }
 
-    /// Makes flawless Deployments; the numbers go on where those of the last size ended.
+    /// Creates Deployments on which no control fails, to be changed and retested.
     async fn plant(&self, size: usize, count: usize) -> Result<Vec<Target>> {
         let cluster: ClusterId = self.agent.cluster.parse().map_err(anyhow::Error::msg)?;
         let kind = Kind::find("apps", "Deployment").context("the agent reads Deployments")?;
         let target = |i: usize| {
-            let mut deployment = fixture::flawless(i);
+            let mut deployment = fixture::compliant(i);
             let name = format!("target-{size}-{i}");
             deployment["metadata"]["name"] = name.as_str().into();
             let namespace = deployment["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
@@ -154,11 +154,11 @@ impl Scene {
         Ok(targets)
     }
 
-    /// Starts the agent again and waits until it and the aggregator agree on everything; answers the bytes of that.
-    async fn start_over(&mut self) -> Result<u64> {
+    /// Restarts the agent and waits until it and the aggregator agree on everything; answers the bytes sent for it.
+    async fn restart_agent(&mut self) -> Result<u64> {
         self.agent.kill().await?;
-        self.proxy.slam();
-        self.agent.resume()?;
+        self.proxy.close_all();
+        self.agent.restart()?;
         let failing = cold_start::evaluated(&self.agent).await?;
         stored::stored(&self.client, failing).await?;
         let (_, bytes) = self.bytes_after(|_| ()).await?;
@@ -166,26 +166,27 @@ impl Scene {
     }
 
     /// Makes a target privileged, and measures until the API shows the finding, and until a raw watch shows the change.
-    async fn change(&mut self, target: &Target, into: &mut Beside) -> Result<()> {
+    async fn change(&mut self, target: &Target, into: &mut Measurement) -> Result<()> {
         sleep(Duration::from_millis(rand::rng().random_range(0..60))).await;
         let start = Instant::now();
         self.cluster.patch(&target.path, &privileged(&target.deployment)).await?;
-        let seen = self.watched.until("the raw watch", |name| *name == target.deployment["metadata"]["name"]).await?;
-        let told = |(event, data): &(String, Value)| event == "finding" && data["finding_id"] == target.finding;
-        self.changes.until("the finding", told).await?;
+        let received =
+            self.watched.until("the raw watch", |name| *name == target.deployment["metadata"]["name"]).await?;
+        let is_it = |(event, data): &(String, Value)| event == "finding" && data["finding_id"] == target.finding;
+        self.changes.until("the finding", is_it).await?;
         let finding = self.client.get(&format!("/findings/{}", target.finding)).await?;
         ensure!(finding["status"] == "open", "the API shows {finding}");
         into.ours.push(millis(start.elapsed()));
-        into.floor.push(millis(seen - start));
+        into.floor.push(millis(received - start));
         Ok(())
     }
 
-    /// Asks for a retest, and measures until the API shows the verdict; then reads the same object raw.
-    async fn click(&mut self, target: &Target, into: &mut Beside) -> Result<()> {
+    /// Requests a retest, and measures until the API shows the verdict; then reads the same object raw.
+    async fn retest(&mut self, target: &Target, into: &mut Measurement) -> Result<()> {
         sleep(Duration::from_millis(rand::rng().random_range(0..60))).await;
         let start = Instant::now();
-        let asked = self.client.post(&format!("/findings/{}/retest", target.finding)).await?;
-        let retest = asked["retest_id"].as_str().context("a retest was asked for")?;
+        let requested = self.client.post(&format!("/findings/{}/retest", target.finding)).await?;
+        let retest = requested["retest_id"].as_str().context("a retest was requested")?;
         self.changes.until("the verdict", |(event, data)| event == "retest" && data["retest_id"] == retest).await?;
         let shown = self.client.get(&format!("/retests/{retest}")).await?;
         ensure!(shown["verdict"] == "still-failing" && shown["settled"] == true, "the API shows {shown}");
@@ -197,13 +198,13 @@ impl Scene {
         Ok(())
     }
 
-    /// Does something and waits until no more bytes come; answers the connections and the bytes since.
-    async fn bytes_after(&self, act: impl FnOnce(&Self)) -> Result<(u64, u64)> {
-        act(self);
+    /// Performs an action and waits until no more bytes come; answers the connections and the bytes since.
+    async fn bytes_after(&self, action: impl FnOnce(&Self)) -> Result<(u64, u64)> {
+        action(self);
         let deadline = Instant::now() + Duration::from_secs(60);
         let (mut known, mut since) = (self.proxy.counted(), Instant::now());
         while known.1 == 0 || since.elapsed() < SILENCE {
-            ensure!(Instant::now() < deadline, "the agent did not connect and fall silent:\n{}", self.agent.log());
+            ensure!(Instant::now() < deadline, "the agent did not connect and finish sending:\n{}", self.agent.log());
             sleep(Duration::from_millis(20)).await;
             let now = self.proxy.counted();
             if now != known {
@@ -214,7 +215,7 @@ impl Scene {
     }
 }
 
-/// A raw watch of all Deployments from now on: the names of what changes.
+/// A raw watch of all Deployments from now on: the names of those that change.
 async fn watch(cluster: &Cluster) -> Result<Stream<String>> {
     let kind = Kind::find("apps", "Deployment").context("the agent reads Deployments")?;
     let mut body = cluster.api().open(&path::watch(kind, "", 7_200), "application/json").await?;

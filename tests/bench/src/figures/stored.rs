@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use holdfast_tests::story::Story;
+use holdfast_tests::scenario::Scenario;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -15,27 +15,27 @@ use super::{cold_start, store_insert};
 use crate::child;
 use crate::client::Client;
 use crate::figure::{Effort, Figure, Peer, Samples};
-use crate::fixture::{Ails, ailing};
+use crate::fixture::{FindingsPerWorkload, failing_workload};
 use crate::load::Cluster;
 
 /// A figure for each number of findings a workload.
 pub fn measure(effort: &Effort) -> Result<Vec<Figure>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    [Ails::Once, Ails::TenTimes, Ails::ThirtyTimes]
-        .map(|ails| runtime.block_on(ailing_so(effort, ails)))
+    [FindingsPerWorkload::One, FindingsPerWorkload::Ten, FindingsPerWorkload::Thirty]
+        .map(|findings| runtime.block_on(measure_one(effort, findings)))
         .into_iter()
         .collect()
 }
 
-async fn ailing_so(effort: &Effort, ails: Ails) -> Result<Figure> {
+async fn measure_one(effort: &Effort, findings: FindingsPerWorkload) -> Result<Figure> {
     let mut cluster = Cluster::start("bench-stored").await?;
     let mut curve = Vec::new();
     let mut last = None;
     for workloads in effort.sizes(2_000) {
-        cluster.grow_to(workloads, |i| ailing(ails, i)).await?;
+        cluster.grow_to(workloads, |i| failing_workload(findings, i)).await?;
         let (mut seconds, mut rounds) = (Samples::default(), Vec::new());
         for _ in 0..effort.rounds() {
-            let round = one_round(&cluster, workloads, ails).await?;
+            let round = one_round(&cluster, workloads, findings).await?;
             seconds.push(round.seconds);
             rounds.push(round);
         }
@@ -45,7 +45,7 @@ async fn ailing_so(effort: &Effort, ails: Ails) -> Result<Figure> {
     let rounds = last.context("there is at least one size")?;
     let of = |quantity: fn(&Round) -> f64| rounds.iter().map(quantity).collect::<Samples>();
     Ok(Figure {
-        name: format!("cold start to everything stored, {} a workload", ails.findings()),
+        name: format!("cold start to everything stored, {} a workload", findings.count()),
         unit: "findings/s",
         n: rounds.first().map_or(0, |round| round.findings),
         samples: of(|round| round.findings as f64 / round.seconds),
@@ -65,18 +65,18 @@ struct Round {
     bare: f64,
 }
 
-async fn one_round(cluster: &Cluster, workloads: usize, ails: Ails) -> Result<Round> {
-    let story = Story::begin().await?;
-    let client = Client::new(&story)?;
-    let agent = story.join(&cluster.plane).await?;
+async fn one_round(cluster: &Cluster, workloads: usize, each: FindingsPerWorkload) -> Result<Round> {
+    let scenario = Scenario::start().await?;
+    let client = Client::new(&scenario)?;
+    let agent = scenario.join(&cluster.plane).await?;
     let failing = cold_start::evaluated(&agent).await?;
     stored(&client, failing).await?;
     let seconds = agent.started_at().elapsed().as_secs_f64();
-    let (own, other) = (child::so_far(agent.pid()?)?, child::so_far(story.aggregator_pid()?)?);
+    let (own, other) = (child::so_far(agent.pid()?)?, child::so_far(scenario.aggregator_pid()?)?);
     // The agent and the aggregator end here: the bare inserts have the machine to themselves.
-    drop((agent, story));
+    drop((agent, scenario));
     let findings = usize::try_from(failing)?;
-    let bare = store_insert::bare_rate(workloads, ails.findings()).await?;
+    let bare = store_insert::bare_rate(workloads, each.count()).await?;
     Ok(Round { findings, seconds, cpu: own.0 + other.0, peak: own.1 + other.1, bare })
 }
 

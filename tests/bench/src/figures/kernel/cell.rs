@@ -1,4 +1,5 @@
-//! Where the kernel's benchmarks run: in a cgroup shaped like a container's, with tracefs mounted, beside another tool.
+//! The environment of the kernel's benchmarks: a cgroup named like a container's, tracefs mounted, and another tool for
+//! comparison.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -12,7 +13,7 @@ use holdfast_ebpf::attribution::owner_of_path;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// A cgroup shaped like a container's.
+/// A cgroup named like a container's.
 pub struct Cell(PathBuf);
 
 impl Cell {
@@ -28,9 +29,9 @@ impl Cell {
         Ok(Self(folder))
     }
 
-    /// Whose what happens inside is.
+    /// The container that events inside are attributed to.
     pub fn owner(&self) -> Result<Owner> {
-        owner_of_path(&self.0.to_string_lossy()).context("a cell in nobody's cgroup")
+        owner_of_path(&self.0.to_string_lossy()).context("a cell without an owner")
     }
 
     /// A command that starts inside.
@@ -48,11 +49,11 @@ impl Cell {
     }
 }
 
-/// Where the unified hierarchy is.
+/// The mount point of the unified hierarchy.
 fn unified() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     let unified = mounts.lines().find(|line| line.contains(" - cgroup2 ")).context("no unified cgroup hierarchy")?;
-    Ok(PathBuf::from(unified.split(' ').nth(4).context("a mount without a place")?))
+    Ok(PathBuf::from(unified.split(' ').nth(4).context("a mount without a mount point")?))
 }
 
 impl Drop for Cell {
@@ -67,7 +68,7 @@ impl Drop for Cell {
     }
 }
 
-/// Another tool that watches the same; it ends with this.
+/// Another tool that observes the same events; it is killed when this is dropped.
 pub struct Tool(Child);
 
 impl Tool {
@@ -81,7 +82,7 @@ impl Tool {
             .context("starting stdbuf")?;
         let mut output = child.stdout.take().context("its output")?;
         let tool = Self(child);
-        // It says its heading when it is ready; then it is read, as whoever runs it would.
+        // It prints its heading when it is ready. Its output is read, as a user's terminal would.
         if std::io::Read::read(&mut output, &mut [0; 1])? == 0 {
             return Ok(None);
         }
@@ -97,25 +98,25 @@ impl Drop for Tool {
     }
 }
 
-/// tracefs where every distribution has it; taken away again if it was mounted here.
+/// tracefs at its usual mount point; unmounted again if it was mounted here.
 pub struct Tracefs {
-    ours: bool,
+    is_mounted_here: bool,
 }
 
 impl Tracefs {
     pub fn mounted() -> Result<Self> {
-        let ours = !Path::new(TRACEFS).join("events").exists();
-        if ours {
+        let is_mounted_here = !Path::new(TRACEFS).join("events").exists();
+        if is_mounted_here {
             let status = Command::new("mount").args(["-t", "tracefs", "tracefs", TRACEFS]).status()?;
             ensure!(status.success(), "tracefs could not be mounted at {TRACEFS}");
         }
-        Ok(Self { ours })
+        Ok(Self { is_mounted_here })
     }
 }
 
 impl Drop for Tracefs {
     fn drop(&mut self) {
-        if self.ours {
+        if self.is_mounted_here {
             let _ = Command::new("umount").arg(TRACEFS).status();
         }
     }

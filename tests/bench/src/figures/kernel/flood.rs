@@ -1,5 +1,5 @@
-//! Storms of starts, opens and connections, in rounds that alternate: bare, under Holdfast's sensors, and beside another tool
-//! where that is installed. And what the programs themselves cost in them, by the kernel's own count.
+//! Floods of starts, opens and connections, in alternating rounds: bare, under Holdfast's sensors, and under another tool
+//! where that is installed. And the time of the BPF programs in them, as counted by the kernel.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -14,13 +14,13 @@ use holdfast_ebpf::sensors::{Cost, count_costs};
 use super::cell::{Cell, Tool};
 use crate::figure::{Effort, Figure, Peer, Samples};
 
-/// A storm, and what is aimed at under it.
+/// A flood of one kind of event, and the aims for it.
 pub struct Flood {
     name: &'static str,
     whole: usize,
     peer: Option<&'static str>,
     aim: &'static str,
-    /// The programs that run for each of these behaviors.
+    /// The BPF programs that run for each event.
     programs: &'static [&'static str],
     aim_cost: &'static str,
 }
@@ -51,22 +51,22 @@ pub const FLOODS: &[Flood] = &[
         aim_cost: "",
     },
 ];
-/// Tools that print every act are slow, and need fewer rounds to show it.
+/// Tools that print every event are slow: few rounds suffice to show it.
 const PEER_ROUNDS: usize = 3;
-/// The kernel's own count has no peer to take turns with.
+/// The kernel's count has no peer to alternate with.
 const FEW_ROUNDS: usize = 3;
-/// Nobody listens here: a connection is begun, and refused. Nothing of it stays.
+/// Nothing listens here: every connection is refused and leaves no state behind.
 const REFUSED: &str = "127.0.0.1:1";
 
-/// Is the flood itself: does a thing so often, and says how many seconds that took.
-pub fn be_flood(name: &str, count: &str) -> Result<ExitCode> {
+/// Runs the flood itself: repeats one operation and prints how many seconds that took.
+pub fn run_flood(name: &str, count: &str) -> Result<ExitCode> {
     let count: usize = count.parse()?;
     let start = Instant::now();
     for _ in 0..count {
         match name {
             "exec" => ensure!(Command::new("/bin/true").status()?.success(), "true has failed"),
             "open" => drop(File::open("/etc/hostname")?),
-            "connect" => ensure!(TcpStream::connect(REFUSED).is_err(), "somebody listens at {REFUSED}"),
+            "connect" => ensure!(TcpStream::connect(REFUSED).is_err(), "something listens at {REFUSED}"),
             _ => bail!("there is no flood {name:?}"),
         }
     }
@@ -74,7 +74,7 @@ pub fn be_flood(name: &str, count: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many a second, with and without.
+/// Events a second, with and without the sensors.
 pub fn rate(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
     let (mut bare, mut ours, mut peer) = (Samples::default(), Samples::default(), Samples::default());
     let mut curve = Vec::new();
@@ -108,13 +108,14 @@ pub fn rate(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
     })
 }
 
-/// To attach and detach every program takes a second or two: the smaller sizes, for the curve alone, take turns less often.
+/// Attaching and detaching every program takes a second or two, so the smaller sizes, which only serve the curve, have fewer
+/// rounds.
 fn rounds(effort: &Effort, size: usize, flood: &Flood) -> usize {
     let most = if size < effort.size(flood.whole) { FEW_ROUNDS } else { usize::MAX };
     effort.rounds().min(most)
 }
 
-/// How long the programs run for one of them. The kernel's clock is read twice a run, which is part of what it counts.
+/// How long the programs run per event. The kernel reads its clock twice a run, which is part of what it counts.
 pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
     let (mut ours, mut curve, mut each) = (Samples::default(), Vec::new(), Vec::new());
     for size in effort.sizes(flood.whole) {
@@ -126,7 +127,7 @@ pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
                 let before = sensors();
                 cell.run(flood.name, size)?;
                 let after = sensors();
-                let runs: Vec<f64> = each.iter().map(|one| a_run(one.name, &before, &after)).collect();
+                let runs: Vec<f64> = each.iter().map(|one| nanoseconds_a_run(one.name, &before, &after)).collect();
                 each.iter_mut().zip(&runs).for_each(|(one, run)| one.samples.push(*run));
                 ours.push(runs.iter().sum());
             }
@@ -134,7 +135,7 @@ pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
         })?;
         curve.push((size, ours.median() * size as f64));
     }
-    // One program is all there is.
+    // With one program the sum is the only figure.
     let peers = if each.len() > 1 { each } else { Vec::new() };
     Ok(Figure {
         name: format!(
@@ -154,7 +155,7 @@ pub fn cost(effort: &Effort, cell: &Cell, flood: &Flood) -> Result<Figure> {
 }
 
 /// Nanoseconds a run.
-fn a_run(program: &str, before: &[Cost], after: &[Cost]) -> f64 {
+fn nanoseconds_a_run(program: &str, before: &[Cost], after: &[Cost]) -> f64 {
     let of = |costs: &[Cost]| {
         costs
             .iter()
@@ -165,8 +166,8 @@ fn a_run(program: &str, before: &[Cost], after: &[Cost]) -> f64 {
     (after - before) / (runs_after - runs_before).max(1.0)
 }
 
-/// Runs something while the sensors are open and read, and checks by the cell's book that they lost nothing of it. It may ask
-/// what they cost.
+/// Runs something while the sensors are open and read, and checks by the cell's counters that they lost no event. The function
+/// may read what the programs cost.
 fn watched<T>(cell: &Cell, what: impl FnOnce(&dyn Fn() -> Vec<Cost>) -> Result<T>) -> Result<T> {
     let sensors = std::sync::Mutex::new(Sensors::open()?);
     let locked = || sensors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -177,7 +178,7 @@ fn watched<T>(cell: &Cell, what: impl FnOnce(&dyn Fn() -> Vec<Cost>) -> Result<T
                 locked().wait(Duration::from_millis(100))?;
                 locked().poll();
             }
-            // Other containers of this machine may do what they like.
+            // Only this cell's counters: other containers of the machine may cause events too.
             let book = locked().books()?.of.remove(&cell.owner()?).context("the cell has no book")?;
             let counted = book.counters;
             ensure!(counted.dropped == 0 && counted.generated == counted.delivered + counted.folded, "lost: {book:?}");

@@ -1,12 +1,12 @@
-//! What the kernel's eye costs: a reading of every process and of every mount, storms of starts, opens and connections under
-//! the sensors, what one core makes of their records, and the eye at rest and over churn.
+//! The cost of the kernel view and the sensors: reading every process and every mount, floods of starts, opens and
+//! connections under the sensors, the records that one core decodes, and the node part idle and over churn.
 //!
-//! Everything runs in cgroups shaped like containers', connections go to loopback. Needs root, the unified cgroup hierarchy
-//! and tracefs; Debian's execsnoop and opensnoop (libbpf-tools) run beside ours where they are installed.
+//! Everything runs in cgroups named like containers', connections go to loopback. Needs root, the unified cgroup hierarchy
+//! and tracefs; Debian's execsnoop and opensnoop (libbpf-tools) run in the same rounds where they are installed.
 
 mod cell;
-mod eye;
 mod flood;
+mod node_part;
 mod records;
 mod view;
 
@@ -18,38 +18,38 @@ use crate::figure::{Effort, Figure};
 use cell::{Cell, Tracefs};
 
 /// The floors that `--floor` may ask for.
-pub const FLOORS: &[&str] = &["exec", "open", "connect", "eye"];
+pub const FLOORS: &[&str] = &["exec", "open", "connect", "node-part"];
 
-/// A reading of every process, and of every mount.
+/// Reading every process, and every mount.
 pub fn views(effort: &Effort) -> Result<Vec<Figure>> {
     let _tracefs = Tracefs::mounted()?;
     Ok(vec![view::processes(effort, &Cell::new()?)?, view::mounts(effort)?])
 }
 
-/// Storms under the sensors: how fast they still are, and what the programs take.
+/// Floods under the sensors: their rate, and the time of the BPF programs.
 pub fn storms(effort: &Effort) -> Result<Vec<Figure>> {
     let _tracefs = Tracefs::mounted()?;
     let cell = Cell::new()?;
-    let of = |storm| [flood::rate(effort, &cell, storm), flood::cost(effort, &cell, storm)];
+    let of = |flood| [flood::rate(effort, &cell, flood), flood::cost(effort, &cell, flood)];
     flood::FLOODS.iter().flat_map(of).collect()
 }
 
-/// What one core makes of the kernel's records.
+/// How many of the kernel's records one core decodes.
 pub fn records(effort: &Effort) -> Result<Vec<Figure>> {
     let _tracefs = Tracefs::mounted()?;
     records::measure(effort, &Cell::new()?)
 }
 
-/// The eye at rest, and while containers come and go.
+/// The node part idle, and while containers start and end.
 pub fn rest(effort: &Effort) -> Result<Vec<Figure>> {
     let _tracefs = Tracefs::mounted()?;
-    Ok(vec![eye::idle(effort)?, eye::churn(effort)?])
+    Ok(vec![node_part::idle(effort)?, node_part::churn(effort)?])
 }
 
-/// Is one of the floors.
-pub fn be_floor(name: &str, count: &str) -> Result<ExitCode> {
+/// Runs one of the floors.
+pub fn run_floor(name: &str, count: &str) -> Result<ExitCode> {
     match name {
-        "eye" => eye::be_eye(),
-        _ => flood::be_flood(name, count),
+        "node-part" => node_part::run(),
+        _ => flood::run_flood(name, count),
     }
 }

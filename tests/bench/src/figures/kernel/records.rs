@@ -1,5 +1,5 @@
-//! How many records a second one core decodes, attributes and folds: real ones of the sensors, taken off the ring once and
-//! read again and again. What the kernel folds by itself never comes this far.
+//! How many records a second one core decodes, attributes and folds: real records of the sensors, read from the ring buffer
+//! once and replayed. Events that the kernel folds itself are not among them.
 
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
@@ -13,13 +13,13 @@ use crate::figure::{Effort, Figure, Samples};
 
 const RECORDS: usize = 100_000;
 /// Programs by four hundred names, as many files under an /etc, and connections to half as many ports.
-const ACTS: &str = "for name in \"$0\"/*; do \"$name\"; done; mount -t tmpfs none /etc; \
+const BEHAVIORS: &str = "for name in \"$0\"/*; do \"$name\"; done; mount -t tmpfs none /etc; \
     for n in $(seq 400); do echo > /etc/$n; done; for n in $(seq 200); do (exec 3<>/dev/tcp/127.0.0.1/$n) 2>/dev/null || true; done";
 
-/// Where a record tells equal behaviors of one container apart: `subject` of `struct event`.
+/// The bytes that distinguish behaviors of one kind in a container: `subject` of `struct event`.
 const SUBJECT: std::ops::Range<usize> = 24..32;
 
-/// Two figures: of behaviors that nobody has told before, each of which is told, and of more of the same, which is counted.
+/// Two figures: for new behaviors, each of which is reported, and for repeated ones, which are counted.
 pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
     let mut sensors = Sensors::open()?;
     let mut records = recorded(&mut sensors, cell)?;
@@ -56,7 +56,7 @@ fn chunks(size: usize, most: usize) -> impl Iterator<Item = usize> {
     (0..size).step_by(most).map(move |at| most.min(size - at))
 }
 
-/// One figure, of whatever so many records take.
+/// One figure: how many records a second a function handles.
 fn rate(effort: &Effort, name: &str, run: &mut dyn FnMut(usize) -> Result<Duration>) -> Result<Figure> {
     let (mut ours, mut curve) = (Samples::default(), Vec::new());
     for size in effort.sizes(RECORDS) {
@@ -82,14 +82,14 @@ fn rate(effort: &Effort, name: &str, run: &mut dyn FnMut(usize) -> Result<Durati
     })
 }
 
-/// What the cell does, as the programs wrote it.
+/// The records of the cell's behaviors, as the BPF programs wrote them.
 fn recorded(sensors: &mut Sensors, cell: &Cell) -> Result<Vec<Vec<u8>>> {
     let folder = tempfile::tempdir()?;
     for number in 0..400 {
         symlink("/bin/true", folder.path().join(format!("name{number}")))?;
     }
     let mut behaviors = cell.command("unshare");
-    behaviors.args(["-m", "bash", "-c", ACTS]).arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    behaviors.args(["-m", "bash", "-c", BEHAVIORS]).arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
     let mut behaviors = behaviors.spawn()?;
     let (mut records, mut record) = (Vec::new(), Vec::new());
     let mut ended = None;
@@ -97,7 +97,7 @@ fn recorded(sensors: &mut Sensors, cell: &Cell) -> Result<Vec<Vec<u8>>> {
         ended = behaviors.try_wait()?;
         sensors.wait(Duration::from_millis(10))?;
         while sensors.take(&mut record) {
-            // Others' behaviors, and what nobody can be told of, are left out.
+            // Records of other containers, and those that report nothing, are left out.
             if !sensors.tell([record.as_slice()]).is_empty() {
                 records.push(record.clone());
             }

@@ -1,4 +1,4 @@
-//! A reading of every process of a node, held against one of /proc; and, apart, a reading of what its containers mount.
+//! Reading every process of a node, compared with /proc; and, separately, reading what its containers mount.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -13,7 +13,7 @@ use crate::figure::{Effort, Figure, Peer, Samples};
 const PROCESSES: usize = 10_000;
 /// As many containers as a kubelet runs Pods by default.
 const CONTAINERS: usize = 110;
-/// Reading /proc takes seconds, and is no aim of ours.
+/// Reading /proc takes seconds, so it has fewer rounds.
 const PEER_ROUNDS: usize = 3;
 
 /// What every process is.
@@ -90,7 +90,7 @@ fn mounted(view: &View, least: usize) -> Result<f64> {
     Ok(elapsed)
 }
 
-/// Processes that do nothing; they end with this.
+/// Idle processes; they are killed when this is dropped.
 #[derive(Default)]
 struct Sleepers(Vec<Child>);
 
@@ -103,8 +103,8 @@ impl Sleepers {
         let mut first = cell.command("unshare");
         first.args(["-m", "sh", "-c", script, SLEEP]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut first = first.spawn()?;
-        let mut said = [0; 1];
-        std::io::Read::read_exact(first.stdout.as_mut().context("its output")?, &mut said)?;
+        let mut started = [0; 1];
+        std::io::Read::read_exact(first.stdout.as_mut().context("its output")?, &mut started)?;
         Ok(Self(vec![first]))
     }
 

@@ -1,7 +1,7 @@
-//! Holdfast as its users have it, for a story: an aggregator, agents with the least rights, and the command `holdfast`.
+//! Holdfast as processes beside control planes: an aggregator, agents with the least rights, and the command `holdfast`.
 //!
-//! Everything is a real program in a process of its own, joined by mTLS; a story behaviors with `kubectl` and `holdfast` and
-//! reads what `holdfast … -o json` prints. Only the ports and the folders are the story's own.
+//! Every program is the real one in a process of its own, connected by mTLS. A scenario changes things with `kubectl` and
+//! `holdfast` and reads what `holdfast … -o json` prints. Each scenario has its own ports and folders.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -20,7 +20,7 @@ use crate::programs::{Process, eventually, free_ports, program};
 const AGENT: &str = "holdfast-agent";
 
 /// One running Holdfast.
-pub struct Story {
+pub struct Scenario {
     folder: TempDir,
     api: u16,
     agents: u16,
@@ -28,7 +28,7 @@ pub struct Story {
     policy: Option<PathBuf>,
 }
 
-/// One agent of a story, with its control plane's name as its cluster's name.
+/// One agent of a scenario. The control plane's name is the cluster's name.
 pub struct Agent {
     process: Process,
     start: Vec<String>,
@@ -45,15 +45,15 @@ struct Started {
     log: u64,
 }
 
-impl Story {
+impl Scenario {
     /// Starts an aggregator with the shipped policy.
-    pub async fn begin() -> Result<Self> {
-        Self::begin_with(None).await
+    pub async fn start() -> Result<Self> {
+        Self::start_with(None).await
     }
 
     /// Starts an aggregator with this fleet policy.
-    pub async fn begin_with(policy: Option<&str>) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("holdfast-story-").tempdir()?;
+    pub async fn start_with(policy: Option<&str>) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("holdfast-scenario-").tempdir()?;
         let policy = policy.map(|yaml| (folder.path().join("policy.yaml"), yaml));
         if let Some((path, yaml)) = &policy {
             std::fs::write(path, yaml)?;
@@ -61,9 +61,9 @@ impl Story {
         let policy = policy.map(|(path, _)| path);
         let [api, agents] = free_ports()?;
         let aggregator = start_aggregator(&folder, api, agents, policy.as_deref())?;
-        let mut story = Self { folder, api, agents, aggregator, policy };
-        story.until_it_serves().await?;
-        Ok(story)
+        let mut scenario = Self { folder, api, agents, aggregator, policy };
+        scenario.until_ready().await?;
+        Ok(scenario)
     }
 
     /// Ends the aggregator as `kill -9` does.
@@ -71,10 +71,10 @@ impl Story {
         self.aggregator.kill().await
     }
 
-    /// Starts the aggregator again on what it left behind.
-    pub async fn resume_aggregator(&mut self) -> Result<()> {
+    /// Starts the aggregator again on the same data folder.
+    pub async fn restart_aggregator(&mut self) -> Result<()> {
         self.aggregator = start_aggregator(&self.folder, self.api, self.agents, self.policy.as_deref())?;
-        self.until_it_serves().await
+        self.until_ready().await
     }
 
     /// Adds a control plane as a cluster and starts its agent with the rights that it lists, and no other.
@@ -82,17 +82,17 @@ impl Story {
         self.join_through(plane, self.agents).await
     }
 
-    /// The same, with an agent that is told to find the aggregator at another port: of something that stands between.
+    /// The same, with an agent that connects to the aggregator at another port, such as a proxy's.
     pub async fn join_through(&self, plane: &ControlPlane, port: u16) -> Result<Agent> {
         grant(plane, &[]).await?;
         let added = self.holdfast(&["cluster", "add", plane.name(), "-o", "json"]).await?;
         self.start_agent(&added, &plane.kubeconfig_for(AGENT, &[])?, &format!("https://127.0.0.1:{port}"))
     }
 
-    /// Starts the agent of a cluster, as `holdfast cluster add` has answered it.
+    /// Starts the agent of a cluster with what `holdfast cluster add` has printed.
     pub fn start_agent(&self, added: &Value, kubeconfig: &Path, aggregator: &str) -> Result<Agent> {
-        let said = |part: &str| added[part].as_str().with_context(|| format!("no {part}"));
-        let (name, token, cluster) = (said("cluster")?, said("token")?, said("cluster_id")?.to_owned());
+        let text = |part: &str| added[part].as_str().with_context(|| format!("no {part}"));
+        let (name, token, cluster) = (text("cluster")?, text("token")?, text("cluster_id")?.to_owned());
         let state = self.folder.path().join(format!("agent-{name}"));
         std::fs::create_dir_all(&state)?;
         let token_file = state.join("join-token");
@@ -129,29 +129,29 @@ impl Story {
             .output()
             .await?;
         let code = output.status.code().context("holdfast was ended by a signal")?;
-        let shown = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         if code > 1 {
             bail!("`holdfast {}` exited with {code}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         }
         let answer =
-            if shown.trim().is_empty() { Value::Null } else { serde_json::from_str(&shown).context("no JSON")? };
+            if printed.trim().is_empty() { Value::Null } else { serde_json::from_str(&printed).context("no JSON")? };
         Ok((code, answer))
     }
 
-    /// Waits until the agent of a cluster has seen everything that it can see.
-    pub async fn until_seen(&self, cluster: &str) -> Result<()> {
-        eventually(&format!("{cluster} to be seen"), async || {
+    /// Waits until the agent of a cluster reports complete coverage.
+    pub async fn until_observed(&self, cluster: &str) -> Result<()> {
+        eventually(&format!("{cluster} to be covered"), async || {
             let shown = self.holdfast(&["cluster", "show", cluster, "-o", "json"]).await?;
             let states = shown["coverage"].as_array().context("no coverage")?;
-            let seen = states.iter().filter(|state| state["state"] == "seen").count();
-            ensure!(seen > 0 && seen == states.len(), "{seen} of {} kinds are seen", states.len());
+            let covered = states.iter().filter(|state| state["state"] == "seen").count();
+            ensure!(covered > 0 && covered == states.len(), "{covered} of {} kinds are covered", states.len());
             Ok(Some(()))
         })
         .await
         .with_context(|| self.logs())
     }
 
-    /// The end of every log, for a failure's message.
+    /// The end of every log, for the message of a failure.
     fn logs(&self) -> String {
         let logs = self.everything_written().unwrap_or_default().into_iter().filter(|(name, _)| name.ends_with(".log"));
         let tails = logs.map(|(name, bytes)| {
@@ -196,7 +196,7 @@ impl Story {
         Ok(text.trim().to_owned())
     }
 
-    /// The story's folder, for files of its own.
+    /// A path in the scenario's folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -243,7 +243,7 @@ impl Story {
         Ok(std::fs::read_to_string(path).context("no admin token yet")?.trim().to_owned())
     }
 
-    async fn until_it_serves(&mut self) -> Result<()> {
+    async fn until_ready(&mut self) -> Result<()> {
         let url = format!("http://127.0.0.1:{}/readyz", self.api);
         let http = reqwest::Client::builder().build()?;
         let aggregator = &mut self.aggregator;
@@ -256,13 +256,13 @@ impl Story {
 }
 
 impl Agent {
-    /// Ends the agent, as the loss of its node would.
+    /// Ends the agent as `kill -9` does.
     pub async fn kill(&mut self) -> Result<()> {
         self.process.kill().await
     }
 
-    /// Starts it again with the credential that it kept.
-    pub fn resume(&mut self) -> Result<()> {
+    /// Starts it again with the credential that it has stored.
+    pub fn restart(&mut self) -> Result<()> {
         self.started = Started::now(&self.log);
         self.process = Process::start("holdfast-agent", &self.log, &self.start, &[])?;
         Ok(())
@@ -283,8 +283,8 @@ impl Agent {
         self.started.at
     }
 
-    /// The lines of its log since it was started last, as JSON. A line that is not written to its end is left out.
-    pub fn said(&self) -> Result<Vec<Value>> {
+    /// The lines of its log since it was started last, as JSON. An incomplete last line is left out.
+    pub fn log_lines(&self) -> Result<Vec<Value>> {
         let mut log = File::open(&self.log)?;
         log.seek(SeekFrom::Start(self.started.log))?;
         let mut text = String::new();
@@ -299,7 +299,7 @@ impl Started {
     }
 }
 
-/// Gives the agent's user the rights that the agent lists, less those on some resources.
+/// Grants the agent's user the rights that the agent lists, except those on some resources.
 pub async fn grant(plane: &ControlPlane, without: &[&str]) -> Result<()> {
     let rights: Vec<_> = rights::rights().into_iter().filter(|right| !without.contains(&right.resource)).collect();
     apply(&plane.client().await?, &rights::grant(AGENT, Scope::Cluster, Subject::User(AGENT), &rights)).await

@@ -1,4 +1,4 @@
-//! Pods that others wrote: the fixtures that the Pod Security Standards' own Go module carries, read where Go keeps them.
+//! The fixtures of the Pod Security Standards' own Go module, read from Go's module cache.
 
 use std::path::PathBuf;
 use std::process::Command;
