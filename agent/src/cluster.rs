@@ -82,12 +82,20 @@ pub async fn facts(api: &Api) -> Result<ClusterFacts> {
     Ok(ClusterFacts { fingerprint: text::line(&fingerprint), server: version(api).await? })
 }
 
+/// Where the API server says its version.
+pub(crate) const VERSION_PATH: &str = "/version";
+
 /// Asks the version. One that the API server does not tell is no failure: it is unknown.
 async fn version(api: &Api) -> Result<ServerVersion, Refusal> {
-    let said: Version = serde_json::from_slice(&api.get("/version").await?.body).unwrap_or_default();
+    Ok(server_version(&api.get(VERSION_PATH).await?.body))
+}
+
+/// Reads the answer of [`VERSION_PATH`].
+pub(crate) fn server_version(body: &[u8]) -> ServerVersion {
+    let said: Version = serde_json::from_slice(body).unwrap_or_default();
     // Some providers mark theirs: `27+`.
     let digits: String = said.minor.chars().take_while(char::is_ascii_digit).collect();
-    Ok(ServerVersion { name: text::line(&said.git_version), minor: digits.parse().ok() })
+    ServerVersion { name: text::line(&said.git_version), minor: digits.parse().ok() }
 }
 
 impl Server {

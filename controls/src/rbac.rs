@@ -6,7 +6,7 @@
 
 use crate::facts::role::Rule;
 use crate::facts::{Facts, Object, RoleBinding};
-use crate::inventory::{Inventory, Principal};
+use crate::inventory::{Inventory, Principal, Relation};
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn grant<'a>(
     (binding, _): (&'a Object, &'a RoleBinding),
     request: &Request,
 ) -> Option<Grant<'a>> {
-    let role = inventory.get(&inventory.role_of(binding)?)?;
+    let role = inventory.get(&Relation::Role.anchor(binding)?)?;
     let Facts::Role(facts) = &role.facts else { return None };
     let rule = facts.rules.iter().position(|rule| rule.allows(request))?;
     Some(Grant { binding, role, rule })

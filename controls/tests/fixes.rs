@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_controls::catalog::{self, Judge};
+use holdfast_controls::evaluate::Answer;
 use holdfast_controls::facts::workload;
 use holdfast_controls::fix::{apply, patch};
-use holdfast_controls::inventory::{Answer, Inventory};
+use holdfast_controls::inventory::Inventory;
 use holdfast_controls::{Kind, project};
 use holdfast_model::Resource;
 use proptest::prelude::*;

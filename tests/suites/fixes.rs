@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use futures::{StreamExt, TryStreamExt};
+use holdfast_controls::evaluate::Answer;
 use holdfast_controls::facts::workload;
 use holdfast_controls::fix::{self, JsonPatch};
-use holdfast_controls::inventory::{Answer, Inventory};
+use holdfast_controls::inventory::Inventory;
 use holdfast_controls::{Control, project};
 use holdfast_lab::ControlPlane;
 use holdfast_model::{Location, Resource};

@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
+use holdfast_controls::evaluate::Answer;
 use holdfast_controls::facts::{Family, role, role_binding};
-use holdfast_controls::inventory::{Answer, Inventory};
+use holdfast_controls::inventory::Inventory;
 use holdfast_controls::rbac::{Request, ResourceRequest, User, authorize};
 use holdfast_controls::{KINDS, Kind, project};
 use holdfast_lab::ControlPlane;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use holdfast_controls::Control;
-use holdfast_controls::inventory::{Answer, Judgement};
+use holdfast_controls::evaluate::{Answer, Judgement};
 use holdfast_model::digest::{BUCKETS, LedgerDigest, StatementHash, bucket_of, statement_hash};
 use holdfast_model::limits;
 use holdfast_model::{
@@ -240,7 +240,7 @@ pub fn fit(locations: &[Location]) -> Vec<Location> {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_controls::inventory::Outcome;
+    use holdfast_controls::evaluate::Outcome;
     use proptest::prelude::*;
 
     use super::*;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use holdfast_controls::Kind;
-use holdfast_controls::inventory::{Answer, Judgement, ObjectKey};
+use holdfast_controls::evaluate::{Answer, Judgement};
+use holdfast_controls::inventory::ObjectKey;
 use holdfast_model::{CoverageState, Report, Resource};
 
 use super::Engine;

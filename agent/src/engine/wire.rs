@@ -1,6 +1,6 @@
 //! What is owed about a subject, as the messages that say it: judged anew at the moment of sending, each under the limit.
 
-use holdfast_controls::inventory::{Answer, Judgement};
+use holdfast_controls::evaluate::{Answer, Judgement};
 use holdfast_model::{Observation, Report, Resource, Statement};
 use holdfast_proto::{convert, limits, v1};
 use prost::Message;

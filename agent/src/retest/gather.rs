@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use holdfast_controls::evaluate::Answer;
 use holdfast_controls::facts::pod::PodSpec;
 use holdfast_controls::facts::{Facts, Workload};
-use holdfast_controls::inventory::{Answer, Dependency};
+use holdfast_controls::inventory::Dependency;
 use holdfast_controls::{Control, Inventory, Kind};
 use holdfast_model::{CoverageState, ObjectRead, RetestOrder};
 
@@ -62,8 +63,8 @@ pub(super) enum Itself {
 /// A read that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The API server refused, or did not answer.
-    Refused(&'static Kind, Refusal),
+    /// The API server refused, or did not answer; the kind that was asked for, or none for its version.
+    Refused(Option<&'static Kind>, Refusal),
     /// What came could not be read, or more would have had to be.
     Unreadable(String),
 }
@@ -92,12 +93,13 @@ pub(super) async fn gather(
         gathered.reads.extend(fetched.reads.iter().cloned());
         places.extend(fetched.places.iter().map(|place| (place.uid.clone(), place.clone())));
         let state = gathered.take(&mut inventory, order, &need, fetched.outcome.clone());
+        let Some(kind) = need.kind() else { continue };
         // A kind is seen only if every read of it succeeded.
-        let known = coverage.entry(need.kind()).or_insert(state);
+        let known = coverage.entry(kind).or_insert(state);
         if state != CoverageState::Seen {
             *known = state;
         }
-        inventory.set_coverage(need.kind(), *known);
+        inventory.set_coverage(kind, *known);
     }
     gathered.judge(&inventory, order, control);
     gathered.pods = members(&inventory, order, places);
@@ -134,6 +136,11 @@ impl Gathered {
                 (Itself::Found, CoverageState::Seen)
             }
             Outcome::Absent => (Itself::Absent, CoverageState::Seen),
+            Outcome::ServerMinor(minor) => {
+                // One that does not tell is taken to be the one that it was.
+                minor.into_iter().for_each(|minor| inventory.set_server_minor(minor));
+                (Itself::Found, CoverageState::Seen)
+            }
             Outcome::Refused(refused) => {
                 let state = match refused {
                     Refusal::Forbidden(_) => CoverageState::Forbidden,

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Limits;
 use crate::api::{Answer, Api, Refusal, refusal};
+use crate::cluster;
 use crate::collect::split::{Items, ListMeta};
 use crate::collect::{decode, path};
 use crate::places::{self, Placed};
@@ -28,6 +29,8 @@ pub(super) enum Outcome {
     Refused(Refusal),
     /// An object came that has not its kind's form.
     Unreadable(String),
+    /// The API server's minor version; `None` where it does not tell.
+    ServerMinor(Option<u32>),
 }
 
 /// One dependency, read.
@@ -117,6 +120,18 @@ impl Round {
                 let first = format!("{collection}?limit={limit_or_page}{}", selector.unwrap_or_default());
                 self.list(kind, &first, limit.is_some()).await
             }
+            Dependency::ServerVersion => self.server_version().await,
+        }
+    }
+
+    async fn server_version(&self) -> Fetched {
+        let path = cluster::VERSION_PATH.to_owned();
+        match self.ask(&path).await {
+            Ok(answer) => {
+                let minor = cluster::server_version(&answer.body).minor;
+                Fetched::of(Outcome::ServerMinor(minor), vec![read_of(path, &answer, "", "")])
+            }
+            Err(refused) => Fetched::of(Outcome::Refused(refused), Vec::new()),
         }
     }
 

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_controls::Control;
 use holdfast_controls::catalog::Judge;
-use holdfast_controls::inventory::Answer;
+use holdfast_controls::evaluate::Answer;
+use holdfast_controls::{Control, Kind};
 use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::kernel::SignedNodeStatement;
 use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
@@ -173,7 +173,10 @@ impl Trouble {
     fn verdict(&self) -> (Verdict, String) {
         let verdict = if self.is_silence() { Verdict::Unreachable } else { Verdict::Inconclusive };
         match self {
-            Self::Refused(kind, refused) => (verdict, format!("{} could not be read: {refused}", kind.subject())),
+            Self::Refused(kind, refused) => {
+                let what = kind.map_or_else(|| "the API server's version".to_owned(), Kind::subject);
+                (verdict, format!("{what} could not be read: {refused}"))
+            }
             Self::Unreadable(problem) => (verdict, format!("not everything could be read: {problem}")),
         }
     }
@@ -205,7 +208,7 @@ mod tests {
     }
 
     fn troubled(gathered: Gathered, refusal: Refusal) -> Gathered {
-        Gathered { troubles: vec![Trouble::Refused(&POD, refusal)], ..gathered }
+        Gathered { troubles: vec![Trouble::Refused(Some(&POD), refusal)], ..gathered }
     }
 
     #[test]
@@ -230,7 +233,7 @@ mod tests {
         let absent = || Gathered { itself: Itself::Absent, ..Gathered::default() };
         assert_eq!(verdict(absent()), Verdict::WorkloadDeleted);
         assert_eq!(verdict(troubled(absent(), Refusal::Forbidden("no".into()))), Verdict::Inconclusive);
-        let api_gone = Trouble::Refused(&DEPLOYMENT, Refusal::NotServed("404 page not found".into()));
+        let api_gone = Trouble::Refused(Some(&DEPLOYMENT), Refusal::NotServed("404 page not found".into()));
         let unclear = Gathered { itself: Itself::Unclear, troubles: vec![api_gone], ..Gathered::default() };
         assert_eq!(verdict(unclear), Verdict::Inconclusive);
         assert_eq!(verdict(Gathered { itself: Itself::Found, ..Gathered::default() }), Verdict::Inconclusive);

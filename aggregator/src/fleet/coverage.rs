@@ -52,8 +52,8 @@ impl Judges {
         let kind = Kind::find(&resource.group, &resource.kind);
         let clusters = &self.clusters;
         *self.counted.entry((control.clone(), kind)).or_insert_with(|| {
-            let reads = Control::find(control.as_str()).map_or(&[][..], |control| control.reads);
-            let needs: Vec<_> = reads.iter().copied().chain(kind).map(Kind::subject).collect();
+            let reads = Control::find(control.as_str()).into_iter().flat_map(Control::kinds);
+            let needs: Vec<_> = reads.chain(kind).map(Kind::subject).collect();
             let sees = |judge: &&Judge| needs.iter().all(|need| judge.seen.contains(need));
             let evaluates = |judge: &&Judge| judge.controls.contains(control.as_str());
             u32::try_from(clusters.values().filter(evaluates).filter(sees).count()).unwrap_or(u32::MAX)

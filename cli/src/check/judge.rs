@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::num::NonZero;
 use std::thread;
 
+use holdfast_controls::evaluate::Answer;
 use holdfast_controls::facts::namespace::NAMESPACE;
-use holdfast_controls::inventory::{Answer, ObjectKey};
-use holdfast_controls::{Inventory, Judgement, KINDS, Kind, Object};
+use holdfast_controls::inventory::ObjectKey;
+use holdfast_controls::{Control, Inventory, Judgement, KINDS, Kind, Object};
 use holdfast_model::{CoverageState, Location, Resource};
 
 use super::Filter;
@@ -109,7 +110,7 @@ impl Layer {
             match outcome.answer {
                 Answer::Pass => {}
                 // What would make a live workload unknown, as its Pods, has no part in whether a manifest is well.
-                Answer::Unknown(_) if self.shows(control.reads) => {}
+                Answer::Unknown(_) if self.shows(control) => {}
                 Answer::Unknown(reason) => part.unknown.entry(control.id).or_insert((0, reason)).0 += 1,
                 Answer::Fail(locations) => {
                     let fields = self.placed(&resource, locations);
@@ -121,8 +122,8 @@ impl Layer {
         }
     }
 
-    fn shows(&self, kinds: &[&'static Kind]) -> bool {
-        kinds.iter().all(|kind| self.inventory.coverage(kind) == Some(CoverageState::Seen))
+    fn shows(&self, control: &Control) -> bool {
+        control.kinds().all(|kind| self.inventory.coverage(kind) == Some(CoverageState::Seen))
     }
 
     fn placed(&self, resource: &Resource, locations: Vec<Location>) -> Vec<(Place, Location)> {

@@ -6,10 +6,11 @@
 use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severity};
 
 use crate::facts::pod::PodSpec;
-use crate::facts::{Ingress, Kind, Meta, Namespace, Role, RoleBinding, Service};
-use crate::inventory::Inventory;
+use crate::facts::{Ingress, Kind, Namespace, Role, RoleBinding, Service};
 use crate::pod_security::Version;
 use crate::running::Running;
+
+pub use crate::inventory::{Relation, View};
 
 pub mod admission;
 #[cfg(test)]
@@ -39,9 +40,9 @@ pub struct Control {
     pub on_deletion: OnDeletion,
     /// The retest methods that its proof needs.
     pub methods: &'static [Method],
-    /// The kinds that the judgement depends on beside the subject itself. While one of them can't be seen, the answer is
-    /// "unknown": neither a pass nor a failure.
-    pub reads: &'static [&'static Kind],
+    /// What the judgement depends on beside the subject itself and its Pods; its judge is shown nothing else. While a kind
+    /// of them can't be seen, the answer is "unknown": neither a pass nor a failure.
+    pub reads: &'static [Relation],
     /// The rule.
     pub judge: Judge,
     /// What the kernel must show of running processes, where it can contradict the rule: the method `runtime-recheck`.
@@ -72,17 +73,6 @@ pub enum Judge {
     Service(fn(&View<Service>, &mut Vec<Location>)),
     /// An Ingress.
     Ingress(fn(&View<Ingress>, &mut Vec<Location>)),
-}
-
-/// One subject as a judge sees it: itself, and the cluster around it.
-#[derive(Debug, Clone, Copy)]
-pub struct View<'a, F> {
-    /// The metadata of the object that holds the facts.
-    pub meta: &'a Meta,
-    /// Its facts.
-    pub facts: &'a F,
-    /// Everything else, to be asked only for kinds that the control says it `reads`.
-    pub around: &'a Inventory,
 }
 
 /// How a patch is made from the places where a control fails, as data for [`fix::patch`](crate::fix::patch).
@@ -118,6 +108,11 @@ impl Judge {
         matches!(self, Self::Pod(_) | Self::PodUnder(_) | Self::Workload(_) | Self::Processes)
     }
 
+    /// What every judge of its sort reads beside the subject's own object.
+    pub(crate) fn implies(&self) -> &'static [Relation] {
+        if self.is_of_pods() { &[Relation::Pods] } else { &[] }
+    }
+
     /// Asks a judge of pods alone; any other pushes nothing.
     pub fn pod(&self, pod: &PodSpec, policy: Version, fails: &mut Vec<Location>) {
         match self {
@@ -138,6 +133,16 @@ impl Control {
     pub fn archetype(&self) -> Archetype {
         let word = self.id.split_once('.').map_or("", |(archetype, _)| archetype);
         word.parse().unwrap_or(Archetype::Workload)
+    }
+
+    /// Everything that a judgement by it depends on beside the subject's own object.
+    pub fn relations(&self) -> impl Iterator<Item = Relation> + use<> {
+        self.judge.implies().iter().chain(self.reads).copied()
+    }
+
+    /// The kinds that a judgement depends on beside the subject itself and its Pods.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static Kind> + use<> {
+        self.reads.iter().flat_map(|relation| relation.kinds()).copied()
     }
 
     /// The control with this id.

@@ -4,9 +4,10 @@ use expect_test::Expect;
 use holdfast_model::Location;
 
 use super::Control;
+use crate::evaluate::Answer;
 use crate::facts::{Kind, project};
 use crate::fix;
-use crate::inventory::{Answer, Inventory};
+use crate::inventory::Inventory;
 
 /// The control finds exactly this in these objects, a line a place: `ClusterRole reader: rules[0].verbs[0] = *`.
 #[track_caller]

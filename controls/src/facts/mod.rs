@@ -187,6 +187,14 @@ impl Object {
         }
     }
 
+    /// Whether it is the object that a resource names.
+    pub fn bears_name_of(&self, resource: &Resource) -> bool {
+        self.kind.kind == resource.kind
+            && self.kind.group == resource.group
+            && self.meta.name == resource.name
+            && self.meta.namespace == resource.namespace
+    }
+
     /// Where it comes from.
     pub fn origin(&self) -> &Origin {
         &self.meta.origin

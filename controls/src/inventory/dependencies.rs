@@ -8,13 +8,13 @@
 //! ```
 //!
 //! Each kind that was read is then `Seen`; one that could not be is not, and the answer is "unknown". A GET that answers 404
-//! with a Status is an answer too: the object is not there.
+//! with a Status is an answer too: the object is not there. What each relation fetches is in `relation.rs`; here is the one
+//! that takes thought, a workload's Pods.
 
 use holdfast_model::Resource;
 
-use super::{Inventory, ObjectKey};
-use crate::catalog::Control;
-use crate::facts::{Facts, Family, Kind, Object, Workload, workload};
+use super::ObjectKey;
+use crate::facts::{Facts, Kind, Object, Workload, workload};
 
 /// One read of the API server.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,100 +32,32 @@ pub enum Dependency {
         /// At most so many: 1 asks only whether there is any.
         limit: Option<u32>,
     },
+    /// GET the version of the API server.
+    ServerVersion,
 }
 
 impl Dependency {
-    /// The kind that is read.
-    pub fn kind(&self) -> &'static Kind {
+    /// The kind that is read; the server's version is of none.
+    pub fn kind(&self) -> Option<&'static Kind> {
         match self {
-            Self::Object(key) => key.kind,
-            Self::List { kind, .. } => kind,
+            Self::Object(key) => Some(key.kind),
+            Self::List { kind, .. } => Some(kind),
+            Self::ServerVersion => None,
         }
     }
 
-    fn list(kind: &'static Kind, namespace: Option<&str>) -> Self {
+    pub(super) fn list(kind: &'static Kind, namespace: Option<&str>) -> Self {
         Self::List { kind, namespace: namespace.map(str::to_owned), selector: None, limit: None }
     }
-}
 
-impl Inventory {
-    /// What must be read to judge a control on a subject, as far as it can be told from what is known; in the order in
-    /// which it should be asked.
-    pub fn dependencies(&self, subject: &Resource, control: &Control) -> Vec<Dependency> {
-        let mut needs = Vec::new();
-        let key = Kind::find(&subject.group, &subject.kind).map(|kind| ObjectKey {
-            kind,
-            namespace: subject.namespace.clone(),
-            name: subject.name.clone(),
-        });
-        let itself = key.as_ref().and_then(|key| self.get(key));
-        needs.extend(key.map(Dependency::Object));
-        if control.judge.is_of_pods() {
-            pods(subject, itself, &mut needs);
-        }
-        for kind in control.reads {
-            self.surrounding(kind, subject, itself, &mut needs);
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        needs.retain(|need| seen.insert(need.clone()));
-        needs
-    }
-
-    /// What of one kind a control reads beside its subject.
-    fn surrounding(
-        &self,
-        kind: &'static Kind,
-        subject: &Resource,
-        itself: Option<&Object>,
-        needs: &mut Vec<Dependency>,
-    ) {
-        match kind.family {
-            Family::Namespace => {
-                needs.extend(
-                    subject.namespace.as_deref().map(|name| Dependency::Object(ObjectKey::cluster_scoped(kind, name))),
-                );
-            }
-            Family::Role => {
-                let role = itself.and_then(|object| self.role_of(object)).filter(|key| key.kind == kind);
-                needs.extend(role.map(Dependency::Object));
-            }
-            Family::RoleBinding => needs.push(Dependency::list(kind, None)),
-            Family::ServiceAccount => {
-                let account = itself.and_then(|object| account(kind, object));
-                match account {
-                    Some(account) => needs.push(Dependency::Object(account)),
-                    None => needs.push(Dependency::list(kind, subject.namespace.as_deref())),
-                }
-            }
-            Family::Workload => needs.push(Dependency::List {
-                kind,
-                namespace: Some(surrounded_namespace(subject).to_owned()),
-                selector: None,
-                limit: Some(1),
-            }),
-            Family::Ingress | Family::NetworkPolicy | Family::Service => {
-                needs.push(Dependency::list(kind, Some(surrounded_namespace(subject))));
-            }
-        }
-    }
-}
-
-/// The namespace around a subject: a Namespace is its own.
-fn surrounded_namespace(subject: &Resource) -> &str {
-    subject.namespace.as_deref().unwrap_or(&subject.name)
-}
-
-fn account(kind: &'static Kind, object: &Object) -> Option<ObjectKey> {
-    match &object.facts {
-        Facts::Workload(workload) => {
-            Some(ObjectKey::namespaced(kind, object.meta.namespace.as_deref()?, workload.pod.service_account()))
-        }
-        _ => None,
+    /// Whether there is any in a namespace.
+    pub(super) fn first(kind: &'static Kind, namespace: &str) -> Self {
+        Self::List { kind, namespace: Some(namespace.to_owned()), selector: None, limit: Some(1) }
     }
 }
 
 /// The Pods that a subject has now, and the objects that lead from it to them.
-fn pods(subject: &Resource, itself: Option<&Object>, needs: &mut Vec<Dependency>) {
+pub(super) fn pods(subject: &Resource, itself: Option<&Object>, needs: &mut Vec<Dependency>) {
     let namespace = subject.namespace.as_deref();
     let Some(object) = itself else {
         // Nothing bears the name (yet): a run, a static Pod, the owner of a kind that isn't read. Its Pods name it.

@@ -1,7 +1,8 @@
-//! What a change touches beside its own subject: bindings of a role, workloads of a service account, the namespace of a policy.
+//! What a change touches beside its own subject: the readers of every relation at whose anchor the changed object stands.
 //!
-//! Two small indexes serve it: bindings by role and by subject, workloads by service account. The authorizer answers from the
-//! same ones. Everything else is a range of the objects themselves, which lie in order of kind, namespace and name.
+//! Two small indexes serve it: readers by anchor (bindings by role, workloads by service account), and bindings by the
+//! principal that they grant to, from which the authorizer answers too. Everything else is a range of the objects themselves,
+//! which lie in order of kind, namespace and name.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,20 +10,19 @@ use std::sync::Arc;
 
 use holdfast_model::Resource;
 
+use super::relation::Relation;
 use super::{Inventory, ObjectKey};
-use crate::facts::{Facts, Family, Meta, Object, RoleBinding, namespace, role, role_binding};
+use crate::facts::{Facts, Family, Object, RoleBinding, namespace, role_binding, service_account};
 
 /// The indexes across objects.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    /// Bindings by the role that they reference, whether or not it exists.
-    by_role: BTreeMap<ObjectKey, Keys>,
+    /// Readers by anchor, whether or not the anchor exists: bindings by role, workloads by service account.
+    readers: BTreeMap<ObjectKey, Keys>,
     /// Bindings by user name; a service account is the user that it authenticates as.
     users: BTreeMap<Box<str>, Keys>,
     /// Bindings by group name.
     groups: BTreeMap<Box<str>, Keys>,
-    /// Workloads by namespace and name of the service account that their Pods run as.
-    accounts: BTreeMap<(Box<str>, Box<str>), Keys>,
 }
 
 type Keys = BTreeSet<Arc<ObjectKey>>;
@@ -46,23 +46,14 @@ impl Inventory {
         if let Some(owner) = &entry.object.meta.owner {
             self.children.entry(owner.uid.as_str().into()).or_default().insert(key.clone());
         }
-        match &entry.object.facts {
-            Facts::RoleBinding(binding) => {
-                if let Some(role) = role_key(&entry.object.meta, binding) {
-                    self.links.by_role.entry(role).or_default().insert(key.clone());
-                }
-                for principal in principals(&entry.object, binding) {
-                    self.grant(key, &principal);
-                }
-            }
-            Facts::Workload(workload) => {
-                let account = account_of(&entry.object, workload);
-                self.links.accounts.entry(account).or_default().insert(key.clone());
-            }
-            _ => {}
+        for anchor in anchors(&entry.object) {
+            self.links.readers.entry(anchor).or_default().insert(key.clone());
+        }
+        for principal in principals(&entry.object) {
+            self.grant(key, &principal);
         }
         self.settle_with_children(key);
-        self.touch_dependents(key);
+        self.touch_readers(key);
     }
 
     /// Takes back what `link` entered; the subject stays for the caller to decide.
@@ -71,22 +62,13 @@ impl Inventory {
         if let Some(owner) = &entry.object.meta.owner {
             take(&mut self.children, owner.uid.as_str(), key);
         }
-        match &entry.object.facts {
-            Facts::RoleBinding(binding) => {
-                if let Some(role) = role_key(&entry.object.meta, binding) {
-                    take(&mut self.links.by_role, &role, key);
-                }
-                for principal in principals(&entry.object, binding) {
-                    self.withdraw(key, &principal);
-                }
-            }
-            Facts::Workload(workload) => {
-                let account = account_of(&entry.object, workload);
-                take(&mut self.links.accounts, &account, key);
-            }
-            _ => {}
+        for anchor in anchors(&entry.object) {
+            take(&mut self.links.readers, &anchor, key);
         }
-        self.touch_dependents(key);
+        for principal in principals(&entry.object) {
+            self.withdraw(key, &principal);
+        }
+        self.touch_readers(key);
     }
 
     fn grant(&mut self, key: &Arc<ObjectKey>, principal: &Principal) {
@@ -106,21 +88,27 @@ impl Inventory {
         }
     }
 
-    fn touch_dependents(&mut self, key: &Arc<ObjectKey>) {
-        match key.kind.family {
-            Family::Role => {
-                let bindings = self.links.by_role.get(&**key).cloned().unwrap_or_default();
-                self.touch_subjects_of(&bindings);
+    /// Touches whoever reads this object, through any relation.
+    fn touch_readers(&mut self, changed: &ObjectKey) {
+        for relation in Relation::ALL {
+            if let Some(anchor) = relation.anchor_of(changed) {
+                self.touch_at(relation, &anchor);
             }
-            Family::ServiceAccount => {
-                let account = (key.namespace.as_deref().unwrap_or_default().into(), key.name.as_str().into());
-                let workloads = self.links.accounts.get(&account).cloned().unwrap_or_default();
-                self.touch_subjects_of(&workloads);
+        }
+    }
+
+    /// Touches whoever reads this anchor through a relation.
+    pub(super) fn touch_at(&mut self, relation: Relation, anchor: &ObjectKey) {
+        match relation {
+            Relation::Role | Relation::ServiceAccount | Relation::Grants => {
+                let readers = self.links.readers.get(anchor).cloned().unwrap_or_default();
+                self.touch_subjects_of(&readers);
             }
-            Family::NetworkPolicy => self.touch_namespace(key.namespace.as_deref()),
-            // The namespace's owner label and Pod Security version speak for all that is in it.
-            Family::Namespace => self.touch_all_in(&key.name),
-            Family::Ingress | Family::RoleBinding | Family::Service | Family::Workload => {}
+            // Its labels speak for all that is in it: the Pod Security version, and the owner.
+            Relation::Namespace => self.touch_all_in(&anchor.name),
+            Relation::NetworkPolicies | Relation::Workloads => self.touch_namespace(&anchor.name),
+            // Members touch their subject as they come and go; the version touches everything, where it is set.
+            Relation::Pods | Relation::ServerVersion => {}
         }
     }
 
@@ -130,21 +118,26 @@ impl Inventory {
         match principal {
             Principal::User(_) => {
                 let Some((namespace, name)) = account_of_user(name) else { return };
-                let workloads = self.links.accounts.get(&(namespace.into(), name.into())).cloned().unwrap_or_default();
-                self.touch_subjects_of(&workloads);
+                let account = ObjectKey::namespaced(&service_account::SERVICE_ACCOUNT, namespace, name);
+                self.touch_at(Relation::Grants, &account);
             }
-            Principal::Group(_) if name == ALL_ACCOUNTS || name == AUTHENTICATED => self.touch_accounts(|_| true),
+            Principal::Group(_) if name == ALL_ACCOUNTS || name == AUTHENTICATED => self.touch_accounts(None),
             Principal::Group(_) => {
                 if let Some(namespace) = name.strip_prefix("system:serviceaccounts:") {
-                    self.touch_accounts(|of| of == namespace);
+                    self.touch_accounts(Some(namespace));
                 }
             }
         }
     }
 
-    fn touch_accounts(&mut self, in_namespace: impl Fn(&str) -> bool) {
-        let found = self.links.accounts.iter().filter(|((namespace, _), _)| in_namespace(namespace));
-        let workloads: Keys = found.flat_map(|(_, keys)| keys.iter().cloned()).collect();
+    /// Touches the workloads of every service account, of a namespace or of the whole cluster.
+    fn touch_accounts(&mut self, namespace: Option<&str>) {
+        let kind = &service_account::SERVICE_ACCOUNT;
+        let first = ObjectKey { kind, namespace: namespace.map(str::to_owned), name: String::new() };
+        let range = self.links.readers.range(first..).take_while(|(account, _)| {
+            account.kind == kind && (namespace.is_none() || account.namespace.as_deref() == namespace)
+        });
+        let workloads: Keys = range.flat_map(|(_, keys)| keys.iter().cloned()).collect();
         self.touch_subjects_of(&workloads);
     }
 
@@ -153,8 +146,7 @@ impl Inventory {
         self.touched.extend(subjects);
     }
 
-    pub(super) fn touch_namespace(&mut self, name: Option<&str>) {
-        let Some(name) = name else { return };
+    fn touch_namespace(&mut self, name: &str) {
         let subject = Resource::cluster_scoped(namespace::NAMESPACE.group, namespace::NAMESPACE.kind, name);
         if let Some((subject, _)) = self.members.get_key_value(&subject) {
             self.touched.insert(subject.clone());
@@ -205,16 +197,6 @@ impl Inventory {
             let keys = self.links.index(principal).get(principal.name());
             keys.into_iter().flatten().any(|key| !is_default_grant(key))
         })
-    }
-
-    /// The key of the role that a binding references: `None` for a reference that cannot be followed.
-    pub(crate) fn role_of(&self, object: &Object) -> Option<ObjectKey> {
-        binding(object).and_then(|(object, binding)| role_key(&object.meta, binding))
-    }
-
-    /// The key of the role that a binding with this metadata references.
-    pub(crate) fn role_key(&self, meta: &Meta, binding: &RoleBinding) -> Option<ObjectKey> {
-        role_key(meta, binding)
     }
 }
 
@@ -285,24 +267,16 @@ fn binding(object: &Object) -> Option<(&Object, &RoleBinding)> {
     }
 }
 
-/// A RoleBinding may reference a Role of its namespace or a ClusterRole, a ClusterRoleBinding only a ClusterRole.
-fn role_key(meta: &Meta, binding: &RoleBinding) -> Option<ObjectKey> {
-    let name = &binding.role_ref.name;
-    match (&*binding.role_ref.kind, &meta.namespace) {
-        ("ClusterRole", _) => Some(ObjectKey::cluster_scoped(&role::CLUSTER_ROLE, name)),
-        ("Role", Some(namespace)) => Some(ObjectKey::namespaced(&role::ROLE, namespace, name)),
-        _ => None,
-    }
+/// The anchors under which an object is found again as their reader.
+fn anchors(object: &Object) -> impl Iterator<Item = ObjectKey> {
+    Relation::INDEXED.into_iter().filter_map(|relation| relation.anchor(object))
 }
 
-fn principals(object: &Object, binding: &RoleBinding) -> Vec<Principal> {
+/// To whom a binding grants its role; nobody for any other object.
+fn principals(object: &Object) -> Vec<Principal> {
     let namespace = object.meta.namespace.as_deref();
-    binding.subjects.iter().filter_map(|subject| Principal::of(subject, namespace)).collect()
-}
-
-fn account_of(object: &Object, workload: &crate::facts::Workload) -> (Box<str>, Box<str>) {
-    let namespace = object.meta.namespace.as_deref().unwrap_or_default();
-    (namespace.into(), workload.pod.service_account().into())
+    let subjects = binding(object).into_iter().flat_map(|(_, binding)| &binding.subjects);
+    subjects.filter_map(|subject| Principal::of(subject, namespace)).collect()
 }
 
 fn account_of_user(user: &str) -> Option<(&str, &str)> {

@@ -3,30 +3,32 @@
 //! Fed by `apply` and `remove`, asked by `evaluate`; it neither watches nor sends. The agent keeps one for its cluster, a
 //! retest builds a small one from a fresh read, `holdfast check` one from files: the same answers come out of each.
 //!
-//! A subject is what a finding is about: the top owner (`ownership.rs`). What a change touches beside its own subject is in
-//! `links.rs`, judging in `evaluate.rs`, what a live read must fetch in `dependencies.rs`. A change costs the logarithm of the
-//! cluster's size plus the subjects that it really touches; only `set_coverage` walks over everything.
+//! A subject is what a finding is about: the top owner (`ownership.rs`). What judgements read beside their subject is in
+//! `relation.rs`, and from there follow what a change touches (`links.rs`), what a judge is given (`view.rs`), what a live read
+//! fetches (`dependencies.rs`) and what is hashed (`crate::evaluate`). A change costs the logarithm of the cluster's size plus
+//! the subjects that it really touches; only `set_coverage` walks over everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use holdfast_model::{CoverageState, Resource};
 
-use crate::facts::{
-    Facts, Family, KINDS, Kind, Namespace, NetworkPolicy, Object, Role, ServiceAccount, Workload, namespace, workload,
-};
+use crate::facts::{Facts, Family, KINDS, Kind, Namespace, Object, Workload, namespace, workload};
 
 mod dependencies;
-mod evaluate;
 mod links;
 mod ownership;
+mod relation;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod view;
 
 pub use dependencies::Dependency;
-pub use evaluate::{Answer, Judgement, Outcome};
+pub use relation::Relation;
+pub use view::View;
 
 pub(crate) use links::Principal;
+pub(crate) use relation::Reading;
 
 use links::Links;
 
@@ -58,6 +60,12 @@ impl ObjectKey {
     /// The key of an object of the whole cluster.
     pub fn cluster_scoped(kind: &'static Kind, name: &str) -> Self {
         Self { kind, namespace: None, name: name.to_owned() }
+    }
+
+    /// The key of the object that bears a resource's name; none for a kind that isn't read.
+    pub fn of_resource(resource: &Resource) -> Option<Self> {
+        let kind = Kind::find(&resource.group, &resource.kind)?;
+        Some(Self { kind, namespace: resource.namespace.clone(), name: resource.name.clone() })
     }
 }
 
@@ -131,7 +139,7 @@ impl Inventory {
         let first = self.is_first_workload(&key);
         self.objects.insert(key.clone(), Entry { object, subject: None });
         if first {
-            self.touch_namespace(key.namespace.as_deref());
+            self.touch_workloads_of(&key);
         }
         self.link(&key);
     }
@@ -149,9 +157,16 @@ impl Inventory {
             self.leave(&key, &subject);
         }
         if self.is_first_workload(&key) {
-            self.touch_namespace(key.namespace.as_deref());
+            self.touch_workloads_of(&key);
         }
         true
+    }
+
+    /// Whether anything runs in the namespace of this workload has changed.
+    fn touch_workloads_of(&mut self, workload: &ObjectKey) {
+        if let Some(name) = &workload.namespace {
+            self.touch_at(Relation::Workloads, &ObjectKey::cluster_scoped(&namespace::NAMESPACE, name));
+        }
     }
 
     /// Notes whether a kind can be seen. Controls that read an unseen kind answer "unknown".
@@ -203,8 +218,7 @@ impl Inventory {
 
     /// What a subject asks its Pods to be, where it makes them from a template.
     pub fn template_of(&self, subject: &Resource) -> Option<&Workload> {
-        let kind = Kind::find(&subject.group, &subject.kind).filter(|kind| **kind != workload::POD)?;
-        let key = ObjectKey { kind, namespace: subject.namespace.clone(), name: subject.name.clone() };
+        let key = ObjectKey::of_resource(subject).filter(|key| *key.kind != workload::POD)?;
         match &self.get(&key)?.facts {
             Facts::Workload(workload) => Some(workload),
             _ => None,
@@ -253,34 +267,18 @@ impl Inventory {
 
     /// Whether there is a Pod, or anything that makes Pods, in a namespace.
     pub fn has_workloads(&self, namespace: &str) -> bool {
-        workload_kinds().any(|kind| self.range_in(kind, namespace).next().is_some())
+        Relation::Workloads.kinds().iter().any(|kind| self.range_in(kind, namespace).next().is_some())
     }
 
-    /// The policies of a namespace, by name.
-    pub fn network_policies(&self, namespace: &str) -> impl Iterator<Item = &NetworkPolicy> {
-        self.in_namespace(&crate::facts::network_policy::NETWORK_POLICY, namespace).filter_map(|object| {
-            match &object.facts {
-                Facts::NetworkPolicy(policy) => Some(policy),
-                _ => None,
-            }
-        })
+    /// The objects of a subject, in order; none for one that is not known.
+    pub(crate) fn members_of<'a>(&'a self, subject: &Resource) -> impl Iterator<Item = &'a Object> + use<'a> {
+        self.members.get(subject).into_iter().flatten().filter_map(|key| self.get(key))
     }
 
-    /// A service account.
-    pub fn service_account(&self, namespace: &str, name: &str) -> Option<&ServiceAccount> {
-        match &self.get(&ObjectKey::namespaced(&crate::facts::service_account::SERVICE_ACCOUNT, namespace, name))?.facts
-        {
-            Facts::ServiceAccount(account) => Some(account),
-            _ => None,
-        }
-    }
-
-    /// The Role or ClusterRole at this place.
-    pub fn role(&self, key: &ObjectKey) -> Option<&Role> {
-        match &self.get(key)?.facts {
-            Facts::Role(role) => Some(role),
-            _ => None,
-        }
+    /// The objects of a subject that are judged, each by itself: the one that bears its name, and its Pods. Others, such as a
+    /// Deployment's ReplicaSets, only lead to Pods.
+    pub(crate) fn readers_of<'a>(&'a self, subject: &'a Resource) -> impl Iterator<Item = &'a Object> {
+        self.members_of(subject).filter(|object| *object.kind == workload::POD || object.bears_name_of(subject))
     }
 
     fn range_in(&self, kind: &'static Kind, namespace: &str) -> impl Iterator<Item = (&Arc<ObjectKey>, &Entry)> {
@@ -292,11 +290,6 @@ impl Inventory {
     fn can_see(&self, kind: &'static Kind) -> bool {
         matches!(self.coverage.get(kind), Some(CoverageState::Seen | CoverageState::Starting))
     }
-}
-
-/// The kinds that make Pods, and Pods.
-fn workload_kinds() -> impl Iterator<Item = &'static Kind> {
-    KINDS.iter().copied().filter(|kind| kind.family == Family::Workload)
 }
 
 /// Whether nothing that is read has changed: status updates give an object a new version many times in its life.

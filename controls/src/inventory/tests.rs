@@ -5,8 +5,9 @@ use std::sync::Arc;
 use holdfast_model::{CoverageState, Resource};
 use serde_json::{Value, json};
 
-use super::{Answer, Dependency, Inventory, ObjectKey};
+use super::{Dependency, Inventory, ObjectKey};
 use crate::catalog::Control;
+use crate::evaluate::Answer;
 use crate::facts::{
     Facts, KINDS, Kind, Object, namespace, network_policy, project, role, role_binding, service_account, workload,
 };
@@ -316,7 +317,7 @@ fn a_template_that_holds_is_no_pass_while_its_pods_cannot_be_seen() {
 }
 
 /// A live read as the agent does it, against a full inventory in place of the API server.
-fn live_read(server: &Inventory, subject: &Resource, control: &Control) -> (Inventory, Vec<Dependency>) {
+pub(crate) fn live_read(server: &Inventory, subject: &Resource, control: &Control) -> (Inventory, Vec<Dependency>) {
     let (mut fresh, mut asked) = (Inventory::default(), Vec::new());
     while let Some(next) = fresh.dependencies(subject, control).into_iter().find(|need| !asked.contains(need)) {
         match &next {
@@ -327,8 +328,9 @@ fn live_read(server: &Inventory, subject: &Resource, control: &Control) -> (Inve
                 let some = all.take(limit.map_or(usize::MAX, |limit| limit as usize));
                 some.cloned().for_each(|object| fresh.apply(object));
             }
+            Dependency::ServerVersion => fresh.set_server_minor(server.server_minor()),
         }
-        fresh.set_coverage(next.kind(), CoverageState::Seen);
+        next.kind().into_iter().for_each(|kind| fresh.set_coverage(kind, CoverageState::Seen));
         asked.push(next);
     }
     (fresh, asked)
@@ -376,7 +378,8 @@ fn a_live_read_asks_for_no_more_than_it_needs() {
     let server = settled(rollout());
     let subject = Resource::namespaced("apps", "Deployment", "shop", "web");
     let control = Control::find("workload.privileged").unwrap();
-    let kinds = |asked: Vec<Dependency>| asked.iter().map(|need| need.kind().kind).collect::<Vec<_>>();
+    let kinds =
+        |asked: Vec<Dependency>| asked.iter().filter_map(|need| need.kind()).map(|kind| kind.kind).collect::<Vec<_>>();
     assert_eq!(kinds(live_read(&server, &subject, control).1), ["Deployment", "ReplicaSet", "Pod"]);
     let pod = settled([object(&workload::POD, "plain", "p", json!({}))]);
     let subject = Resource::namespaced("", "Pod", "shop", "plain");

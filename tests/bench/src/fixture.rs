@@ -230,7 +230,7 @@ fn over_privileged_rules() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_controls::inventory::Answer;
+    use holdfast_controls::evaluate::Answer;
     use holdfast_controls::{Inventory, Kind, project};
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use holdfast_controls::inventory::Answer;
+use holdfast_controls::evaluate::Answer;
 use holdfast_controls::{Inventory, Kind, project};
 use holdfast_model::Resource;
 use holdfast_tests::helm::{root, values};

@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::label;
-use crate::catalog::{Control, Fix, Judge, View};
+use crate::catalog::{Control, Fix, Judge, Relation, View};
 use crate::facts::Namespace;
 
 const LABEL: &str = "pod-security.kubernetes.io/enforce-version";
@@ -21,7 +21,7 @@ pub(super) const CONTROL: Control = Control {
                   refuse.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
-    reads: &[],
+    reads: &[Relation::ServerVersion],
     judge: Judge::Namespace(judge),
     running: None,
     fix: Some(Fix::Label { key: LABEL, to: "latest" }),
@@ -34,7 +34,7 @@ fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
     let enforce = &namespace.facts.enforce;
     let enforces = !matches!(enforce.level.as_deref(), None | Some("privileged"));
     let Some(version) = enforce.version.as_deref().filter(|_| enforces) else { return };
-    if minor(version).is_some_and(|minor| minor + MAINTAINED < namespace.around.server_minor()) {
+    if minor(version).is_some_and(|minor| minor + MAINTAINED < namespace.server_minor()) {
         fails.push(label(namespace, LABEL, version));
     }
 }
@@ -94,7 +94,7 @@ mod tests {
         let subject = holdfast_model::Resource::cluster_scoped("", "Namespace", "shop");
         let judgement = old.evaluate(&subject).unwrap();
         let outcome = judgement.outcomes.iter().find(|outcome| outcome.control.id == CONTROL.id).unwrap();
-        assert_eq!(outcome.answer, crate::inventory::Answer::Pass);
+        assert_eq!(outcome.answer, crate::evaluate::Answer::Pass);
     }
 
     #[test]

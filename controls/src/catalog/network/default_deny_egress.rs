@@ -4,7 +4,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Fix, Judge, View};
+use crate::catalog::{Control, Fix, Judge, Relation, View};
 use crate::facts::Namespace;
 
 pub(super) const CONTROL: Control = Control {
@@ -19,7 +19,7 @@ pub(super) const CONTROL: Control = Control {
                   policies for the connections that are needed. Allow DNS first.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
-    reads: super::WORKLOADS_AND_POLICIES,
+    reads: &[Relation::NetworkPolicies, Relation::Workloads],
     judge: Judge::Namespace(judge),
     running: None,
     fix: Some(Fix::Create(POLICY)),
@@ -56,11 +56,9 @@ spec:
 ";
 
 fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
-    let name = &namespace.meta.name;
-    let denies =
-        || namespace.around.network_policies(name).any(|policy| policy.selects_all && policy.egress == Some(0));
-    if namespace.around.has_workloads(name) && !denies() {
-        fails.push(Location::field("metadata.name", name.as_str()));
+    let denies = || namespace.network_policies().any(|policy| policy.selects_all && policy.egress == Some(0));
+    if namespace.has_workloads() && !denies() {
+        fails.push(Location::field("metadata.name", namespace.meta.name.as_str()));
     }
 }
 

@@ -3,8 +3,8 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use super::bound::{ROLES, find, is_user};
-use crate::catalog::{Control, Fix, Judge, View};
+use super::bound::{find, is_user};
+use crate::catalog::{Control, Fix, Judge, Relation, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -17,7 +17,7 @@ pub(super) const CONTROL: Control = Control {
     remediation: "Remove the subject, or bind the role to the users who need it.",
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
-    reads: ROLES,
+    reads: &[Relation::Role],
     judge: Judge::Binding(judge),
     running: None,
     fix: Some(Fix::Remove("subjects[]")),

@@ -5,9 +5,8 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Fix, Judge, View};
+use crate::catalog::{Control, Fix, Judge, Relation, View};
 use crate::facts::pod::PodSpec;
-use crate::facts::{Kind, role_binding, service_account};
 
 pub(super) const CONTROL: Control = Control {
     id: "rbac.automounted-token",
@@ -20,23 +19,17 @@ pub(super) const CONTROL: Control = Control {
     remediation: "Set `automountServiceAccountToken: false` in the pod specification, or in the service account for all its pods.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
-    reads: READS,
+    reads: &[Relation::ServiceAccount, Relation::Grants],
     judge: Judge::Workload(judge),
     running: None,
     fix: Some(Fix::Set { field: "automountServiceAccountToken", to: "false" }),
 };
 
-const READS: &[&Kind] =
-    &[&service_account::SERVICE_ACCOUNT, &role_binding::ROLE_BINDING, &role_binding::CLUSTER_ROLE_BINDING];
-
 fn judge(pod: &View<PodSpec>, fails: &mut Vec<Location>) {
-    let Some(namespace) = pod.meta.namespace.as_deref() else { return };
-    let name = pod.facts.service_account();
-    let account = || pod.around.service_account(namespace, name).and_then(|account| account.automount);
-    let mounts = pod.facts.automount_service_account_token.or_else(account).unwrap_or(true);
-    if mounts && !pod.around.is_granted_anything(namespace, name) {
-        let value = pod.facts.automount_service_account_token.map_or("", |_| "true");
-        fails.push(Location::field("automountServiceAccountToken", value));
+    let own = pod.facts.automount_service_account_token;
+    let mounts = own.or_else(|| pod.service_account().and_then(|account| account.automount)).unwrap_or(true);
+    if pod.meta.namespace.is_some() && mounts && !pod.is_granted_anything() {
+        fails.push(Location::field("automountServiceAccountToken", own.map_or("", |_| "true")));
     }
 }
 

@@ -4,11 +4,8 @@ use holdfast_model::Location;
 
 use super::{defaults, right};
 use crate::catalog::View;
+use crate::facts::RoleBinding;
 use crate::facts::role_binding::Subject;
-use crate::facts::{Kind, RoleBinding, role};
-
-/// What a judgement about a binding reads beside it, where the role matters.
-pub(super) const ROLES: &[&Kind] = &[&role::CLUSTER_ROLE, &role::ROLE];
 
 /// Pushes every subject of a binding that is wanted, `subjects[1]`. A subject of a binding's default form is never wanted.
 pub(super) fn find(binding: &View<RoleBinding>, wanted: impl Fn(&Subject) -> bool, fails: &mut Vec<Location>) {
@@ -25,8 +22,7 @@ pub(super) fn find(binding: &View<RoleBinding>, wanted: impl Fn(&Subject) -> boo
 
 /// Whether the bound role allows everything. A role that does not exist allows nothing, until someone makes it.
 pub(super) fn is_all_powerful(binding: &View<RoleBinding>) -> bool {
-    let key = binding.around.role_key(binding.meta, binding.facts);
-    key.and_then(|key| binding.around.role(&key)).is_some_and(right::is_all_powerful)
+    binding.role().is_some_and(right::is_all_powerful)
 }
 
 pub(super) fn is_user(subject: &Subject, name: &str) -> bool {

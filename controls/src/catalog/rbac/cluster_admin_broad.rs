@@ -4,8 +4,8 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use super::bound::{ROLES, find, is_account_group, is_all_powerful, is_default_account, is_group};
-use crate::catalog::{Control, Fix, Judge, View};
+use super::bound::{find, is_account_group, is_all_powerful, is_default_account, is_group};
+use crate::catalog::{Control, Fix, Judge, Relation, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -20,7 +20,7 @@ pub(super) const CONTROL: Control = Control {
                   smaller role to this subject.",
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
-    reads: ROLES,
+    reads: &[Relation::Role],
     judge: Judge::Binding(judge),
     running: None,
     fix: Some(Fix::Remove("subjects[]")),

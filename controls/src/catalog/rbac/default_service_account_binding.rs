@@ -4,8 +4,8 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use super::bound::{ROLES, find, is_all_powerful, is_default_account};
-use crate::catalog::{Control, Fix, Judge, View};
+use super::bound::{find, is_all_powerful, is_default_account};
+use crate::catalog::{Control, Fix, Judge, Relation, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -19,7 +19,7 @@ pub(super) const CONTROL: Control = Control {
                   `serviceAccountName`.",
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
-    reads: ROLES,
+    reads: &[Relation::Role],
     judge: Judge::Binding(judge),
     running: None,
     fix: Some(Fix::Remove("subjects[]")),

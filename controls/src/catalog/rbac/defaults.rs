@@ -63,10 +63,9 @@ pub(super) fn binds(binding: &View<RoleBinding>, subject: &Subject) -> bool {
 
 fn publishes_cluster_info(binding: &View<RoleBinding>, subject: &Subject) -> bool {
     let names_it = binding.meta.name == CLUSTER_INFO && binding.meta.namespace.as_deref() == Some("kube-public");
-    let key = binding.around.role_key(binding.meta, binding.facts).filter(|_| names_it);
-    let role = key.and_then(|key| binding.around.role(&key));
-    *subject.kind == *"User"
-        && role.is_some_and(|role| {
+    names_it
+        && *subject.kind == *"User"
+        && binding.role().is_some_and(|role| {
             role.rules.iter().all(|rule| {
                 rule.resource_names.iter().all(|name| **name == *"cluster-info")
                     && !rule.resource_names.is_empty()

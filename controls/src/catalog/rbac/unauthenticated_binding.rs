@@ -3,7 +3,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use super::bound::{ROLES, find, is_group};
+use super::bound::{find, is_group};
 use crate::catalog::{Control, Fix, Judge, View};
 use crate::facts::RoleBinding;
 
@@ -17,7 +17,7 @@ pub(super) const CONTROL: Control = Control {
     remediation: "Remove the subject, or bind the role to the users who need it.",
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
-    reads: ROLES,
+    reads: &[],
     judge: Judge::Binding(judge),
     running: None,
     fix: Some(Fix::Remove("subjects[]")),

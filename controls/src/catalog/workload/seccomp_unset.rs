@@ -5,8 +5,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Fix, Judge};
-use crate::facts::namespace::NAMESPACE;
+use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::PodSpec;
 use crate::pod_security::Version;
 use crate::running::{self, Running};
@@ -21,7 +20,7 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Set the pod's `securityContext.seccompProfile.type` to `RuntimeDefault`; few programs notice.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
-    reads: &[&NAMESPACE],
+    reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
     running: Some(Running::Process(running::filtered)),
     fix: Some(Fix::Set { field: "securityContext.seccompProfile", to: r#"{"type":"RuntimeDefault"}"# }),

@@ -4,8 +4,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Fix, Judge};
-use crate::facts::namespace::NAMESPACE;
+use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::{PodSpec, SeLinux, short};
 use crate::pod_security::Version;
 
@@ -19,7 +18,7 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove `type`, `user` and `role` from `seLinuxOptions`; `level` may stay.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
-    reads: &[&NAMESPACE],
+    reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
     running: None,
     fix: Some(Fix::Remove("seLinuxOptions.*")),

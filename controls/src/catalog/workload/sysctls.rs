@@ -3,8 +3,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Fix, Judge};
-use crate::facts::namespace::NAMESPACE;
+use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::{PodSpec, short};
 use crate::pod_security::Version;
 
@@ -18,7 +17,7 @@ pub(crate) const CONTROL: Control = Control {
     remediation: "Remove the sysctl, or set it on the nodes that need it.",
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
-    reads: &[&NAMESPACE],
+    reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
     running: None,
     fix: Some(Fix::Remove("sysctls[]")),
