@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use holdfast_controls::Control;
-use holdfast_model::{Coverage, Detection, DetectionBatch, Observation, Origin, Read, Report, Resource};
+use holdfast_model::{Coverage, DetectionBatch, Observation, Origin, Read, Report, Resource, RuntimeDetection};
 use holdfast_proto::{convert, limits, v1};
 use prost::Message;
 
@@ -49,7 +49,7 @@ pub struct Outbox {
     /// Said, or about to be, as they are.
     detection_batches: VecDeque<DetectionBatch>,
     /// What the agent looked at itself, folded until the last detection batch of that has been taken.
-    detections: BTreeMap<(Resource, String), Detection>,
+    detections: BTreeMap<(Resource, String), RuntimeDetection>,
     run: String,
     looks: u64,
     coverage_complete: bool,
@@ -116,7 +116,7 @@ impl Outbox {
     }
 
     /// Owes what the kernel showed: folded with what waits about the same finding.
-    pub fn detect(&mut self, detection: Detection) {
+    pub fn detect(&mut self, detection: RuntimeDetection) {
         let key = (detection.resource.clone(), detection.control.as_str().to_owned());
         match self.detections.get_mut(&key) {
             Some(waiting) => _ = waiting.seen.fold(&detection.seen),

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use holdfast_model::statement::{Location, Observation, Read, Report, Statement};
 use holdfast_model::{
-    ControlId, Coverage, CoverageState, Detection, DetectionBatch, Method, Nonce, Origin, Resource, RetestId,
-    RetestOrder, RuntimeEvidence, Severity,
+    ControlId, Coverage, CoverageState, DetectionBatch, Method, Nonce, Occurrences, Origin, Resource, RetestId,
+    RetestOrder, RuntimeDetection, Severity,
 };
 
 use crate::limits;
@@ -95,17 +95,17 @@ pub fn report_to_wire(report: &Report) -> v1::Report {
 }
 
 /// A detection from the wire.
-pub fn detection(wire: v1::Detection) -> Result<Detection, Malformed> {
-    if wire.locations.len() > RuntimeEvidence::PLACES {
-        return malformed("detection.locations", format!("more than {}", RuntimeEvidence::PLACES));
+pub fn detection(wire: v1::Detection) -> Result<RuntimeDetection, Malformed> {
+    if wire.locations.len() > Occurrences::LOCATIONS {
+        return malformed("detection.locations", format!("more than {}", Occurrences::LOCATIONS));
     }
-    Ok(Detection {
+    Ok(RuntimeDetection {
         resource: resource(wire.resource)?,
         origin: origin(wire.origin.unwrap_or_default())?,
         control: ControlId::from(name("detection.control", wire.control)?),
         control_version: wire.control_version,
         severity: word("detection.severity", &wire.severity)?,
-        seen: RuntimeEvidence {
+        seen: Occurrences {
             locations: locations(wire.locations)?,
             count: wire.count,
             first_seen_at: wire.first_seen_at,
@@ -115,7 +115,7 @@ pub fn detection(wire: v1::Detection) -> Result<Detection, Malformed> {
 }
 
 /// A detection to the wire.
-pub fn detection_to_wire(detection: &Detection) -> v1::Detection {
+pub fn detection_to_wire(detection: &RuntimeDetection) -> v1::Detection {
     let seen = &detection.seen;
     v1::Detection {
         resource: Some(resource_to_wire(&detection.resource)),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use holdfast_controls::running::act;
 use holdfast_controls::{Control, facts::pod::PodSpec};
 use holdfast_model::runtime_observation::RuntimeObservation;
-use holdfast_model::{Detection, DetectionBatch, Origin, Resource, RuntimeEvidence, UnixMillis};
+use holdfast_model::{DetectionBatch, Occurrences, Origin, Resource, RuntimeDetection, UnixMillis};
 use holdfast_proto::{convert, limits};
 use prost::Message;
 
@@ -101,8 +101,8 @@ impl Engine {
     }
 
     /// What one batch shows, folded by finding.
-    fn detections(&self, node: &str, observations: &[RuntimeObservation], now: UnixMillis) -> Vec<Detection> {
-        let mut folded: BTreeMap<(Resource, &'static str), (&'static Control, RuntimeEvidence)> = BTreeMap::new();
+    fn detections(&self, node: &str, observations: &[RuntimeObservation], now: UnixMillis) -> Vec<RuntimeDetection> {
+        let mut folded: BTreeMap<(Resource, &'static str), (&'static Control, Occurrences)> = BTreeMap::new();
         for observation in observations {
             let Some((owner, control, seen)) = self.evidence_of(node, observation, now) else { continue };
             match folded.get_mut(&(owner.clone(), control.id)) {
@@ -119,7 +119,7 @@ impl Engine {
         node: &str,
         observation: &RuntimeObservation,
         now: UnixMillis,
-    ) -> Option<(Resource, &'static Control, RuntimeEvidence)> {
+    ) -> Option<(Resource, &'static Control, Occurrences)> {
         let (placed, spec) = self.did(node, &observation.pod)?;
         let own = || Some((placed.owner.clone()?, act::evidence(observation, spec)?));
         let outward = || self.outward(observation, &placed).map(|(about, control, fact)| (about, (control, fact)));
@@ -127,11 +127,11 @@ impl Engine {
         let container =
             placed.containers.iter().find(|known| known.id == observation.container && !known.id.is_empty());
         let name = container.map(|known| known.name.as_str());
-        let seen = RuntimeEvidence {
+        let seen = Occurrences {
             count: observation.count,
             first_seen_at: observation.first.min(now),
             last_seen_at: observation.last.min(now),
-            ..RuntimeEvidence::once(vec![act::place(observation, fact, node, &placed.name, name)], now)
+            ..Occurrences::once(vec![act::place(observation, fact, node, &placed.name, name)], now)
         };
         Some((about, control, seen))
     }
@@ -154,8 +154,8 @@ fn read(node: &str, record: &[u8]) -> Option<RuntimeObservation> {
 }
 
 /// A detection batch leaves whole: one that would fill a message leaves without the origins, which the posture tells as well.
-fn fit(mut detections: Vec<Detection>) -> Vec<Detection> {
-    let bytes = |detections: &[Detection]| -> usize {
+fn fit(mut detections: Vec<RuntimeDetection>) -> Vec<RuntimeDetection> {
+    let bytes = |detections: &[RuntimeDetection]| -> usize {
         detections.iter().map(|detection| convert::detection_to_wire(detection).encoded_len() + 8).sum()
     };
     if bytes(&detections) > limits::BATCH_BYTES {

@@ -10,7 +10,7 @@ use holdfast_controls::facts::workload::POD;
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::running::{self, Seen};
 use holdfast_model::kernel::{NodeStatement, RunningContainer};
-use holdfast_model::{Detection, Location, Origin, Resource, RuntimeEvidence, UnixMillis};
+use holdfast_model::{Location, Occurrences, Origin, Resource, RuntimeDetection, UnixMillis};
 
 use super::Engine;
 use crate::places::Placed;
@@ -24,8 +24,8 @@ const REMEMBERED: usize = 65_536;
 /// What was said of one finding, and what has been seen since.
 #[derive(Debug)]
 pub(super) struct Said {
-    all: RuntimeEvidence,
-    since: Option<RuntimeEvidence>,
+    all: Occurrences,
+    since: Option<Occurrences>,
     at: UnixMillis,
 }
 
@@ -40,11 +40,11 @@ impl Engine {
             let Some(placed) = self.places.pod(&container.pod) else { continue };
             let Some(owner) = placed.owner.clone() else { continue };
             for (control, places) in self.evidence(statement, container, &placed) {
-                self.show(&owner, control, RuntimeEvidence::once(places, now), now);
+                self.show(&owner, control, Occurrences::once(places, now), now);
             }
         }
         for (owner, control, places) in self.unused(statement) {
-            self.show(&owner, control, RuntimeEvidence::once(places, now), now);
+            self.show(&owner, control, Occurrences::once(places, now), now);
         }
     }
 
@@ -85,8 +85,8 @@ impl Engine {
     }
 
     /// Owes what is new, or has not been said for long.
-    fn show(&mut self, owner: &Resource, control: &'static Control, seen: RuntimeEvidence, now: UnixMillis) {
-        let seen = RuntimeEvidence { locations: ledger::fit(&seen.locations), ..seen };
+    fn show(&mut self, owner: &Resource, control: &'static Control, seen: Occurrences, now: UnixMillis) {
+        let seen = Occurrences { locations: ledger::fit(&seen.locations), ..seen };
         let key = (owner.clone(), control.id);
         let due = match self.shown.get_mut(&key) {
             None => Some(seen.clone()),
@@ -118,8 +118,8 @@ impl Engine {
     }
 
     /// What was seen, under its top owner.
-    pub(super) fn detection(&self, owner: Resource, control: &'static Control, seen: RuntimeEvidence) -> Detection {
-        Detection {
+    pub(super) fn detection(&self, owner: Resource, control: &'static Control, seen: Occurrences) -> RuntimeDetection {
+        RuntimeDetection {
             origin: self.inventory.evaluate(&owner).map_or_else(Origin::default, |judgement| judgement.origin),
             resource: owner,
             control: control.control_id(),

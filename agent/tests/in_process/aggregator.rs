@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use holdfast_model::digest::{LedgerDigest, statement_hash};
 use holdfast_model::join_token::{JoinSecret, JoinToken, RootFingerprint};
 use holdfast_model::{
-    Attestation, ClusterId, Coverage, Detection, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource,
-    RetestId, RetestOrder,
+    Attestation, ClusterId, Coverage, FindingId, FindingKey, Location, Method, Nonce, Observation, Resource, RetestId,
+    RetestOrder, RuntimeDetection,
 };
 use holdfast_proto::parts::Joiner;
 use holdfast_proto::{convert, v1};
@@ -40,7 +40,7 @@ pub struct Record {
     pub coverage: BTreeMap<String, Coverage>,
     pub proposals: Vec<v1::ScopeProposal>,
     pub attestations: Vec<Attestation>,
-    pub detections: Vec<Detection>,
+    pub detections: Vec<RuntimeDetection>,
     /// The last detection batch of each run, by source and run; and how many came again.
     pub taken: BTreeMap<(String, String), u64>,
     pub repeated: usize,

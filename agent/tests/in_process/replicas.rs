@@ -11,7 +11,7 @@ use holdfast_agent::node::{NodeConfig, Senses};
 use holdfast_agent::relay::Settings;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
 use holdfast_model::runtime_observation::RuntimeObservation;
-use holdfast_model::{Detection, Observation};
+use holdfast_model::{Observation, RuntimeDetection};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -202,7 +202,7 @@ fn node(
 /// How often the record has counted that the root of `web` was written to, and how many detection batches came again.
 fn counted(aggregator: &Aggregator) -> (u64, usize) {
     let record = aggregator.record.lock().unwrap();
-    let of_web = |detection: &&Detection| detection.control.as_str() == "workload.read-only-root";
+    let of_web = |detection: &&RuntimeDetection| detection.control.as_str() == "workload.read-only-root";
     assert!(record.detections.iter().all(|detection| detection.resource == web()));
     (record.detections.iter().filter(of_web).map(|detection| detection.seen.count).sum(), record.repeated)
 }

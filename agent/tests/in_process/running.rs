@@ -264,7 +264,7 @@ async fn what_the_kernel_shows_is_told_once_as_evidence_on_the_finding_of_the_po
     };
     // The specification asks for no privilege: what runs is another finding than the posture's.
     let of_hardening = |record: &crate::aggregator::Record| {
-        let wanted = |detection: &&holdfast_model::Detection| {
+        let wanted = |detection: &&holdfast_model::RuntimeDetection| {
             detection.control.as_str() == "workload.hardening-not-in-force" && detection.resource == web()
         };
         record.detections.iter().filter(wanted).cloned().collect::<Vec<_>>()

@@ -9,7 +9,7 @@ use holdfast_model::container_observation::{
     ContainerObservation, ObservationGap, ObservationWindows, ObservedBehavior,
 };
 use holdfast_model::kernel::RunningContainer;
-use holdfast_model::{Detection, Method, SignalKind, Verdict};
+use holdfast_model::{Method, RuntimeDetection, SignalKind, Verdict};
 
 use crate::aggregator::Record;
 use crate::node_views::{Scripted, container, signed, statement};
@@ -122,6 +122,6 @@ async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_plac
     }
 }
 
-fn unused(record: &Record) -> Vec<Detection> {
+fn unused(record: &Record) -> Vec<RuntimeDetection> {
     record.detections.iter().filter(|found| found.control.as_str() == ROOT).cloned().collect()
 }

@@ -4,6 +4,7 @@
 //! sending follow elsewhere. A test of a rule needs no more than a value.
 
 pub mod calibration;
+pub mod detection;
 pub mod entry;
 pub mod finding;
 pub mod fleet;
@@ -11,6 +12,7 @@ pub mod lifecycle;
 pub mod merkle;
 pub mod retest;
 
+pub use detection::{Detection, Source, Standing};
 pub use entry::Entry;
 pub use finding::{Calibration, Finding};
 pub use lifecycle::{Command, Context, Decision, Refused, decide};

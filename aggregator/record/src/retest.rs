@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RetestCause {
-    /// A user says that it is fixed.
+    /// A user claims that it is fixed.
     Claim,
-    /// The agent saw it passing.
+    /// The agent observed it passing.
     ObservedPass,
-    /// The agent saw the subject deleted.
+    /// The agent observed the subject's deletion.
     ObservedGone,
     /// The control has another version than the one that judged.
     ControlChanged,
@@ -34,6 +34,10 @@ pub enum RetestCause {
     MethodGained,
     /// The kernel shows what was closed.
     RuntimeEvidence,
+    /// Another tool reports what was closed.
+    ToolEvidence,
+    /// A complete import no longer reports it.
+    NotReported,
 }
 
 impl RetestCause {
@@ -51,6 +55,8 @@ impl RetestCause {
         Self::ProcessDisagreed,
         Self::MethodGained,
         Self::RuntimeEvidence,
+        Self::ToolEvidence,
+        Self::NotReported,
     ];
 
     /// Its name in the API, the wire, the store and the command line.
@@ -68,6 +74,8 @@ impl RetestCause {
             Self::ProcessDisagreed => "process-disagreed",
             Self::MethodGained => "method-gained",
             Self::RuntimeEvidence => "runtime-evidence",
+            Self::ToolEvidence => "tool-evidence",
+            Self::NotReported => "not-reported",
         }
     }
 }
@@ -98,7 +106,7 @@ pub enum RetestChange {
         retest: RetestId,
         /// Why.
         cause: RetestCause,
-        /// How often the same was asked in vain before: it waits as long as they have taught, and not at all after none.
+        /// How often the same was asked in vain before: the more of them, the longer it waits.
         attempts: u32,
     },
     /// The same one, asked again with a fresh nonce not before this moment.

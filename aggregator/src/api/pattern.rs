@@ -71,7 +71,7 @@ async fn get(State(state): State<AppState>, Id(id): Id<PatternId>) -> ApiResult<
     let findings = state.store.findings(&of(id), Sort::Severity, None, MAX_LIMIT).await?.findings;
     let mut judges = Judges::load(&state.store).await?;
     let names = names(&state.store.clusters().await?);
-    let moved = findings.first().and_then(|worst| worst.calibration.as_ref());
+    let moved = findings.first().and_then(|worst| worst.state.calibration.as_ref());
     let text = |key: &str| moved.and_then(|moved| moved.detail.get(key)?.as_str().map(str::to_owned));
     Ok(Json(Pattern {
         row: view(&pattern, findings.first(), &mut judges),
@@ -90,7 +90,7 @@ fn of(pattern: PatternId) -> FindingFilter {
 fn view(pattern: &holdfast_store::Pattern, worst: Option<&Finding>, judges: &mut Judges) -> PatternRow {
     let control = pattern.control.as_str();
     let known = Control::find(control);
-    let base = worst.map(|finding| finding.base_severity).or(known.map(|control| control.severity));
+    let base = worst.map(|finding| finding.state.base_severity).or(known.map(|control| control.severity));
     let base_severity = base.unwrap_or(Severity::Info);
     let judging = judges.count(&pattern.control, &pattern.resource);
     let reading = Reading { clusters: count(pattern.active), judging };

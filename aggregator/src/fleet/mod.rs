@@ -193,7 +193,7 @@ impl FleetWorker {
         }
         tx.commit().await?;
         for finding in moved {
-            let (cluster, status, severity) = (finding.key.cluster, finding.status, finding.severity());
+            let (cluster, status, severity) = (finding.key.cluster, finding.status(), finding.severity());
             self.live.tell(LiveChange::Finding { finding: finding.id, cluster, status, severity });
         }
         Ok(())
@@ -257,15 +257,17 @@ impl FleetWorker {
         let (cause, detail) = reason(pattern.id, &event, reading, &self.policy, pattern.band);
         let members = tx.findings_of_pattern(pattern.id).await?;
         let mut decided = Vec::new();
-        for finding in &members {
-            let severity = self.policy.severity(finding.base_severity, pattern.band);
+        for finding in members {
+            let (id, before) = (finding.id, Counted::of(&finding));
+            let severity = self.policy.severity(finding.state.base_severity, pattern.band);
             let command = Command::Recalibrate { severity, cause: &cause, detail: &detail };
-            let decision = decide(&context(&pattern.control, now), Some(finding), command)
-                .map_err(|source| FleetError::Refused { finding: finding.id, source })?;
-            decided.extend(decision.map(|decision| (finding, decision)));
+            let mut finding = Some(finding);
+            let decision = decide(&context(&pattern.control, now), &mut finding, command)
+                .map_err(|source| FleetError::Refused { finding: id, source })?;
+            decided.extend(finding.zip(decision).map(|(finding, decision)| (before, finding, decision)));
         }
         write(tx, &decided).await?;
-        Ok(decided.into_iter().map(|(_, decision)| decision.finding).collect())
+        Ok(decided.into_iter().map(|(_, finding, _)| finding).collect())
     }
 }
 
@@ -281,12 +283,10 @@ fn context(control: &holdfast_model::ControlId, now: UnixMillis) -> Context<'sta
     }
 }
 
-async fn write(tx: &mut Tx, decided: &[(&Finding, Decision)]) -> Result<(), FleetError> {
-    let written: Vec<_> = decided
-        .iter()
-        .map(|(before, decision)| Written { before: Some(Counted::of(before)), after: &decision.finding })
-        .collect();
-    let events = decided.iter().flat_map(|(_, decision)| decision.events.iter().cloned());
+async fn write(tx: &mut Tx, decided: &[(Counted, Finding, Decision)]) -> Result<(), FleetError> {
+    let written: Vec<_> =
+        decided.iter().map(|(before, after, _)| Written { before: Some(*before), after, evidence: false }).collect();
+    let events = decided.iter().flat_map(|(.., decision)| decision.events.iter().cloned());
     let events = events.map(Entry::of).collect::<Result<Vec<_>, _>>()?;
     tx.write_findings(&written).await?;
     tx.add_events(&events).await?;

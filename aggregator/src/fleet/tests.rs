@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use holdfast_model::{
     ClusterId, ControlId, Coverage, CoverageState, FindingKey, Location, Observation, Origin, Read, Resource, Severity,
-    Statement, Status,
+    Statement,
 };
 use holdfast_record::calibration::UNAPPROVED;
+use holdfast_record::finding::Phase;
 use holdfast_record::lifecycle::Observed;
 use holdfast_store::{Cluster, Connected, EventFilter};
 
@@ -84,9 +85,10 @@ impl Fleet {
         let statement = Statement { control: CONTROL, control_version: 1, observation };
         let observed = Observed { key: &key, origin: &origin, read: &read, statement: &statement };
         let now = self.environment.now();
-        let decided = decide(&context(&CONTROL, now), None, Command::Observe(observed)).unwrap().unwrap();
+        let mut made = None;
+        decide(&context(&CONTROL, now), &mut made, Command::Observe(observed)).unwrap();
         let mut tx = self.store.begin().await.unwrap();
-        tx.write_findings(&[Written { before: None, after: &decided.finding }]).await.unwrap();
+        tx.write_findings(&[Written { before: None, after: &made.unwrap(), evidence: true }]).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -94,10 +96,11 @@ impl Fleet {
     async fn fixed_in(&self, number: u8) {
         let before = self.finding(number).await;
         let mut after = before.clone();
-        after.status = Status::Verified;
+        let (at, resolved_at, reach) = (2, 1, holdfast_model::Reach::Config);
+        after.state.phase = Phase::Verified { at, resolved_at, reach, current: true };
         let mut tx = self.store.begin().await.unwrap();
         let before = Some(Counted::of(&before));
-        tx.write_findings(&[Written { before, after: &after }]).await.unwrap();
+        tx.write_findings(&[Written { before, after: &after, evidence: false }]).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -142,7 +145,7 @@ async fn a_pattern_spreads_and_shrinks_and_severities_follow_both_ways() {
     assert_eq!(fleet.band().await, Isolated);
     for number in 1..=8 {
         let finding = fleet.finding(number).await;
-        assert_eq!((finding.severity(), finding.calibration), (Severity::Medium, None), "cluster {number}");
+        assert_eq!((finding.severity(), finding.state.calibration), (Severity::Medium, None), "cluster {number}");
     }
     let crossings: Vec<_> = fleet.events("pattern-band-changed").await;
     let bands: Vec<_> = crossings
@@ -233,7 +236,7 @@ async fn another_policy_moves_what_is_on_record() {
     policy.rules[0].raise = 2;
     policy.approver = Some("the board".into());
     approved.pass().await.unwrap();
-    let calibration = fleet.finding(1).await.calibration.unwrap();
+    let calibration = fleet.finding(1).await.state.calibration.unwrap();
     assert_eq!((calibration.severity, &calibration.detail["approver"]), (Severity::Critical, &"the board".into()));
 }
 

@@ -112,7 +112,7 @@ impl House {
     }
 
     async fn status(&self, finding: FindingId) -> State {
-        self.intake.store.finding(finding).await.unwrap().expect("the finding is on record").status
+        self.intake.store.finding(finding).await.unwrap().expect("the finding is on record").status()
     }
 
     async fn becomes(&self, finding: FindingId, wanted: State) {
@@ -278,7 +278,7 @@ async fn a_fix_is_seen_retested_and_verified_with_a_receipt() {
 
     agent.state("web", failing()).await;
     let again = house.intake.store.finding(id).await.unwrap().unwrap();
-    assert_eq!((again.status, again.reopened), (State::Open, 1));
+    assert_eq!((again.status(), again.state.reopened), (State::Open, 1));
 }
 
 #[tokio::test]
@@ -532,7 +532,7 @@ async fn an_answer_that_settles_nothing_is_asked_for_again_after_a_pause() {
     };
     tokio::time::timeout(Duration::from_secs(10), asked_again).await.unwrap();
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
-    assert_eq!((finding.status, finding.unverified.as_deref()), (State::Resolved, Some("it is unreachable")));
+    assert_eq!((finding.status(), finding.unverified()), (State::Resolved, Some("it is unreachable")));
 
     house.environment.pass(5_000);
     house.intake.sessions.wake(cluster(1));
@@ -740,7 +740,7 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     agent.attest(&attestation).await;
     house.happens(id, "retest-confirmed").await;
     assert!(house.events(Some(id)).await.contains(&"proof-extended".to_owned()));
-    assert_eq!(store.finding(id).await.unwrap().unwrap().reach, Some(Reach::Running));
+    assert_eq!(store.finding(id).await.unwrap().unwrap().reach(), Some(Reach::Running));
     assert_eq!(periodic.pass().await.unwrap(), 0, "further than that no proof goes");
 }
 
@@ -824,13 +824,13 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
     agent.state("web", failing()).await;
     let before = house.intake.store.finding(id).await.unwrap().unwrap();
     let place = Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN").in_object("Pod web-1 on node a");
-    let detection = holdfast_model::Detection {
+    let detection = holdfast_model::RuntimeDetection {
         resource: before.key.resource.clone(),
         origin: Default::default(),
         control: before.key.control.clone(),
         control_version: 1,
-        severity: before.base_severity,
-        seen: holdfast_model::RuntimeEvidence::once(vec![place], NOW),
+        severity: before.state.base_severity,
+        seen: holdfast_model::Occurrences::once(vec![place], NOW),
     };
     let detection_batch = |source: &str, run: &str, sequence| {
         let detections = vec![detection.clone()];
@@ -860,9 +860,10 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
     agent.say(v1::from_agent::Message::Batch(batch)).await;
     agent.acknowledged().await;
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
-    let evidence = finding.runtime.as_ref().unwrap();
-    assert_eq!((finding.status, evidence.seen.count, evidence.raise), (State::Open, 4, 1));
-    assert_eq!((&finding.locations, finding.statement), (&before.locations, before.statement), "the posture's stay");
+    let (evidence, raise) = (finding.kernel().unwrap(), finding.state.raise.as_ref().unwrap());
+    assert_eq!((finding.status(), evidence.seen.count, raise.steps), (State::Open, 4, 1));
+    let posture = |finding: &holdfast_record::Finding| (finding.locations().to_vec(), finding.statement());
+    assert_eq!(posture(&finding), posture(&before), "the posture's stay");
     assert!(finding.severity() > before.severity() || before.severity() == holdfast_model::Severity::Critical);
     let events = house.events(Some(id)).await;
     assert_eq!(events.iter().filter(|event| *event == "runtime-evidence").count(), 1, "one record, not two alerts");

@@ -194,7 +194,7 @@ fn changed(finding: &Finding) -> LiveChange {
     LiveChange::Finding {
         finding: finding.id,
         cluster: finding.key.cluster,
-        status: finding.status,
+        status: finding.status(),
         severity: finding.severity(),
     }
 }

@@ -25,10 +25,12 @@ mod scope;
 type Place = (ClusterId, FindingId);
 
 /// A finding as it was and as it is now.
+#[derive(Default)]
 struct Slot {
     before: Option<Counted>,
     now: Option<Finding>,
     written: bool,
+    evidence: bool,
 }
 
 /// One transaction in the making.
@@ -132,7 +134,7 @@ impl Work {
             self.keep(finding);
         }
         for id in missing {
-            self.slots.entry((cluster, id)).or_insert(Slot { before: None, now: None, written: false });
+            self.slots.entry((cluster, id)).or_default();
         }
         Ok(())
     }
@@ -141,7 +143,7 @@ impl Work {
     fn keep(&mut self, finding: Finding) {
         let before = Some(Counted::of(&finding));
         let place = (finding.key.cluster, finding.id);
-        self.slots.entry(place).or_insert(Slot { before, now: Some(finding), written: false });
+        self.slots.entry(place).or_insert(Slot { before, now: Some(finding), ..Slot::default() });
     }
 
     fn finding(&self, cluster: ClusterId, id: FindingId) -> Option<&Finding> {
@@ -175,14 +177,14 @@ impl Work {
 
     /// Decides one command on one finding and keeps what follows. `answering` is the retest that this settles or delays.
     fn decide(&mut self, actor: &Actor, place: Place, command: Command<'_>, answering: Option<Retest>) -> Outcome<()> {
-        let slot = self.slots.get(&place).and_then(|slot| slot.now.as_ref());
-        let subject = match (&command, slot) {
+        let known = self.finding(place.0, place.1);
+        let subject = match (&command, known) {
             (Command::Observe(observed), _) => Some(observed.key),
             (Command::Detect(detected), _) => Some(detected.key),
             (_, finding) => finding.map(|finding| &finding.key),
         };
         let key = subject.ok_or(Refused::Unknown)?;
-        let fresh = match slot {
+        let fresh = match known {
             Some(_) => self.environment.draw().ok_or(WriteError::Stopped)?,
             None => [0; 16],
         };
@@ -193,9 +195,15 @@ impl Work {
             in_scope: self.in_scope(place.0, &key.resource),
             fresh: RetestId::from_bytes(fresh),
         };
-        let outstanding = slot.and_then(|finding| finding.retest);
-        match decide(&context, slot, command)? {
-            Some(decision) => self.accept(place, decision, outstanding, answering),
+        let outstanding = known.and_then(|finding| finding.state.retest);
+        let slot = self.slots.entry(place).or_default();
+        match decide(&context, &mut slot.now, command)? {
+            Some(decision) => {
+                slot.written = true;
+                slot.evidence |= decision.evidence;
+                self.changes.extend(slot.now.as_ref().map(changed));
+                self.accept(place, decision, outstanding, answering)
+            }
             None => {
                 self.retests.extend(answering.map(|retest| (retest.id, retest)));
                 Ok(())
@@ -210,7 +218,7 @@ impl Work {
         outstanding: Option<RetestId>,
         answering: Option<Retest>,
     ) -> Outcome<()> {
-        let Decision { finding, events, retest } = decision;
+        let Decision { events, retest, .. } = decision;
         let answered = answering.as_ref().map(|retest| retest.id);
         if let Some(mut row) = answering {
             if let RetestChange::Again { due_at } = retest {
@@ -230,17 +238,15 @@ impl Work {
         for event in events {
             self.record(event)?;
         }
-        self.changes.push(changed(&finding));
-        let slot = self.slots.entry(place).or_insert(Slot { before: None, now: None, written: false });
-        (slot.now, slot.written) = (Some(finding), true);
         Ok(())
     }
 
     /// Writes everything and commits.
     pub(super) async fn finish(mut self) -> Result<Told, StoreError> {
-        let dirty = self.slots.values().filter(|slot| slot.written);
-        let written: Vec<_> =
-            dirty.filter_map(|slot| slot.now.as_ref().map(|after| Written { before: slot.before, after })).collect();
+        let mut written = Vec::with_capacity(self.slots.len());
+        for Slot { before, now, evidence, .. } in self.slots.values().filter(|slot| slot.written) {
+            written.extend(now.as_ref().map(|after| Written { before: *before, after, evidence: *evidence }));
+        }
         self.tx.write_findings(&written).await?;
         let ids = self.tx.add_events(&self.entries).await?;
         self.settle_methods().await?;

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use holdfast_model::{Archetype, ClusterId, FindingId, PatternId, Severity, Status};
 use holdfast_record::Finding;
 
-use crate::Store;
 use crate::error::Result;
 use crate::finding::{COLUMNS, rank, read};
 use crate::sql::{Argument, Sql};
+use crate::{Store, detection};
 
 /// Which findings are wanted. An empty list asks for nothing in particular.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Sort {
     fn key(self, finding: &Finding) -> i64 {
         match self {
             Self::Severity => rank(finding.severity()),
-            Self::Changed => finding.changed_at,
+            Self::Changed => finding.state.changed_at,
         }
     }
 }
@@ -110,9 +110,11 @@ impl Store {
             sql.push(&format!(" AND ({column}, id) < (")).place(key).push(", ").place(id).push(")");
         }
         sql.push(&format!(" ORDER BY {column} DESC, id DESC LIMIT ")).place(u64::from(limit) + 1);
-        let mut findings = sql.all(&mut *self.reader().await?, read).await?;
+        let mut reader = self.reader().await?;
+        let mut findings = sql.all(&mut reader, read).await?;
         let more = findings.len() > limit as usize;
         findings.truncate(limit as usize);
+        detection::attach(&mut reader, &mut findings).await?;
         let last = findings.last().filter(|_| more);
         let next = last.map(|finding| Cursor { key: sort.key(finding), id: finding.id });
         Ok(FindingPage { findings, next })

@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod counts;
 pub mod coverage;
 pub mod credential;
+pub mod detection;
 pub mod detection_batch;
 mod error;
 pub mod event;

@@ -124,9 +124,9 @@ impl Tx {
     /// Folds what was written into the counts; in the order of ids, so that two writers never wait for each other.
     pub(crate) async fn count_patterns(&mut self, written: &[Written<'_>]) -> Result<()> {
         let mut deltas: BTreeMap<PatternId, (i64, &Finding)> = BTreeMap::new();
-        for Written { before, after } in written {
+        for Written { before, after, .. } in written {
             let was = i64::from(before.is_some_and(|before| before.status.is_active()));
-            let delta = i64::from(after.status.is_active()) - was;
+            let delta = i64::from(after.status().is_active()) - was;
             deltas.entry(after.pattern).or_insert((0, after)).0 += delta;
         }
         let deltas: Vec<_> = deltas.into_iter().filter(|(_, (delta, _))| *delta != 0).collect();

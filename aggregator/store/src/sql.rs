@@ -295,13 +295,6 @@ impl Fields<'_> {
         bytes.try_into().map_err(|bytes: Vec<u8>| self.wrong(column, format!("{} bytes, not {N}", bytes.len())))
     }
 
-    pub(crate) fn optional_array<const N: usize>(&self, column: &'static str) -> Result<Option<[u8; N]>> {
-        match self.get::<Option<Vec<u8>>>(column)? {
-            Some(bytes) => bytes.try_into().map(Some).map_err(|_| self.wrong(column, format!("not {N} bytes"))),
-            None => Ok(None),
-        }
-    }
-
     pub(crate) fn id<T: Id>(&self, column: &'static str) -> Result<T> {
         T::read(&self.blob(column)?).ok_or_else(|| self.wrong(column, "no 16 bytes"))
     }

@@ -1,8 +1,8 @@
-//! What the kernel showed of a problem: evidence beside the posture's, on the same finding.
+//! What a cluster's kernel sensors observed of a problem, as it travels: evidence beside the posture's, on the same finding.
 //!
-//! The posture states what an object asks for and is held in a ledger; a detection is something that was seen to happen or
-//! to run. It comes as often as it is seen, so it is folded wherever it waits: one record with a count, a first and a last
-//! time, and the first places as samples.
+//! The posture states what an object asks for and is held in a ledger; a runtime detection is something that was observed to
+//! happen or to run. It comes as often as it is observed, so it is folded wherever it waits: one record with a count, a first
+//! and a last time, and the first locations as samples.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +11,9 @@ use crate::control::{ControlId, Severity};
 use crate::resource::{Origin, Resource};
 use crate::statement::Location;
 
-/// One control, seen to fail on one resource by what runs there.
+/// One control, observed to fail on one resource by what runs there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Detection {
+pub struct RuntimeDetection {
     /// The top owner.
     pub resource: Resource,
     /// Where it comes from.
@@ -24,62 +24,63 @@ pub struct Detection {
     pub control_version: u32,
     /// Severity by the catalog.
     pub severity: Severity,
-    /// What was seen since it was last told.
-    pub seen: RuntimeEvidence,
+    /// What was observed since it was last sent.
+    pub seen: Occurrences,
 }
 
-/// What one source saw in one go. It is taken once, whole or not at all, however often and by whomever it is said again.
+/// What one source observed at a time. It is applied once, whole or not at all, however often and by whichever leader it is
+/// sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectionBatch {
-    /// The node whose sensors saw it; empty where the cluster's part looked itself.
+    /// The node whose sensors observed it; empty where the cluster's part scanned itself.
     pub source: String,
     /// The start of the source that the sequence counts in.
     pub run: String,
-    /// From 1 within a run. A run says nothing new before what it said last has been taken.
+    /// From 1 within a run. A run sends nothing new before what it sent last has been acknowledged.
     pub sequence: u64,
-    /// What was seen.
-    pub detections: Vec<Detection>,
+    /// What was observed.
+    pub detections: Vec<RuntimeDetection>,
 }
 
-/// What the kernel showed, folded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RuntimeEvidence {
-    /// Where, with the kernel's fact as value: the first ones, each once.
+/// Where, how often and when one thing was observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occurrences {
+    /// The first locations, each once.
     pub locations: Vec<Location>,
-    /// How often it was seen.
+    /// How often.
     pub count: u64,
-    /// When it was first seen.
+    /// The first time.
     pub first_seen_at: UnixMillis,
-    /// When it was last seen.
+    /// The last time.
     pub last_seen_at: UnixMillis,
 }
 
-impl RuntimeEvidence {
-    /// The most places that are kept.
-    pub const PLACES: usize = 16;
+impl Occurrences {
+    /// The most locations that folding keeps.
+    pub const LOCATIONS: usize = 16;
 
-    /// One sight of these places.
+    /// One observation at these locations.
     pub fn once(mut locations: Vec<Location>, at: UnixMillis) -> Self {
-        locations.truncate(Self::PLACES);
+        locations.truncate(Self::LOCATIONS);
         Self { locations, count: 1, first_seen_at: at, last_seen_at: at }
     }
 
-    /// Takes in what was seen since; answers whether a place among it is new.
+    /// Takes in what was observed since; the answer is whether one of its locations is new.
     pub fn fold(&mut self, newer: &Self) -> bool {
         self.count = self.count.saturating_add(newer.count);
         self.first_seen_at = self.first_seen_at.min(newer.first_seen_at);
         self.last_seen_at = self.last_seen_at.max(newer.last_seen_at);
         let known = self.locations.len();
-        for place in &newer.locations {
-            if self.locations.len() < Self::PLACES && !self.locations.iter().any(|seen| is_same(seen, place)) {
-                self.locations.push(place.clone());
+        for location in &newer.locations {
+            if self.locations.len() < Self::LOCATIONS && !self.locations.iter().any(|seen| is_same(seen, location)) {
+                self.locations.push(location.clone());
             }
         }
         self.locations.len() > known
     }
 }
 
-/// Processes come and go; the same fact in the same container of the same Pod is one place.
+/// Processes come and go; the same fact in the same container of the same Pod is one location.
 fn is_same(a: &Location, b: &Location) -> bool {
     (&a.object, &a.container, &a.value) == (&b.object, &b.container, &b.value)
 }
@@ -88,9 +89,9 @@ fn is_same(a: &Location, b: &Location) -> bool {
 mod tests {
     use super::*;
 
-    fn seen(pid: u32, pod: &str, at: UnixMillis) -> RuntimeEvidence {
+    fn seen(pid: u32, pod: &str, at: UnixMillis) -> Occurrences {
         let place = Location::field(format!("process sh (pid {pid})"), "a shell").in_object(format!("Pod {pod}"));
-        RuntimeEvidence::once(vec![place], at)
+        Occurrences::once(vec![place], at)
     }
 
     #[test]
@@ -108,6 +109,6 @@ mod tests {
         for n in 1..100 {
             all.fold(&seen(n, &format!("pod-{n}"), 1));
         }
-        assert_eq!((all.locations.len(), all.count), (RuntimeEvidence::PLACES, 100));
+        assert_eq!((all.locations.len(), all.count), (Occurrences::LOCATIONS, 100));
     }
 }

@@ -27,7 +27,7 @@ pub mod statement;
 pub use activity::{Activity, Actor, Head};
 pub use control::{Archetype, ControlId, Method, OnDeletion, Reach, Severity};
 pub use coverage::{Coverage, CoverageState};
-pub use detection::{Detection, DetectionBatch, RuntimeEvidence};
+pub use detection::{DetectionBatch, Occurrences, RuntimeDetection};
 pub use finding::{FindingKey, RetiredReason, Status};
 pub use fleet::{Band, Reading};
 pub use id::{ClusterId, FindingId, JoinTokenId, Nonce, PatternId, RetestId};

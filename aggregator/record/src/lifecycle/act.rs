@@ -4,15 +4,15 @@ use holdfast_model::{RetiredReason, Severity, Status};
 use serde_json::{Value, json};
 
 use super::{Change, Decision, Refused};
-use crate::finding::Calibration;
+use crate::finding::{Calibration, Phase};
 use crate::retest::RetestCause;
 
 type Outcome = Result<Option<Decision>, Refused>;
 
 pub(super) fn start(mut change: Change<'_>) -> Outcome {
-    match change.finding.status {
+    match change.finding.status() {
         Status::Open => {
-            change.finding.status = Status::InProgress;
+            change.finding.state.phase = Phase::InProgress;
             change.event("finding-started", "its owner works on it", json!({}));
             Ok(change.done())
         }
@@ -22,11 +22,11 @@ pub(super) fn start(mut change: Change<'_>) -> Outcome {
 }
 
 pub(super) fn claim(mut change: Change<'_>, note: &str) -> Outcome {
-    match change.finding.status {
+    match change.finding.status() {
         Status::Open | Status::InProgress => {
-            change.finding.claimed_by = Some(change.context.actor.clone());
             let detail = json!({ "by": "claim", "note": note });
-            change.resolve(RetestCause::Claim, "its owner says that it is fixed".into(), detail);
+            let claimed_by = Some(change.context.actor.clone());
+            change.resolve(claimed_by, RetestCause::Claim, "its owner says that it is fixed".into(), detail);
             Ok(change.done())
         }
         other => Err(Refused::NotFrom(other)),
@@ -34,20 +34,19 @@ pub(super) fn claim(mut change: Change<'_>, note: &str) -> Outcome {
 }
 
 pub(super) fn withdraw_claim(mut change: Change<'_>) -> Outcome {
-    if change.finding.status != Status::Resolved {
-        return Err(Refused::NotFrom(change.finding.status));
+    match change.finding.state.phase {
+        Phase::Resolved { claimed_by: Some(_), .. } => {}
+        Phase::Resolved { .. } => return Err(Refused::NothingClaimed),
+        _ => return Err(Refused::NotFrom(change.finding.status())),
     }
-    change.finding.claimed_by.take().ok_or(Refused::NothingClaimed)?;
-    change.finding.status = Status::InProgress;
-    change.finding.resolved_at = None;
-    change.finding.unverified = None;
+    change.finding.state.phase = Phase::InProgress;
     change.end_retest();
     change.event("claim-withdrawn", "its owner takes the claim back", json!({}));
     Ok(change.done())
 }
 
 pub(super) fn leave_scope(mut change: Change<'_>) -> Option<Decision> {
-    if !change.finding.status.is_active() {
+    if !change.finding.status().is_active() {
         return None;
     }
     change.retire(RetiredReason::OutOfScope, "the platform owner took its namespace out of scope".into());
@@ -55,7 +54,7 @@ pub(super) fn leave_scope(mut change: Change<'_>) -> Option<Decision> {
 }
 
 pub(super) fn return_to_scope(mut change: Change<'_>) -> Option<Decision> {
-    if change.finding.retired_reason != Some(RetiredReason::OutOfScope) {
+    if change.finding.retired_reason() != Some(RetiredReason::OutOfScope) {
         return None;
     }
     let detail = json!({ "cause": RetestCause::ReturnedToScope.as_str() });
@@ -66,7 +65,7 @@ pub(super) fn return_to_scope(mut change: Change<'_>) -> Option<Decision> {
 
 /// A look that nobody asked for is only for what is verified, and never replaces a retest that is under way.
 pub(super) fn request_retest(mut change: Change<'_>, cause: RetestCause) -> Option<Decision> {
-    let idle = change.finding.status == Status::Verified && change.finding.retest.is_none();
+    let idle = change.finding.status() == Status::Verified && change.finding.state.retest.is_none();
     if matches!(cause, RetestCause::Periodic | RetestCause::MethodGained) && !idle {
         return None;
     }
@@ -81,12 +80,12 @@ pub(super) fn recalibrate(
     cause: &str,
     detail: &Value,
 ) -> Option<Decision> {
-    if change.finding.calibration.as_ref().map(|calibration| calibration.severity) == severity {
+    if change.finding.state.calibration.as_ref().map(|calibration| calibration.severity) == severity {
         return None;
     }
     let from = change.finding.severity();
     let at = change.context.now;
-    change.finding.calibration =
+    change.finding.state.calibration =
         severity.map(|severity| Calibration { severity, cause: cause.to_owned(), detail: detail.clone(), at });
     let to = change.finding.severity();
     change.event(

@@ -4,15 +4,17 @@
 //! has been observed since the order went out. On a finding that nobody called resolved, a verdict is an observation like
 //! any other: it resolves, and the proof is asked for then.
 
-use holdfast_model::{Attestation, Method, OnDeletion, Reach, RetiredReason, Status, Verdict};
+use holdfast_model::{Attestation, Method, Occurrences, OnDeletion, Reach, RetestId, RetiredReason, Status, Verdict};
 use serde_json::json;
 
 use super::{Answer, Change, Decision, Refused};
+use crate::detection::{Detection, Source, Standing};
+use crate::finding::Phase;
 use crate::retest::{RetestCause, RetestChange, backoff};
 
 pub(super) fn decide(change: Change<'_>, answer: &Answer<'_>) -> Result<Option<Decision>, Refused> {
     check(&change, answer)?;
-    if answer.observed != change.finding.observed {
+    if answer.observed != change.finding.state.observed {
         return Ok(stale(change, answer.attestation));
     }
     if let Some(method) = missing_method(answer) {
@@ -31,7 +33,7 @@ pub(super) fn decide(change: Change<'_>, answer: &Answer<'_>) -> Result<Option<D
 
 fn check(change: &Change<'_>, answer: &Answer<'_>) -> Result<(), Refused> {
     let (finding, attestation) = (&change.finding, answer.attestation);
-    let outstanding = finding.retest == Some(answer.retest) && attestation.retest == answer.retest;
+    let outstanding = finding.state.retest == Some(answer.retest) && attestation.retest == answer.retest;
     if !outstanding || attestation.nonce != answer.nonce {
         return Err(Refused::NotOutstanding);
     }
@@ -40,7 +42,7 @@ fn check(change: &Change<'_>, answer: &Answer<'_>) -> Result<(), Refused> {
         && attestation.resource == finding.key.resource
         && attestation.control == finding.key.control;
     let same_version =
-        attestation.control_version == finding.control_version || attestation.verdict == Verdict::ControlChanged;
+        attestation.control_version == finding.state.control_version || attestation.verdict == Verdict::ControlChanged;
     let proves = attestation.verdict.is_final();
     if same_subject && (same_version || !proves) { Ok(()) } else { Err(Refused::OtherSubject) }
 }
@@ -61,65 +63,95 @@ fn stale(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> 
 }
 
 fn fixed(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> {
-    change.finding.statement = None;
-    change.finding.unjudged = None;
-    match change.finding.status {
+    end_posture(&mut change);
+    match change.finding.status() {
         Status::Open | Status::InProgress => {
             let detail = json!({ "by": "retest", "retest": attestation.retest });
-            change.resolve(RetestCause::ObservedPass, "a retest found it passing".into(), detail);
+            change.resolve(None, RetestCause::ObservedPass, "a retest found it passing".into(), detail);
         }
         Status::Resolved => verify(&mut change, attestation),
         Status::Verified => {
             extend(&mut change, attestation);
             confirm(&mut change, attestation);
+            dispute(&mut change);
         }
-        Status::Retired => confirm(&mut change, attestation),
+        Status::Retired => {
+            confirm(&mut change, attestation);
+            dispute(&mut change);
+        }
     }
     change.done()
 }
 
+/// The objects pass or are gone: the posture holds nothing against it, and could judge it.
+fn end_posture(change: &mut Change<'_>) {
+    change.end_detection(&Source::Posture);
+    change.finding.state.unjudged = None;
+}
+
 /// A proof that goes further than the one on record takes its place; one that goes less far takes nothing away.
 fn extend(change: &mut Change<'_>, attestation: &Attestation) {
-    let before = change.finding.reach;
-    if before.is_some_and(|reach| reach >= attestation.reach) {
+    let Phase::Verified { reach, .. } = &mut change.finding.state.phase else { return };
+    if *reach >= attestation.reach {
         return;
     }
-    change.finding.reach = Some(attestation.reach);
-    let from = before.map_or("none", Reach::as_str);
-    let detail = json!({ "from": from, "to": attestation.reach.as_str(), "retest": attestation.retest });
+    let from = std::mem::replace(reach, attestation.reach);
+    let detail = json!({ "from": from.as_str(), "to": attestation.reach.as_str(), "retest": attestation.retest });
     change.event("proof-extended", attestation.reason.clone(), detail);
 }
 
+/// What other tools reported after it was closed, and a retest has just found otherwise, is disputed evidence.
+fn dispute(change: &mut Change<'_>) {
+    let Some(closed_at) = change.finding.state.phase.closed_at() else { return };
+    let mut disputed = Vec::new();
+    for detection in &mut change.finding.detections {
+        let later = matches!(detection.source, Source::Tool(_)) && detection.is_later_than(closed_at);
+        if later && detection.standing == Standing::Stands {
+            detection.standing = Standing::Disputed;
+            disputed.push(detection.source.clone());
+        }
+    }
+    for source in disputed {
+        change.evidence = true;
+        let why = format!("{source} reports it, and a retest made after that found it passing");
+        change.event("detection-disputed", why, json!({ "source": source }));
+    }
+}
+
 fn deleted(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> {
-    change.finding.statement = None;
-    change.finding.unjudged = None;
-    match (change.finding.status, change.context.on_deletion) {
+    end_posture(&mut change);
+    match (change.finding.status(), change.context.on_deletion) {
         (Status::Open | Status::InProgress, _) => {
             let detail = json!({ "by": "retest", "retest": attestation.retest });
-            change.resolve(RetestCause::ObservedGone, "a retest found the resource deleted".into(), detail);
+            change.resolve(None, RetestCause::ObservedGone, "a retest found the resource deleted".into(), detail);
         }
         (Status::Resolved, OnDeletion::Fixes) => verify(&mut change, attestation),
         (Status::Resolved, OnDeletion::Retires) => {
             change.retire(RetiredReason::Deleted, "the resource is proved absent, which is no fix".into());
         }
-        (Status::Verified, _) => {
-            change.finding.current = false;
+        (Status::Verified | Status::Retired, _) => {
+            if let Phase::Verified { current, .. } = &mut change.finding.state.phase {
+                *current = false;
+            }
             confirm(&mut change, attestation);
+            dispute(&mut change);
         }
-        (Status::Retired, _) => confirm(&mut change, attestation),
     }
     change.done()
 }
 
 /// resolved → verified.
 fn verify(change: &mut Change<'_>, attestation: &Attestation) {
-    change.finding.status = Status::Verified;
-    change.finding.verified_at = Some(change.context.now);
-    change.finding.reach = Some(attestation.reach);
-    change.finding.current = attestation.verdict == Verdict::Fixed;
-    change.finding.unverified = None;
+    let at = change.context.now;
+    change.finding.state.phase = Phase::Verified {
+        at,
+        resolved_at: change.finding.resolved_at().unwrap_or(at),
+        reach: attestation.reach,
+        current: attestation.verdict == Verdict::Fixed,
+    };
     if attestation.reach == Reach::Running {
-        change.finding.runtime = None;
+        change.end_detection(&Source::Kernel);
+        change.finding.state.raise = None;
     }
     change.end_retest();
     change.event("finding-verified", attestation.reason.clone(), evidence(attestation));
@@ -142,28 +174,51 @@ fn evidence(attestation: &Attestation) -> serde_json::Value {
 
 fn still_failing(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
     let attestation = answer.attestation;
-    change.finding.locations = attestation.locations.clone();
+    attach(&mut change, attestation);
     let in_scope = change.context.in_scope;
-    match change.finding.status {
+    match change.finding.status() {
         Status::Resolved => change.refute(format!("the retest found it failing: {}", attestation.reason)),
         Status::Verified | Status::Retired if in_scope => {
             change.reopen(format!("a retest found it failing: {}", attestation.reason));
         }
         _ => confirm(&mut change, attestation),
     }
-    // The objects pass: no watch will tell when the last such process has gone, so it is looked at until then.
-    if attestation.reach == Reach::Running && change.finding.status.is_active() && in_scope {
+    // The objects pass: no watch reports when the last such process has ended, so it is retested until then.
+    if attestation.reach == Reach::Running && change.finding.status().is_active() && in_scope {
         change.order_after(RetestCause::ProcessDisagreed, answer.attempts);
     }
     change.done()
 }
 
-/// The scope is the platform owner's to decide: an agent's word for it counts only where the engagement agrees.
+/// What a retest found failing is evidence of the source that it looked through: the objects, or the processes where those
+/// pass. The agent's ledger is not touched by it.
+fn attach(change: &mut Change<'_>, attestation: &Attestation) {
+    change.evidence = true;
+    let (now, version) = (change.context.now, attestation.control_version);
+    let (severity, locations) = (change.finding.state.base_severity, attestation.locations.clone());
+    if attestation.reach == Reach::Running {
+        let seen = Detection::kernel(severity, version, Occurrences::once(locations, now));
+        match change.finding.detection_mut(&Source::Kernel) {
+            Some(known) => _ = known.fold(seen),
+            None => change.finding.add_detection(seen),
+        }
+        return;
+    }
+    match change.finding.detection_mut(&Source::Posture) {
+        Some(known) => {
+            known.standing = Standing::Stands;
+            (known.seen.locations, known.seen.last_seen_at) = (locations, now);
+        }
+        None => change.finding.add_detection(Detection::posture(severity, version, locations, now)),
+    }
+}
+
+/// The scope is the platform owner's to decide: an agent's verdict about it counts only where the engagement agrees.
 fn out_of_scope(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
     if change.context.in_scope {
         return again(change, answer);
     }
-    if change.finding.status.is_active() {
+    if change.finding.status().is_active() {
         change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
     } else {
         confirm(&mut change, answer.attestation);
@@ -173,14 +228,12 @@ fn out_of_scope(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision>
 
 fn control_changed(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
     let version = answer.attestation.control_version;
-    if version == 0 || version == change.finding.control_version {
+    if version == 0 || version == change.finding.state.control_version {
         return again(change, answer);
     }
-    change.finding.control_version = version;
+    change.finding.state.control_version = version;
     change.event("control-changed", answer.attestation.reason.clone(), json!({ "version": version }));
-    if change.finding.status.is_active() {
-        change.finding.unverified = Some(format!("version {version} of the control has yet to judge it"));
-    }
+    change.leave_unverified(&format!("version {version} of the control has yet to judge it"));
     change.order(RetestCause::ControlChanged);
     change.done()
 }
@@ -192,21 +245,15 @@ fn again(change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
 }
 
 /// No answer by the deadline.
-pub(super) fn missing(
-    change: Change<'_>,
-    retest: holdfast_model::RetestId,
-    attempts: u32,
-) -> Result<Option<Decision>, Refused> {
-    if change.finding.retest != Some(retest) {
+pub(super) fn missing(change: Change<'_>, retest: RetestId, attempts: u32) -> Result<Option<Decision>, Refused> {
+    if change.finding.state.retest != Some(retest) {
         return Err(Refused::NotOutstanding);
     }
     Ok(ask_again(change, attempts, "the agent did not answer in time", "none"))
 }
 
 fn ask_again(mut change: Change<'_>, attempts: u32, reason: &str, verdict: &str) -> Option<Decision> {
-    if change.finding.status == Status::Resolved {
-        change.finding.unverified = Some(reason.to_owned());
-    }
+    change.leave_unverified(reason);
     let due_at = change.context.now + backoff(attempts);
     change.retest = RetestChange::Again { due_at };
     let detail = json!({ "verdict": verdict, "attempts": attempts, "due_at": due_at });

@@ -1,30 +1,26 @@
-//! What the kernel showed becomes evidence on the same finding, beside the posture's. It opens what nobody had reported,
-//! raises the severity by a named rule where the posture reports it too, and questions what was said to be fixed. It proves
-//! nothing and closes nothing.
+//! What a source other than the posture states becomes evidence on the same finding, beside the posture's. It opens what nobody
+//! had reported and questions what counts as fixed. It proves nothing and closes nothing.
 
-use holdfast_model::detection::RuntimeEvidence;
-use holdfast_model::{RetiredReason, Status};
+use holdfast_model::{RetiredReason, Severity, UnixMillis};
 use serde_json::json;
 
 use super::{Change, Context, Decision, Detected};
-use crate::finding::{Finding, Runtime};
+use crate::detection::{Detection, Source};
+use crate::finding::{Finding, Phase};
 use crate::retest::RetestCause;
 
 /// Something that has no record yet.
-pub(super) fn unknown(context: &Context<'_>, detected: &Detected<'_>) -> Option<Decision> {
-    let seen = detected.seen.clone();
-    let (key, locations) = (detected.key.clone(), seen.locations.clone());
-    let opened = Finding::opened(key, detected.severity, detected.control_version, locations, context.now);
-    let finding = Finding {
-        origin: detected.origin.clone(),
-        // The ledger of the posture knows nothing of it.
-        statement: None,
-        runtime: Some(Runtime { seen, raise: 0, by: None }),
-        ..opened
-    };
-    let mut change = Change { context, from: None, finding, events: Vec::new(), retest: crate::RetestChange::Keep };
-    let detail = json!({ "severity": detected.severity.as_str(), "source": "runtime", "count": detected.seen.count });
-    change.event("finding-opened", cause(detected.seen), detail);
+pub(super) fn unknown(context: &Context<'_>, slot: &mut Option<Finding>, detected: Detected<'_>) -> Option<Decision> {
+    let Detected { key, origin, detection, control_version, .. } = detected;
+    let cause = cause(&detection);
+    let detail = json!({
+        "severity": detection.severity.as_str(),
+        "source": detection.source,
+        "count": detection.seen.count,
+    });
+    let finding = slot.insert(Finding::new(key.clone(), origin.clone(), detection, control_version, context.now));
+    let mut change = Change::opening(context, finding);
+    change.event("finding-opened", cause, detail);
     if !context.in_scope {
         change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
     }
@@ -32,56 +28,94 @@ pub(super) fn unknown(context: &Context<'_>, detected: &Detected<'_>) -> Option<
 }
 
 /// Something that is on record.
-pub(super) fn known(mut change: Change<'_>, detected: &Detected<'_>) -> Option<Decision> {
+pub(super) fn known(mut change: Change<'_>, detected: Detected<'_>) -> Option<Decision> {
+    let source = detected.detection.source.clone();
+    let seen_at = detected.detection.seen.last_seen_at;
+    let can_look = detected.can_look;
     attach(&mut change, detected);
-    match change.finding.status {
+    match change.finding.state.phase {
         _ if !change.context.in_scope => {}
-        Status::Open | Status::InProgress => {}
-        // Its retest looks at the same processes; what was seen meanwhile makes an answer stale.
-        Status::Resolved => change.finding.observed += 1,
-        Status::Verified | Status::Retired if detected.can_look => question(&mut change),
-        Status::Verified | Status::Retired => change.reopen("the kernel shows it again".into()),
+        Phase::Open | Phase::InProgress => {}
+        // Its retest decides; what was observed meanwhile makes an answer stale.
+        Phase::Resolved { at, .. } => change.finding.state.observed += u64::from(is_later(&source, seen_at, at)),
+        Phase::Verified { at, .. } | Phase::Retired { at, .. } if !is_later(&source, seen_at, at) => {}
+        Phase::Verified { .. } | Phase::Retired { .. } if can_look => question(&mut change, &source),
+        Phase::Verified { .. } | Phase::Retired { .. } => change.reopen(again(&source)),
     }
     change.done()
 }
 
-/// Folds it in. The first sight, and each new place, is an event; more of the same is a count. Only what a control itself is
-/// asked about the kernel raises the severity: what merely shows the use of something open is there to be read.
-fn attach(change: &mut Change<'_>, detected: &Detected<'_>) {
-    let seen = detected.seen;
+/// Whether what was observed then speaks about the time after a claim or a proof. The agent's own stream comes in order; an
+/// import may be of any age, so the time that it declares counts.
+fn is_later(source: &Source, seen_at: UnixMillis, at: UnixMillis) -> bool {
+    match source {
+        Source::Posture | Source::Kernel => true,
+        Source::Tool(_) => seen_at > at,
+    }
+}
+
+/// Folds it in. The first detection of a source, and each new location, is an event; more of the same is a count.
+fn attach(change: &mut Change<'_>, detected: Detected<'_>) {
+    let Detected { detection, can_look, raise, .. } = detected;
+    let (source, cause) = (detection.source.clone(), cause(&detection));
+    let detail =
+        json!({ "source": source, "count": detection.seen.count, "locations": detection.seen.locations.len() });
+    let count = detection.seen.count;
     let before = change.finding.severity();
-    let is_news = match &mut change.finding.runtime {
-        Some(known) => known.seen.fold(seen),
+    change.evidence = true;
+    let starts = source == Source::Kernel && change.finding.kernel().is_none();
+    let is_news = match change.finding.detection_mut(&source) {
+        Some(known) => known.fold(detection),
         None => {
-            let by = detected.raise.clone().filter(|_| change.finding.statement.is_some() && detected.can_look);
-            let raise = by.as_ref().map_or(0, |by| by.steps);
-            change.finding.runtime = Some(Runtime { seen: seen.clone(), raise, by });
+            change.finding.add_detection(detection);
             true
         }
     };
     if is_news {
-        change.event("runtime-evidence", cause(seen), json!({ "count": seen.count, "places": seen.locations.len() }));
+        let event = if source == Source::Kernel { "runtime-evidence" } else { "tool-evidence" };
+        change.event(event, cause, detail);
     }
+    if starts && change.finding.statement().is_some() && can_look {
+        change.finding.state.raise = raise;
+    }
+    moved(change, before, count);
+}
+
+/// Only what a control itself is judged by raises the severity: what merely shows the use of something open is there to be read.
+fn moved(change: &mut Change<'_>, before: Severity, count: u64) {
     let after = change.finding.severity();
-    let by = change.finding.runtime.as_ref().and_then(|runtime| runtime.by.clone());
-    if let Some(by) = by.filter(|_| before != after) {
-        let detail = json!({ "from": before.as_str(), "to": after.as_str(), "reading": by.facts(seen.count) });
+    if let Some(by) = change.finding.state.raise.clone().filter(|_| before != after) {
+        let detail = json!({ "from": before.as_str(), "to": after.as_str(), "reading": by.facts(count) });
         change.event("severity-recalibrated", by.rationale, detail);
     }
 }
 
-/// Closed, and seen again by what may be older than the proof: looked at before anything is said.
-fn question(change: &mut Change<'_>) {
-    if change.finding.retest.is_none() {
-        let cause = RetestCause::RuntimeEvidence;
-        change.event("retest-requested", "the kernel shows it again", json!({ "cause": cause.as_str() }));
+/// Closed, and stated again by what may be older than the proof: looked at before anything is decided.
+fn question(change: &mut Change<'_>, source: &Source) {
+    if change.finding.state.retest.is_none() {
+        let cause = match source {
+            Source::Posture | Source::Kernel => RetestCause::RuntimeEvidence,
+            Source::Tool(_) => RetestCause::ToolEvidence,
+        };
+        change.event("retest-requested", again(source), json!({ "cause": cause.as_str() }));
         change.order(cause);
     }
 }
 
-fn cause(seen: &RuntimeEvidence) -> String {
-    let Some(place) = seen.locations.first() else { return "the kernel shows it".to_owned() };
-    let object = place.object.as_deref().map_or(String::new(), |object| format!("{object}, "));
-    let container = place.container.as_deref().map_or(String::new(), |name| format!("container {name}, "));
-    format!("the kernel shows it: {object}{container}{}: {}", place.path, place.value)
+fn again(source: &Source) -> String {
+    match source {
+        Source::Posture | Source::Kernel => "the kernel shows it again".to_owned(),
+        Source::Tool(name) => format!("{name} reports it again"),
+    }
+}
+
+fn cause(detection: &Detection) -> String {
+    let who = match &detection.source {
+        Source::Posture | Source::Kernel => "the kernel shows it".to_owned(),
+        Source::Tool(name) => format!("{name} reports it"),
+    };
+    let Some(location) = detection.seen.locations.first() else { return who };
+    let object = location.object.as_deref().map_or(String::new(), |object| format!("{object}, "));
+    let container = location.container.as_deref().map_or(String::new(), |name| format!("container {name}, "));
+    format!("{who}: {object}{container}{}: {}", location.path, location.value)
 }

@@ -2,25 +2,27 @@
 //!
 //! Only a positive observation closes: `verified` is reached through a verdict that answers the outstanding order and
 //! nothing else. Whatever could not be looked at leaves the state as it is.
-//! Statements of agents are decided in `observe`, what the kernel showed in `detect`, verdicts in `answer`, what people and the
-//! engagement do in `act`.
+//! Statements of agents are decided in `observe`, what any other source states in `detect`, what a source no longer states in
+//! `silent`, verdicts in `answer`, what people and the engagement do in `act`.
 
 use std::fmt;
 
 use holdfast_model::{
-    Activity, Actor, Attestation, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RuntimeEvidence,
+    Activity, Actor, Attestation, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RetiredReason,
     Severity, Statement, Status, UnixMillis,
 };
 use serde_json::{Value, json};
 
 use crate::calibration::Raise;
-use crate::finding::Finding;
+use crate::detection::{Detection, Source, Standing};
+use crate::finding::{Finding, Phase};
 use crate::retest::{RetestCause, RetestChange};
 
 mod act;
 mod answer;
 mod detect;
 mod observe;
+mod silent;
 #[cfg(test)]
 mod tests;
 
@@ -42,12 +44,12 @@ pub struct Context<'a> {
 /// What is asked of the record.
 #[derive(Debug, Clone)]
 pub enum Command<'a> {
-    /// The agent states something.
+    /// The agent states something about an object.
     Observe(Observed<'a>),
-    /// The kernel shows something.
+    /// Another source states that the control fails.
     Detect(Detected<'a>),
-    /// The agent has repeated everything that fails in this finding's bucket, but not this.
-    NotRepeated,
+    /// A source has stated everything that fails, but not this.
+    Silent(Silent<'a>),
     /// The agent answers a retest.
     Answer(Answer<'a>),
     /// The agent did not answer this retest by its deadline.
@@ -96,23 +98,30 @@ pub struct Observed<'a> {
     pub statement: &'a Statement,
 }
 
-/// Something that the kernel showed.
+/// What a source other than the posture states.
 #[derive(Debug, Clone)]
 pub struct Detected<'a> {
-    /// Identity of the finding; its cluster is the certificate's.
+    /// Identity of the finding; its cluster is the certificate's, or that which the import is for.
     pub key: &'a FindingKey,
     /// Where the resource comes from.
     pub origin: &'a Origin,
-    /// Severity by the catalog.
-    pub severity: Severity,
     /// Version of the control.
     pub control_version: u32,
-    /// What was seen since it was last told.
-    pub seen: &'a RuntimeEvidence,
-    /// Whether a retest can look for it: an act that is over leaves nothing to look at.
+    /// What is stated, as it joins the finding's evidence.
+    pub detection: Detection,
+    /// Whether a retest can look for it: what is over leaves nothing to look at.
     pub can_look: bool,
     /// What that does to the severity, by the policy in force.
     pub raise: Option<Raise>,
+}
+
+/// A source that no longer states a finding which it stated.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent<'a> {
+    /// Which.
+    pub source: &'a Source,
+    /// Whether Holdfast itself can judge the control in this cluster.
+    pub can_judge: bool,
 }
 
 /// An attestation beside the order that it answers.
@@ -132,15 +141,15 @@ pub struct Answer<'a> {
     pub attestation: &'a Attestation,
 }
 
-/// The outcome of a command that changes something.
+/// What a command that changes something leads to, beside the finding that it changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// The finding from now on.
-    pub finding: Finding,
     /// What happened, in order.
     pub events: Vec<Activity>,
     /// What becomes of its retest.
     pub retest: RetestChange,
+    /// Whether its detections changed.
+    pub evidence: bool,
 }
 
 /// Why a command has no outcome.
@@ -172,65 +181,64 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Decides one command. `None` means that nothing changes: nothing is to be written and nothing happened.
+/// Decides one command and changes the finding in place. After a refusal, and after `None`, it is as it was: nothing happened
+/// and nothing is to be written.
 pub fn decide(
     context: &Context<'_>,
-    finding: Option<&Finding>,
+    finding: &mut Option<Finding>,
     command: Command<'_>,
 ) -> Result<Option<Decision>, Refused> {
-    if let Command::Observe(observed) = command {
-        return Ok(match finding {
-            Some(finding) => observe::known(Change::of(context, finding), &observed),
-            None => observe::unknown(context, &observed),
-        });
-    }
-    if let Command::Detect(detected) = command {
-        return Ok(match finding {
-            Some(finding) => detect::known(Change::of(context, finding), &detected),
-            None => detect::unknown(context, &detected),
-        });
-    }
-    let change = Change::of(context, finding.ok_or(Refused::Unknown)?);
-    match command {
-        Command::Observe(_) | Command::Detect(_) | Command::NotRepeated => Ok(observe::not_repeated(change)),
-        Command::Answer(answer) => answer::decide(change, &answer),
-        Command::NoAnswer { retest, attempts } => answer::missing(change, retest, attempts),
-        Command::Start => act::start(change),
-        Command::Claim { note } => act::claim(change, note),
-        Command::WithdrawClaim => act::withdraw_claim(change),
-        Command::LeaveScope => Ok(act::leave_scope(change)),
-        Command::ReturnToScope => Ok(act::return_to_scope(change)),
-        Command::RequestRetest(cause) => Ok(act::request_retest(change, cause)),
-        Command::Recalibrate { severity, cause, detail } => Ok(act::recalibrate(change, severity, cause, detail)),
+    let known = match (command, finding.as_mut()) {
+        (Command::Observe(observed), None) => return Ok(observe::unknown(context, finding, &observed)),
+        (Command::Detect(detected), None) => return Ok(detect::unknown(context, finding, detected)),
+        (_, None) => return Err(Refused::Unknown),
+        (command, Some(known)) => (command, Change::of(context, known)),
+    };
+    match known {
+        (Command::Observe(observed), change) => Ok(observe::known(change, &observed)),
+        (Command::Detect(detected), change) => Ok(detect::known(change, detected)),
+        (Command::Silent(silent), change) => Ok(silent::decide(change, silent)),
+        (Command::Answer(answer), change) => answer::decide(change, &answer),
+        (Command::NoAnswer { retest, attempts }, change) => answer::missing(change, retest, attempts),
+        (Command::Start, change) => act::start(change),
+        (Command::Claim { note }, change) => act::claim(change, note),
+        (Command::WithdrawClaim, change) => act::withdraw_claim(change),
+        (Command::LeaveScope, change) => Ok(act::leave_scope(change)),
+        (Command::ReturnToScope, change) => Ok(act::return_to_scope(change)),
+        (Command::RequestRetest(cause), change) => Ok(act::request_retest(change, cause)),
+        (Command::Recalibrate { severity, cause, detail }, change) => {
+            Ok(act::recalibrate(change, severity, cause, detail))
+        }
     }
 }
 
-/// A decision in the making: the next state and what led to it.
+/// A decision in the making: the finding as it becomes, and what led to it.
 struct Change<'c> {
     context: &'c Context<'c>,
     from: Option<Status>,
-    finding: Finding,
+    finding: &'c mut Finding,
     events: Vec<Activity>,
     retest: RetestChange,
+    evidence: bool,
 }
 
 impl<'c> Change<'c> {
-    fn of(context: &'c Context<'c>, finding: &Finding) -> Self {
-        Self {
-            context,
-            from: Some(finding.status),
-            finding: finding.clone(),
-            events: Vec::new(),
-            retest: RetestChange::Keep,
-        }
+    fn of(context: &'c Context<'c>, finding: &'c mut Finding) -> Self {
+        let from = Some(finding.status());
+        Self { context, from, finding, events: Vec::new(), retest: RetestChange::Keep, evidence: false }
     }
 
-    fn done(mut self) -> Option<Decision> {
-        self.finding.changed_at = self.context.now;
-        if self.from != Some(self.finding.status) {
-            self.finding.status_at = self.context.now;
+    /// A record that begins with this decision.
+    fn opening(context: &'c Context<'c>, finding: &'c mut Finding) -> Self {
+        Self { from: None, evidence: true, ..Self::of(context, finding) }
+    }
+
+    fn done(self) -> Option<Decision> {
+        self.finding.state.changed_at = self.context.now;
+        if self.from != Some(self.finding.status()) {
+            self.finding.state.status_at = self.context.now;
         }
-        Some(Decision { finding: self.finding, events: self.events, retest: self.retest })
+        Some(Decision { events: self.events, retest: self.retest, evidence: self.evidence })
     }
 
     fn event(&mut self, event: &str, cause: impl Into<String>, detail: Value) {
@@ -252,61 +260,65 @@ impl<'c> Change<'c> {
 
     /// The same after so many attempts in vain, which make it wait.
     fn order_after(&mut self, cause: RetestCause, attempts: u32) {
-        self.finding.retest = Some(self.context.fresh);
+        self.finding.state.retest = Some(self.context.fresh);
         self.retest = RetestChange::Order { retest: self.context.fresh, cause, attempts };
     }
 
     fn end_retest(&mut self) {
-        if self.finding.retest.take().is_some() {
+        if self.finding.state.retest.take().is_some() {
             self.retest = RetestChange::End;
         }
     }
 
+    /// What this source stated holds no longer.
+    fn end_detection(&mut self, source: &Source) {
+        if let Some(detection) = self.finding.detection_mut(source) {
+            self.evidence |= detection.standing != Standing::Ended || detection.statement.is_some();
+            (detection.standing, detection.statement) = (Standing::Ended, None);
+        }
+    }
+
     /// open, in progress → resolved, with its retest.
-    fn resolve(&mut self, cause: RetestCause, why: String, detail: Value) {
-        self.finding.status = Status::Resolved;
-        self.finding.resolved_at = Some(self.context.now);
-        self.finding.unverified = None;
+    fn resolve(&mut self, claimed_by: Option<Actor>, cause: RetestCause, why: String, detail: Value) {
+        self.finding.state.phase = Phase::Resolved { at: self.context.now, claimed_by, unverified: None };
         self.event("finding-resolved", why, detail);
         self.order(cause);
     }
 
-    /// resolved → open: whoever said that it is fixed was wrong.
+    /// Why a resolved finding could not be proved yet. Any other has nothing to prove.
+    fn leave_unverified(&mut self, why: &str) {
+        if let Phase::Resolved { unverified, .. } = &mut self.finding.state.phase {
+            *unverified = Some(why.to_owned());
+        }
+    }
+
+    /// resolved → open: whoever stated that it is fixed was wrong.
     fn refute(&mut self, why: String) {
-        let claimed = self.finding.claimed_by.take();
-        self.finding.status = Status::Open;
-        self.finding.resolved_at = None;
-        self.finding.unverified = None;
-        self.finding.refuted += 1;
+        let claimed = matches!(self.finding.state.phase, Phase::Resolved { claimed_by: Some(_), .. });
+        self.finding.state.phase = Phase::Open;
+        self.finding.state.refuted += 1;
         self.end_retest();
-        let detail = json!({ "claimed": claimed.is_some(), "locations": self.finding.locations.len() });
+        let detail = json!({ "claimed": claimed, "locations": self.finding.locations().len() });
         self.event("claim-refuted", why, detail);
     }
 
     /// verified, retired → open: the same record returns.
     fn reopen(&mut self, why: String) {
-        let from = self.finding.status;
-        let finding = &mut self.finding;
-        finding.status = Status::Open;
-        finding.opened_at = self.context.now;
-        finding.reopened += 1;
-        finding.current = true;
-        (finding.resolved_at, finding.claimed_by, finding.unverified) = (None, None, None);
-        (finding.verified_at, finding.reach) = (None, None);
-        (finding.retired_at, finding.retired_reason) = (None, None);
-        let detail = json!({ "from": from.as_str(), "count": finding.reopened, "locations": finding.locations.len() });
+        let from = self.finding.status();
+        let state = &mut self.finding.state;
+        state.phase = Phase::Open;
+        state.opened_at = self.context.now;
+        state.reopened += 1;
+        let count = state.reopened;
+        let detail = json!({ "from": from.as_str(), "count": count, "locations": self.finding.locations().len() });
         self.end_retest();
         self.event("finding-reopened", why, detail);
     }
 
     /// Any status → retired: it ends without a fix.
-    fn retire(&mut self, reason: holdfast_model::RetiredReason, why: String) {
-        let from = self.finding.status;
-        self.finding.status = Status::Retired;
-        self.finding.retired_at = Some(self.context.now);
-        self.finding.retired_reason = Some(reason);
-        (self.finding.verified_at, self.finding.reach) = (None, None);
-        self.finding.unverified = None;
+    fn retire(&mut self, reason: RetiredReason, why: String) {
+        let from = self.finding.status();
+        self.finding.state.phase = Phase::Retired { at: self.context.now, reason };
         self.end_retest();
         self.event("finding-retired", why, json!({ "from": from.as_str(), "reason": reason.as_str() }));
     }

@@ -5,21 +5,16 @@ use holdfast_model::{Location, Observation, RetiredReason, Severity, Status};
 use serde_json::json;
 
 use super::{Change, Context, Decision, Observed};
-use crate::finding::Finding;
+use crate::detection::{Detection, Source, Standing};
+use crate::finding::{Finding, Phase};
 use crate::retest::RetestCause;
 
 /// A statement about something that has no record: only a failure makes one.
-pub(super) fn unknown(context: &Context<'_>, observed: &Observed<'_>) -> Option<Decision> {
+pub(super) fn unknown(context: &Context<'_>, slot: &mut Option<Finding>, observed: &Observed<'_>) -> Option<Decision> {
     let Observation::Fail { severity, locations } = &observed.statement.observation else {
         return None;
     };
-    let mut change = Change {
-        context,
-        from: None,
-        finding: first(context, observed, *severity, locations),
-        events: Vec::new(),
-        retest: crate::RetestChange::Keep,
-    };
+    let mut change = Change::opening(context, slot.insert(first(context, observed, *severity, locations)));
     let detail = json!({ "severity": severity.as_str(), "locations": locations.len() });
     let cause = format!("{} fails on {}", observed.key.control, observed.key.resource);
     change.event("finding-opened", cause, detail);
@@ -31,8 +26,9 @@ pub(super) fn unknown(context: &Context<'_>, observed: &Observed<'_>) -> Option<
 
 fn first(context: &Context<'_>, observed: &Observed<'_>, severity: Severity, locations: &[Location]) -> Finding {
     let version = observed.statement.control_version;
-    let opened = Finding::opened(observed.key.clone(), severity, version, locations.to_vec(), context.now);
-    Finding { origin: observed.origin.clone(), read: observed.read.clone(), ..opened }
+    let mut finding = Finding::opened(observed.key.clone(), severity, version, locations.to_vec(), context.now);
+    (finding.state.origin, finding.state.read) = (observed.origin.clone(), observed.read.clone());
+    finding
 }
 
 /// A statement about a finding that is on record.
@@ -54,21 +50,24 @@ fn fail(
 ) -> Option<Decision> {
     let version = observed.statement.control_version;
     let hash = statement_hash(change.finding.id, version, locations);
-    if change.finding.statement == Some(hash) && is_repeat(&change.finding, observed) {
+    if change.finding.statement() == Some(hash) && is_repeat(change.finding, observed) {
         return None;
     }
-    let judged_anew = version != change.finding.control_version;
-    let moved = change.finding.locations != locations || judged_anew;
-    let finding = &mut change.finding;
-    finding.statement = Some(hash);
-    finding.observed += 1;
-    finding.base_severity = severity;
-    finding.control_version = version;
-    finding.locations = locations.to_vec();
-    finding.origin = observed.origin.clone();
-    finding.read = observed.read.clone();
-    finding.unjudged = None;
-    match finding.status {
+    let judged_anew = version != change.finding.state.control_version;
+    let moved = change.finding.locations() != locations || judged_anew;
+    let statement = Detection {
+        statement: Some(hash),
+        ..Detection::posture(severity, version, locations.to_vec(), change.context.now)
+    };
+    put(&mut change, statement);
+    let state = &mut change.finding.state;
+    state.observed += 1;
+    state.base_severity = severity;
+    state.control_version = version;
+    state.origin.clone_from(observed.origin);
+    state.read.clone_from(observed.read);
+    state.unjudged = None;
+    match change.finding.status() {
         _ if !change.context.in_scope => stay_out_of_scope(&mut change),
         Status::Open | Status::InProgress if moved => {
             let detail = json!({ "locations": locations.len(), "severity": severity.as_str(), "version": version });
@@ -84,104 +83,115 @@ fn fail(
     change.done()
 }
 
-/// Whether a statement says only what is known: the same failure, on the same version of the object where that matters.
+/// The posture's present statement takes the place of its last: an agent states all locations, so nothing is folded.
+fn put(change: &mut Change<'_>, mut statement: Detection) {
+    change.evidence = true;
+    let Some(known) = change.finding.detection_mut(&Source::Posture) else {
+        return change.finding.add_detection(statement);
+    };
+    statement.seen.first_seen_at = known.seen.first_seen_at;
+    statement.seen.count = known.seen.count.saturating_add(1);
+    *known = statement;
+}
+
+/// Whether a statement adds nothing to what is known: the same failure, on the same version of the object where that matters.
 fn is_repeat(finding: &Finding, observed: &Observed<'_>) -> bool {
-    match finding.status {
-        Status::Open | Status::InProgress => finding.unjudged.is_none(),
-        Status::Resolved => finding.read == *observed.read,
-        Status::Verified => false,
-        Status::Retired => finding.retired_reason == Some(RetiredReason::OutOfScope),
+    match finding.state.phase {
+        Phase::Open | Phase::InProgress => finding.state.unjudged.is_none(),
+        Phase::Resolved { .. } => finding.state.read == *observed.read,
+        Phase::Verified { .. } => false,
+        Phase::Retired { reason, .. } => reason == RetiredReason::OutOfScope,
     }
 }
 
 fn stay_out_of_scope(change: &mut Change<'_>) {
-    if change.finding.status != Status::Retired || change.finding.retired_reason != Some(RetiredReason::OutOfScope) {
+    if change.finding.retired_reason() != Some(RetiredReason::OutOfScope) {
         change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
     }
 }
 
 fn pass(mut change: Change<'_>, observed: &Observed<'_>) -> Option<Decision> {
     let version = observed.statement.control_version;
-    let judged_anew = version != change.finding.control_version;
-    match change.finding.status {
+    let judged_anew = version != change.finding.state.control_version;
+    match change.finding.status() {
         Status::Open | Status::InProgress => {
             note_not_failing(&mut change);
-            change.finding.control_version = version;
-            change.finding.read = observed.read.clone();
-            change.resolve(
-                RetestCause::ObservedPass,
-                "the agent sees it passing".into(),
-                json!({ "by": "observation" }),
-            );
+            change.finding.state.control_version = version;
+            change.finding.state.read.clone_from(observed.read);
+            let detail = json!({ "by": "observation" });
+            change.resolve(None, RetestCause::ObservedPass, "the agent sees it passing".into(), detail);
         }
         Status::Resolved if judged_anew => {
             note_not_failing(&mut change);
-            change.finding.control_version = version;
+            change.finding.state.control_version = version;
             let why = format!("version {version} of the control judges it now");
-            change.finding.unverified = Some(why.clone());
+            change.leave_unverified(&why);
             change.event("control-changed", why, json!({ "version": version }));
             change.order(RetestCause::ControlChanged);
         }
-        _ if change.finding.statement.is_some() || change.finding.unjudged.is_some() => note_not_failing(&mut change),
+        _ if is_stated(change.finding) => note_not_failing(&mut change),
         _ => return None,
     }
     change.done()
 }
 
 fn gone(mut change: Change<'_>) -> Option<Decision> {
-    let failing = change.finding.statement.is_some();
-    match change.finding.status {
-        Status::Open | Status::InProgress => {
+    let is_stated = is_stated(change.finding);
+    match &mut change.finding.state.phase {
+        Phase::Open | Phase::InProgress => {
             note_not_failing(&mut change);
             let why = "the agent sees that the resource was deleted".to_owned();
-            change.resolve(RetestCause::ObservedGone, why, json!({ "by": "observation" }));
+            change.resolve(None, RetestCause::ObservedGone, why, json!({ "by": "observation" }));
         }
-        Status::Verified if change.finding.current => {
+        Phase::Verified { current, .. } if *current => {
+            *current = false;
             note_not_failing(&mut change);
-            change.finding.current = false;
             change.event("finding-no-longer-current", "the resource was deleted after the proof", json!({}));
         }
-        _ if failing => note_not_failing(&mut change),
+        _ if is_stated => note_not_failing(&mut change),
         _ => return None,
     }
     change.done()
 }
 
-/// The agent's ledger no longer holds a failing statement. The status is another question.
-fn note_not_failing(change: &mut Change<'_>) {
-    change.finding.statement = None;
-    change.finding.unjudged = None;
-    change.finding.observed += 1;
+/// Whether the posture holds anything against it, or could not tell.
+fn is_stated(finding: &Finding) -> bool {
+    let posture = finding.detection(&Source::Posture);
+    finding.state.unjudged.is_some()
+        || posture.is_some_and(|posture| posture.standing != Standing::Ended || posture.statement.is_some())
 }
 
-/// Nobody can say: the record keeps what it knew, and why it cannot be looked at.
+/// The agent's ledger no longer holds a failing statement. The status is another question.
+fn note_not_failing(change: &mut Change<'_>) {
+    change.end_detection(&Source::Posture);
+    change.finding.state.unjudged = None;
+    change.finding.state.observed += 1;
+}
+
+/// The agent cannot judge it: the record keeps what it knew, and why it cannot be looked at.
 fn unjudged(mut change: Change<'_>, reason: &str) -> Option<Decision> {
-    if change.finding.statement.is_none() && change.finding.unjudged.as_deref() == Some(reason) {
+    if change.finding.statement().is_none() && change.finding.state.unjudged.as_deref() == Some(reason) {
         return None;
     }
-    change.finding.statement = None;
-    change.finding.unjudged = Some(reason.to_owned());
+    cannot_judge(&mut change, reason);
     change.done()
+}
+
+/// The ledger holds nothing of what cannot be judged; the detection stands until something else is observed.
+fn cannot_judge(change: &mut Change<'_>, reason: &str) {
+    change.finding.state.unjudged = Some(reason.to_owned());
+    if let Some(posture) = change.finding.detection_mut(&Source::Posture) {
+        change.evidence |= posture.statement.take().is_some();
+    }
 }
 
 /// A control that went away closes nothing that is open: a rule deleted or downgraded is no fix.
 fn withdrawn(mut change: Change<'_>) -> Option<Decision> {
     let reason = "the agent no longer has this control";
-    if change.finding.status == Status::Resolved {
-        change.finding.statement = None;
-        change.finding.unjudged = Some(reason.to_owned());
+    if change.finding.status() == Status::Resolved {
+        cannot_judge(&mut change, reason);
         change.retire(RetiredReason::ControlWithdrawn, "its control no longer exists".into());
         return change.done();
     }
     unjudged(change, reason)
-}
-
-/// The agent's ledger does not hold it any more, and nobody has seen why: a question, never an answer.
-pub(super) fn not_repeated(mut change: Change<'_>) -> Option<Decision> {
-    change.finding.statement.take()?;
-    if change.finding.retest.is_none() && change.context.in_scope {
-        change.event("retest-requested", "the agent no longer repeats it", json!({ "cause": "not-repeated" }));
-        change.order(RetestCause::NotRepeated);
-    }
-    change.done()
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::calibration::Raise;
+use crate::detection::{Rule, Silence, silence};
 use crate::retest::RetestCause;
 
 /// A finding with the world around it: what the shell would keep between two commands.
@@ -60,7 +61,7 @@ impl World {
     }
 
     fn status(&self) -> Status {
-        self.finding.as_ref().expect("a finding").status
+        self.finding.as_ref().expect("a finding").status()
     }
 
     fn run(&mut self, command: Command<'_>) -> Result<bool, Refused> {
@@ -74,13 +75,21 @@ impl World {
             in_scope: self.in_scope,
             fresh: RetestId::from_bytes([self.drawn; 16]),
         };
-        let Some(decision) = decide(&context, self.finding.as_ref(), command)? else { return Ok(false) };
+        let before = self.finding.clone();
+        let decision = match decide(&context, &mut self.finding, command) {
+            Ok(Some(decision)) => decision,
+            nothing => {
+                assert_eq!(self.finding, before, "what is refused or changes nothing leaves no trace");
+                return nothing.map(|_| false);
+            }
+        };
+        let evidence = |finding: &Option<Finding>| finding.as_ref().map(|finding| finding.detections.clone());
+        assert!(decision.evidence || evidence(&before) == evidence(&self.finding), "changed detections are declared");
         if let RetestChange::Order { cause, attempts, .. } = decision.retest {
             self.attempts = attempts;
             self.causes.push(cause);
         }
         self.events.extend(decision.events.into_iter().map(|event| event.event));
-        self.finding = Some(decision.finding);
         Ok(true)
     }
 
@@ -104,7 +113,8 @@ impl World {
     fn dispatch(&mut self) {
         let finding = self.finding.as_ref().expect("a finding");
         self.drawn = self.drawn.wrapping_add(1);
-        self.order = finding.retest.map(|retest| (retest, Nonce::from_bytes([self.drawn; 16]), finding.observed));
+        self.order =
+            finding.state.retest.map(|retest| (retest, Nonce::from_bytes([self.drawn; 16]), finding.state.observed));
     }
 
     fn answer(&mut self, verdict: Verdict) -> Result<bool, Refused> {
@@ -123,7 +133,7 @@ impl World {
             resource: finding.key.resource.clone(),
             uid: "u".into(),
             control: finding.key.control.clone(),
-            control_version: finding.control_version,
+            control_version: finding.state.control_version,
             verdict,
             reason: verdict.to_string(),
             reach: Reach::Config,
@@ -147,6 +157,9 @@ impl World {
         self.answer(verdict).unwrap();
     }
 }
+
+/// The agent's ledger without the finding.
+const LEDGER: Silent<'_> = Silent { source: &Source::Posture, can_judge: true };
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");
 
@@ -361,8 +374,8 @@ fn the_same_identity_reopens_the_same_record_and_counts() {
     world.claim_and_answer(Verdict::Fixed);
     world.fail("a");
     let finding = world.finding.unwrap();
-    assert_eq!((finding.id, finding.reopened, finding.status), (id, 2, Status::Open));
-    assert_eq!((finding.verified_at, finding.reach), (None, None));
+    assert_eq!((finding.id, finding.state.reopened, finding.status()), (id, 2, Status::Open));
+    assert_eq!((finding.verified_at(), finding.reach()), (None, None));
 }
 
 #[test]
@@ -408,7 +421,7 @@ fn an_agent_alone_cannot_take_a_namespace_out_of_scope() {
     assert_eq!(world.status(), Status::Resolved);
     world.in_scope = false;
     world.answer(Verdict::NamespaceOutOfScope).unwrap();
-    assert_eq!(world.finding.unwrap().retired_reason, Some(RetiredReason::OutOfScope));
+    assert_eq!(world.finding.unwrap().retired_reason(), Some(RetiredReason::OutOfScope));
 }
 
 #[test]
@@ -433,8 +446,8 @@ fn the_agent_having_another_version_asks_again_with_that_one() {
     world.dispatch();
     world.answer_with(Verdict::ControlChanged, |attestation| attestation.control_version = 2).unwrap();
     let finding = world.finding.as_ref().unwrap();
-    assert_eq!((finding.status, finding.control_version), (Status::Resolved, 2));
-    assert!(finding.unverified.is_some());
+    assert_eq!((finding.status(), finding.state.control_version), (Status::Resolved, 2));
+    assert!(finding.unverified().is_some());
     assert_eq!(world.causes, [RetestCause::ControlChanged]);
 }
 
@@ -495,7 +508,7 @@ fn a_permission_lost_never_closes() {
 #[test]
 fn an_agent_that_no_longer_repeats_it_never_closes() {
     never_closes(|world| {
-        let _ = world.run(Command::NotRepeated);
+        let _ = world.run(Command::Silent(LEDGER));
     });
 }
 
@@ -514,7 +527,7 @@ fn stale_state_replayed_after_a_reconnect_never_closes() {
     never_closes(|world| {
         for _ in 0..3 {
             world.fail("a");
-            let _ = world.run(Command::NotRepeated);
+            let _ = world.run(Command::Silent(LEDGER));
         }
     });
 }
@@ -522,9 +535,9 @@ fn stale_state_replayed_after_a_reconnect_never_closes() {
 #[test]
 fn an_agent_that_never_answers_never_closes() {
     never_closes(|world| {
-        if let Some(retest) = world.finding.as_ref().unwrap().retest {
+        if let Some(retest) = world.finding.as_ref().unwrap().state.retest {
             world.run(Command::NoAnswer { retest, attempts: 7 }).unwrap();
-            assert_eq!(world.finding.as_ref().unwrap().unverified.as_deref(), Some("the agent did not answer in time"));
+            assert_eq!(world.finding.as_ref().unwrap().unverified(), Some("the agent did not answer in time"));
         }
     });
 }
@@ -545,6 +558,9 @@ enum Move {
     Retest,
     Dispatch,
     Answer(Verdict),
+    Kernel(bool),
+    Tool(bool),
+    NotReported(bool),
 }
 
 fn statements() -> impl Strategy<Value = Move> {
@@ -569,6 +585,9 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => Just(Move::Retest),
         1 => Just(Move::Dispatch),
         1 => proptest::sample::select(Verdict::ALL).prop_map(Move::Answer),
+        1 => any::<bool>().prop_map(Move::Kernel),
+        1 => any::<bool>().prop_map(Move::Tool),
+        1 => any::<bool>().prop_map(Move::NotReported),
     ]
 }
 
@@ -579,8 +598,18 @@ fn play(world: &mut World, step: &Move) {
         Move::Gone => Ok(world.observe(1, Observation::Gone)),
         Move::Unknown => Ok(world.observe(1, Observation::Unknown { reason: "403".into() })),
         Move::Withdrawn => Ok(world.observe(1, Observation::Withdrawn)),
+        Move::Kernel(can_look) => {
+            detect(world, "a shell", *can_look);
+            Ok(true)
+        }
+        Move::Tool(can_look) => {
+            let at = world.now;
+            detected(world, tool(at), *can_look);
+            Ok(true)
+        }
         _ if world.finding.is_none() => Ok(false),
-        Move::NotRepeated => world.run(Command::NotRepeated),
+        Move::NotReported(can_judge) => Ok(not_reported(world, *can_judge)),
+        Move::NotRepeated => world.run(Command::Silent(LEDGER)),
         Move::Start => world.run(Command::Start),
         Move::Claim => world.claim(),
         Move::WithdrawClaim => world.run(Command::WithdrawClaim),
@@ -613,16 +642,15 @@ fn a_pass_without_a_method_that_the_claim_counted_on_verifies_nothing() {
     world.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
     world.claim_and_answer(Verdict::Fixed);
     assert_eq!(world.status(), Status::Resolved);
-    let why = world.finding.as_ref().and_then(|finding| finding.unverified.clone());
     assert_eq!(
-        why.as_deref(),
+        world.finding.as_ref().and_then(Finding::unverified),
         Some("the answer lacks runtime-recheck, which the cluster could do when the claim was made")
     );
-    assert!(world.finding.as_ref().is_some_and(|finding| finding.retest.is_some()), "it is asked again");
+    assert!(world.finding.as_ref().is_some_and(|finding| finding.state.retest.is_some()), "it is asked again");
     world.dispatch();
     world.answer_with(Verdict::Fixed, running).unwrap();
     assert_eq!(world.status(), Status::Verified);
-    assert_eq!(world.finding.unwrap().reach, Some(Reach::Running));
+    assert_eq!(world.finding.unwrap().reach(), Some(Reach::Running));
 }
 
 #[test]
@@ -655,26 +683,23 @@ fn a_further_proof_replaces_a_shorter_one_and_never_the_other_way_round() {
         assert!(!world.run(Command::RequestRetest(RetestCause::MethodGained)).unwrap(), "one at a time");
         world.dispatch();
         world.answer_with(Verdict::Fixed, |attestation| attestation.reach = go).unwrap();
-        assert_eq!(world.finding.as_ref().and_then(|finding| finding.reach), Some(reach));
+        assert_eq!(world.finding.as_ref().and_then(Finding::reach), Some(reach));
     }
     assert_eq!(world.events.iter().filter(|event| *event == "proof-extended").count(), 1);
     assert!(!World::at(Status::Open).run(Command::RequestRetest(RetestCause::MethodGained)).unwrap());
 }
 
 /// What the kernel shows: this fact, once.
-fn sight(world: &mut World, fact: &str, can_look: bool) {
-    let seen = RuntimeEvidence::once(vec![Location::field("process sh (pid 7)", fact)], world.now);
+fn detect(world: &mut World, fact: &str, can_look: bool) {
+    let seen = Occurrences::once(vec![Location::field("process sh (pid 7)", fact)], world.now);
+    detected(world, Detection::kernel(Severity::High, 1, seen), can_look);
+}
+
+fn detected(world: &mut World, detection: Detection, can_look: bool) {
     let (key, origin) = (key(), Origin::default());
     let raise = Raise { steps: 1, rule: "seen".into(), rationale: "it runs".into(), approver: "nobody".into() };
-    let detected = Detected {
-        key: &key,
-        origin: &origin,
-        severity: Severity::High,
-        control_version: 1,
-        seen: &seen,
-        can_look,
-        raise: Some(raise),
-    };
+    let raise = (detection.source == Source::Kernel).then_some(raise);
+    let detected = Detected { key: &key, origin: &origin, control_version: 1, detection, can_look, raise };
     world.run(Command::Detect(detected)).unwrap();
 }
 
@@ -682,19 +707,19 @@ fn sight(world: &mut World, fact: &str, can_look: bool) {
 fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_raises_it() {
     let mut world = World::at(Status::Open);
     let before = world.finding.clone().unwrap();
-    sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
     assert_eq!(world.events, ["runtime-evidence", "severity-recalibrated"]);
     for _ in 0..6 {
-        sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+        detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
     }
     assert_eq!(world.events.len(), 2, "more of the same is a count, not seven alerts");
     let now = world.finding.clone().unwrap();
-    assert_eq!((now.id, now.locations.clone(), now.statement), (before.id, before.locations.clone(), before.statement));
-    let evidence = now.runtime.as_ref().unwrap();
-    assert_eq!((evidence.seen.count, evidence.seen.locations.len(), evidence.raise), (7, 1, 1));
-    assert_eq!(evidence.by.as_ref().map(|by| by.rule.as_str()), Some("seen"));
+    assert_eq!((now.id, now.locations(), now.statement()), (before.id, before.locations(), before.statement()));
+    let (evidence, raise) = (now.kernel().unwrap(), now.state.raise.as_ref().unwrap());
+    assert_eq!((evidence.seen.count, evidence.seen.locations.len(), raise.steps), (7, 1, 1));
+    assert_eq!(raise.rule, "seen");
     assert!(now.severity() > before.severity() || before.severity() == Severity::Critical);
-    sight(&mut world, "no_new_privs is not set", true);
+    detect(&mut world, "no_new_privs is not set", true);
     assert_eq!(world.events.last().map(String::as_str), Some("runtime-evidence"), "another fact is news");
 }
 
@@ -702,26 +727,26 @@ fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_r
 fn the_use_of_something_open_is_evidence_and_raises_nothing() {
     let mut world = World::at(Status::Open);
     let before = world.finding.clone().unwrap();
-    sight(&mut world, "a connection to 203.0.113.7:443, outside the cluster", false);
+    detect(&mut world, "a connection to 203.0.113.7:443, outside the cluster", false);
     let now = world.finding.clone().unwrap();
     assert_eq!(world.events, ["runtime-evidence"]);
-    assert_eq!((now.severity(), now.runtime.unwrap().seen.count), (before.severity(), 1));
+    assert_eq!((now.severity(), now.kernel().unwrap().seen.count), (before.severity(), 1));
 }
 
 #[test]
 fn what_only_the_kernel_shows_opens_a_finding_with_the_catalogs_severity() {
     let mut world = World::new();
-    sight(&mut world, "a shell", false);
+    detect(&mut world, "a shell", false);
     let finding = world.finding.clone().unwrap();
-    assert_eq!((finding.status, finding.severity(), finding.statement), (Status::Open, Severity::High, None));
+    assert_eq!((finding.status(), finding.severity(), finding.statement()), (Status::Open, Severity::High, None));
     assert_eq!(world.events, ["finding-opened"]);
 }
 
 #[test]
 fn what_only_the_kernel_shows_closes_by_a_retest_that_nobody_claimed_and_never_by_silence() {
     let mut world = World::new();
-    sight(&mut world, "a shell", false);
-    assert!(!world.run(Command::NotRepeated).unwrap(), "the ledger of the posture never held it");
+    detect(&mut world, "a shell", false);
+    assert!(!world.run(Command::Silent(LEDGER)).unwrap(), "the ledger of the posture never held it");
     world.run(Command::RequestRetest(RetestCause::RuntimeEvidence)).unwrap();
     world.dispatch();
     world.answer_with(Verdict::StillFailing, running).unwrap();
@@ -735,28 +760,128 @@ fn what_only_the_kernel_shows_closes_by_a_retest_that_nobody_claimed_and_never_b
     world.dispatch();
     world.answer_with(Verdict::Fixed, running).unwrap();
     assert_eq!(world.status(), Status::Verified);
-    sight(&mut world, "a shell", false);
+    detect(&mut world, "a shell", false);
     assert_eq!(world.status(), Status::Open, "and what is done again opens it");
 }
 
 #[test]
 fn what_was_closed_and_is_seen_again_is_looked_at_or_reopened_if_nothing_is_left_to_look_at() {
     let mut world = World::at(Status::Verified);
-    sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
     assert_eq!((world.status(), world.causes.last()), (Status::Verified, Some(&RetestCause::RuntimeEvidence)));
     let mut world = World::at(Status::Verified);
-    sight(&mut world, "a shell", false);
+    detect(&mut world, "a shell", false);
     assert_eq!(world.status(), Status::Open);
     // Between claim and answer it makes the answer stale.
     let mut world = World::at(Status::Open);
     world.claim().unwrap();
     world.dispatch();
-    sight(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
     world.answer(Verdict::Fixed).unwrap();
     assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::StaleVerdict)));
     world.dispatch();
     world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!((world.status(), world.finding.unwrap().runtime), (Status::Verified, None), "proved to the processes");
+    assert_eq!((world.status(), world.finding.unwrap().kernel()), (Status::Verified, None), "proved to the processes");
+}
+
+/// Another tool's report, observed by it at this moment.
+fn tool(at: UnixMillis) -> Detection {
+    let rule = Rule::Foreign { id: "KSV-0017".into(), edition: "0.58".into(), message: "Privileged".into() };
+    let seen = Occurrences::once(vec![Location::field("containers[0]", "privileged")], at);
+    Detection::new(Source::Tool("trivy".into()), rule, Severity::High, seen)
+}
+
+fn trivy(world: &World) -> Standing {
+    world.finding.as_ref().unwrap().detection(&Source::Tool("trivy".into())).unwrap().standing
+}
+
+fn not_reported(world: &mut World, can_judge: bool) -> bool {
+    let source = Source::Tool("trivy".into());
+    world.run(Command::Silent(Silent { source: &source, can_judge })).unwrap()
+}
+
+#[test]
+fn a_tool_opens_what_nobody_had_reported_and_joins_what_the_posture_states() {
+    let mut world = World::new();
+    detected(&mut world, tool(900), true);
+    let finding = world.finding.clone().unwrap();
+    assert_eq!((finding.status(), finding.statement()), (Status::Open, None), "no ledger of an agent holds it");
+    world.fail("a");
+    let finding = world.finding.clone().unwrap();
+    assert_eq!(
+        finding.detections.iter().map(|it| it.source.to_string()).collect::<Vec<_>>(),
+        ["posture", "tool:trivy"]
+    );
+    assert_eq!(finding.locations()[0].path, "a", "what Holdfast read comes first");
+    assert_eq!(world.events, ["finding-opened", "finding-changed"]);
+}
+
+#[test]
+fn older_statements_by_others_do_not_block() {
+    let mut world = World::at(Status::Open);
+    detected(&mut world, tool(900), true);
+    world.observe(1, Observation::Pass);
+    assert_eq!((world.status(), world.causes.as_slice()), (Status::Resolved, [RetestCause::ObservedPass].as_slice()));
+    world.dispatch();
+    detected(&mut world, tool(950), true);
+    world.answer(Verdict::Fixed).unwrap();
+    assert_eq!((world.status(), trivy(&world)), (Status::Verified, Standing::Stands));
+    detected(&mut world, tool(980), true);
+    assert_eq!(
+        (world.status(), world.finding.as_ref().unwrap().state.retest),
+        (Status::Verified, None),
+        "an old import"
+    );
+}
+
+#[test]
+fn what_a_tool_reports_later_on_a_closed_record_is_retested_first_and_reopened_or_disputed() {
+    let cases: [(Verdict, bool, Status, Standing); 3] = [
+        (Verdict::StillFailing, true, Status::Open, Standing::Stands),
+        (Verdict::Fixed, true, Status::Verified, Standing::Disputed),
+        (Verdict::Fixed, false, Status::Open, Standing::Stands),
+    ];
+    for (verdict, can_look, status, standing) in cases {
+        let mut world = World::at(Status::Verified);
+        let later = world.now + 100;
+        detected(&mut world, tool(later), can_look);
+        if can_look {
+            let asked = (Status::Verified, [RetestCause::ToolEvidence].as_slice());
+            assert_eq!((world.status(), world.causes.as_slice()), asked, "retested first");
+            world.dispatch();
+            world.answer(verdict).unwrap();
+        }
+        assert_eq!((world.status(), trivy(&world)), (status, standing), "{verdict}, {can_look}");
+    }
+}
+
+#[test]
+fn a_complete_import_without_it_resolves_only_what_nobody_else_states_or_can_judge() {
+    let mut world = World::new();
+    detected(&mut world, tool(900), true);
+    assert!(not_reported(&mut world, false));
+    assert_eq!((world.status(), trivy(&world)), (Status::Resolved, Standing::Ended));
+    assert!(!not_reported(&mut world, false), "the same import twice changes nothing");
+
+    let mut world = World::new();
+    detected(&mut world, tool(900), true);
+    not_reported(&mut world, true);
+    assert_eq!((world.status(), world.causes.as_slice()), (Status::Open, [RetestCause::NotReported].as_slice()));
+
+    let mut world = World::at(Status::Open);
+    detected(&mut world, tool(900), true);
+    not_reported(&mut world, false);
+    assert_eq!((world.status(), world.causes.len()), (Status::Open, 0), "the posture states it still");
+}
+
+#[test]
+fn silence_has_one_meaning_for_each_source() {
+    let tool = Source::Tool("trivy".into());
+    let meanings = [&Source::Posture, &Source::Kernel, &tool].map(silence);
+    assert_eq!(meanings, [Silence::Asks, Silence::MeansNothing, Silence::EndsDetection]);
+    let mut world = World::new();
+    detect(&mut world, "a shell", false);
+    assert!(!world.run(Command::Silent(Silent { source: &Source::Kernel, can_judge: true })).unwrap());
 }
 
 proptest! {
@@ -767,9 +892,9 @@ proptest! {
         let mut world = World::new();
         world.on_deletion = if fixes { OnDeletion::Fixes } else { OnDeletion::Retires };
         for step in &steps {
-            let before = world.finding.as_ref().map(|finding| finding.status);
+            let before = world.finding.as_ref().map(Finding::status);
             play(&mut world, step);
-            let after = world.finding.as_ref().map(|finding| finding.status);
+            let after = world.finding.as_ref().map(Finding::status);
             if after == Some(Status::Verified) && before != after {
                 let proves = matches!(step, Move::Answer(Verdict::Fixed))
                     || fixes && matches!(step, Move::Answer(Verdict::WorkloadDeleted));
@@ -782,14 +907,14 @@ proptest! {
     fn nothing_closes_on_what_could_not_be_looked_at(steps in prop::collection::vec(moves(), 1..60)) {
         let mut world = World::new();
         for step in &steps {
-            let before = world.finding.as_ref().map(|finding| finding.status);
+            let before = world.finding.as_ref().map(Finding::status);
             play(&mut world, step);
             let blind = matches!(
                 step,
                 Move::Unknown | Move::NotRepeated | Move::Answer(Verdict::Unreachable | Verdict::Inconclusive)
             );
             if blind && !matches!(step, Move::Answer(_)) {
-                prop_assert_eq!(before, world.finding.as_ref().map(|finding| finding.status));
+                prop_assert_eq!(before, world.finding.as_ref().map(Finding::status));
             } else if blind && before.is_some_and(Status::is_active) {
                 prop_assert!(world.status().is_active());
             }
@@ -802,9 +927,9 @@ proptest! {
         for step in &steps {
             play(&mut world, step);
             if let Some(finding) = &world.finding {
-                prop_assert!(finding.status != Status::Resolved || finding.retest.is_some(), "{step:?}");
-                prop_assert_eq!(finding.status == Status::Verified, finding.verified_at.is_some(), "{:?}", step);
-                prop_assert_eq!(finding.status == Status::Retired, finding.retired_reason.is_some(), "{:?}", step);
+                prop_assert!(finding.status() != Status::Resolved || finding.state.retest.is_some(), "{step:?}");
+                prop_assert_eq!(finding.status() == Status::Verified, finding.verified_at().is_some(), "{:?}", step);
+                prop_assert_eq!(finding.status() == Status::Retired, finding.retired_reason().is_some(), "{:?}", step);
             }
         }
     }

@@ -71,5 +71,5 @@ async fn act(state: &AppState, caller: &Caller, id: FindingId, action: Action) -
     let before = state.store.finding(id).await?.ok_or_else(|| ApiError::not_found("finding", id))?;
     let finding = state.writer.act(caller.actor(), before.key.cluster, id, action).await?;
     let names = names(&state.store.clusters().await?);
-    Ok(Json(ActionResult { finding: row(&finding, &names), retest_id: finding.retest }))
+    Ok(Json(ActionResult { finding: row(&finding, &names), retest_id: finding.state.retest }))
 }

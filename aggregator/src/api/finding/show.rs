@@ -23,13 +23,13 @@ pub fn row(finding: &record::Finding, names: &ClusterNames) -> FindingRow {
         control_id: control.to_owned(),
         title: Control::find(control).map_or(control, |control| control.title).to_owned(),
         severity: finding.severity(),
-        base_severity: finding.base_severity,
-        status: finding.status,
-        reach: finding.reach,
-        owner: finding.origin.owner.clone(),
-        first_seen_at: Time(finding.first_seen_at),
-        status_at: Time(finding.status_at),
-        reopened: finding.reopened,
+        base_severity: finding.state.base_severity,
+        status: finding.status(),
+        reach: finding.reach(),
+        owner: finding.state.origin.owner.clone(),
+        first_seen_at: Time(finding.state.first_seen_at),
+        status_at: Time(finding.state.status_at),
+        reopened: finding.state.reopened,
     }
 }
 
@@ -49,16 +49,16 @@ pub fn whole(
         remediation: words(|control| control.remediation),
         reason: reason(finding, &history),
         evidence: evidence(finding),
-        origin: finding.origin.clone().into(),
-        resolved_at: finding.resolved_at.map(Time),
-        verified_at: finding.verified_at.map(Time),
-        retired_reason: finding.retired_reason,
-        unverified: finding.unverified.clone(),
-        unjudged: finding.unjudged.clone(),
-        current: finding.current,
-        refuted: finding.refuted,
-        calibration: finding.calibration.as_ref().map(|moved| calibration(finding.base_severity, moved)),
-        check_again: kubectl::get_line(&finding.key.resource, &finding.locations),
+        origin: finding.state.origin.clone().into(),
+        resolved_at: finding.resolved_at().map(Time),
+        verified_at: finding.verified_at().map(Time),
+        retired_reason: finding.retired_reason(),
+        unverified: finding.unverified().map(str::to_owned),
+        unjudged: finding.state.unjudged.clone(),
+        current: finding.is_current(),
+        refuted: finding.state.refuted,
+        calibration: finding.state.calibration.as_ref().map(|moved| calibration(finding.state.base_severity, moved)),
+        check_again: kubectl::get_line(&finding.key.resource, finding.locations()),
         fix: control.and_then(|control| fix(control, finding)),
         retests: retests.into_iter().map(Into::into).collect(),
         history,
@@ -67,32 +67,32 @@ pub fn whole(
 
 /// What keeps it from being proved or judged comes first; else what happened to it last.
 fn reason(finding: &record::Finding, history: &[History]) -> String {
-    let waiting = finding.unverified.as_ref().or(finding.unjudged.as_ref());
-    waiting.or(history.first().map(|event| &event.cause)).cloned().unwrap_or_default()
+    let waiting = finding.unverified().or(finding.state.unjudged.as_deref());
+    waiting.or(history.first().map(|event| event.cause.as_str())).unwrap_or_default().to_owned()
 }
 
 fn evidence(finding: &record::Finding) -> Evidence {
     Evidence {
-        locations: finding.locations.iter().cloned().map(Into::into).collect(),
-        uid: finding.read.uid.clone(),
-        resource_version: finding.read.resource_version.clone(),
-        control_version: finding.control_version,
-        observed_at: Time(finding.changed_at),
-        runtime: finding.runtime.as_ref().map(runtime),
+        locations: finding.locations().iter().cloned().map(Into::into).collect(),
+        uid: finding.state.read.uid.clone(),
+        resource_version: finding.state.read.resource_version.clone(),
+        control_version: finding.state.control_version,
+        observed_at: Time(finding.state.changed_at),
+        runtime: finding.kernel().map(|kernel| runtime(kernel, finding.state.raise.as_ref())),
     }
 }
 
-fn runtime(evidence: &record::finding::Runtime) -> RuntimeEvidence {
-    let model::RuntimeEvidence { locations, count, first_seen_at, last_seen_at } = evidence.seen.clone();
+fn runtime(kernel: &record::Detection, raise: Option<&record::calibration::Raise>) -> RuntimeEvidence {
+    let model::Occurrences { locations, count, first_seen_at, last_seen_at } = kernel.seen.clone();
     RuntimeEvidence {
         locations: locations.into_iter().map(Into::into).collect(),
         count,
         first_seen_at: Time(first_seen_at),
         last_seen_at: Time(last_seen_at),
-        raise: evidence.raise,
-        rule: evidence.by.as_ref().map(|by| by.rule.clone()),
-        rationale: evidence.by.as_ref().map(|by| by.rationale.clone()),
-        approver: evidence.by.as_ref().map(|by| by.approver.clone()),
+        raise: raise.map_or(0, |raise| raise.steps),
+        rule: raise.map(|raise| raise.rule.clone()),
+        rationale: raise.map(|raise| raise.rationale.clone()),
+        approver: raise.map(|raise| raise.approver.clone()),
     }
 }
 
@@ -111,11 +111,11 @@ fn calibration(from: model::Severity, moved: &record::Calibration) -> Calibratio
 
 /// The patch for the places where it fails, or what to create where something is missing; as long as it fails.
 fn fix(control: &Control, finding: &record::Finding) -> Option<Fix> {
-    if !finding.status.is_active() {
+    if !finding.status().is_active() {
         return None;
     }
-    let warning = warning(&finding.origin);
-    if let Some(patch) = fix::patch(control, &finding.locations) {
+    let warning = warning(&finding.state.origin);
+    if let Some(patch) = fix::patch(control, finding.locations()) {
         let kubectl = kubectl::patch_line(&finding.key.resource, &patch);
         return Some(Fix { json_patch: serde_json::to_value(patch).ok(), manifest: None, kubectl, warning });
     }

@@ -2,9 +2,9 @@
 
 use holdfast_controls::Control;
 use holdfast_controls::running::Running;
-use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, Detection, DetectionBatch, FindingKey, kernel};
-use holdfast_record::Command;
-use holdfast_record::lifecycle::{Detected, Observed};
+use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, DetectionBatch, FindingKey, RuntimeDetection, kernel};
+use holdfast_record::lifecycle::{Detected, Observed, Silent};
+use holdfast_record::{Command, Detection, Source};
 
 use super::Work;
 use crate::live::LiveChange;
@@ -78,25 +78,25 @@ impl Work {
         let DetectionBatch { source, run, sequence, detections } = detection_batch;
         if self.tx.take_detection_batch(cluster, source, run, *sequence, self.now).await? {
             for detection in detections {
-                self.sight(actor, cluster, detection).await?;
+                self.detect(actor, cluster, detection).await?;
             }
         }
         Ok(())
     }
 
-    /// What the kernel showed, as evidence on its finding. A control that this program does not know is nobody's to retest.
-    async fn sight(&mut self, actor: &Actor, cluster: ClusterId, detection: &Detection) -> Outcome<()> {
-        let Detection { resource, control, .. } = detection;
+    /// What the kernel sensors observed, as evidence on its finding. A control that this program does not know is nobody's to
+    /// retest.
+    async fn detect(&mut self, actor: &Actor, cluster: ClusterId, observed: &RuntimeDetection) -> Outcome<()> {
+        let RuntimeDetection { resource, origin, control, control_version, severity, seen } = observed;
         let key = FindingKey { cluster, resource: resource.clone(), control: control.clone() };
         let id = key.finding_id();
         self.load_findings(cluster, &[id]).await?;
         let policy = self.policy.clone();
         let detected = Detected {
             key: &key,
-            origin: &detection.origin,
-            severity: detection.severity,
-            control_version: detection.control_version,
-            seen: &detection.seen,
+            origin,
+            control_version: *control_version,
+            detection: Detection::kernel(*severity, *control_version, seen.clone()),
             can_look: Control::find(control.as_str()).and_then(|control| control.running).is_some_and(can_look),
             raise: policy.raise(),
         };
@@ -105,19 +105,21 @@ impl Work {
 
     /// Asks about everything in these buckets that fails by the record and that the agent did not repeat.
     async fn miss(&mut self, actor: &Actor, cluster: ClusterId, complete: &Complete) -> Outcome<()> {
+        let ledger = Silent { source: &Source::Posture, can_judge: true };
         for &bucket in &complete.buckets {
             let mut missed = self.tx.failing_in_bucket(cluster, bucket).await?;
             missed.retain(|id| !complete.repeated.contains(id));
             self.load_findings(cluster, &missed).await?;
             for id in missed {
-                self.decide(actor, (cluster, id), Command::NotRepeated, None)?;
+                self.decide(actor, (cluster, id), Command::Silent(ledger), None)?;
             }
         }
         Ok(())
     }
 }
 
-/// Whether a retest can look for what was shown. An act is over when it is told: nothing that runs later takes it back.
+/// Whether a retest can look for what was observed. A behavior is over when it is reported: nothing that runs later takes it
+/// back.
 fn can_look(running: Running) -> bool {
     !matches!(running, Running::Behaviors(_))
 }

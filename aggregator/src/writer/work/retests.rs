@@ -34,7 +34,7 @@ impl Work {
             if !open || retest.due_at > self.now {
                 continue;
             }
-            if self.finding(cluster, retest.finding).is_none_or(|finding| finding.retest != Some(retest.id)) {
+            if self.finding(cluster, retest.finding).is_none_or(|finding| finding.state.retest != Some(retest.id)) {
                 self.ended.entry(cluster).or_default().push(retest.id);
             } else if retest.state == RetestState::Sent {
                 self.expire(retest)?;
@@ -58,12 +58,12 @@ impl Work {
             retest: retest.id,
             nonce,
             resource: finding.key.resource.clone(),
-            uid: finding.read.uid.clone(),
+            uid: finding.state.read.uid.clone(),
             control: finding.key.control.clone(),
-            control_version: finding.control_version,
+            control_version: finding.state.control_version,
             methods: retest.methods.clone(),
         };
-        retest.observed = finding.observed;
+        retest.observed = finding.state.observed;
         retest.state = RetestState::Sent;
         retest.attempts += 1;
         retest.nonce = Some(nonce);

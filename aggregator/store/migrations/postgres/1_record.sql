@@ -74,7 +74,6 @@ CREATE TABLE finding (
     owner TEXT COLLATE "C",
     unverified BIGINT NOT NULL,
     reach TEXT COLLATE "C",
-    statement BYTEA,
     retest BYTEA,
     changed_at BIGINT NOT NULL,
     body TEXT COLLATE "C" NOT NULL,
@@ -86,6 +85,16 @@ CREATE INDEX finding_severity ON finding (severity, id);
 CREATE INDEX finding_verified ON finding (changed_at, id) WHERE status = 'verified' AND retest IS NULL;
 CREATE INDEX finding_short_proof ON finding (changed_at, id)
     WHERE status = 'verified' AND retest IS NULL AND reach <> 'running';
+
+-- The evidence of findings, one row a (finding, source). `statement` is the posture's alone: what the agent's ledger holds.
+CREATE TABLE detection (
+    cluster BYTEA NOT NULL,
+    finding BYTEA NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    statement BYTEA,
+    body TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (cluster, finding, source)
+);
 
 CREATE TABLE finding_count (
     cluster BYTEA NOT NULL,

@@ -74,7 +74,6 @@ CREATE TABLE finding (
     owner TEXT,
     unverified BIGINT NOT NULL,
     reach TEXT,
-    statement BLOB,
     retest BLOB,
     changed_at BIGINT NOT NULL,
     body TEXT NOT NULL,
@@ -86,6 +85,16 @@ CREATE INDEX finding_severity ON finding (severity, id);
 CREATE INDEX finding_verified ON finding (changed_at, id) WHERE status = 'verified' AND retest IS NULL;
 CREATE INDEX finding_short_proof ON finding (changed_at, id)
     WHERE status = 'verified' AND retest IS NULL AND reach <> 'running';
+
+-- The evidence of findings, one row a (finding, source). `statement` is the posture's alone: what the agent's ledger holds.
+CREATE TABLE detection (
+    cluster BLOB NOT NULL,
+    finding BLOB NOT NULL,
+    source TEXT NOT NULL,
+    statement BLOB,
+    body TEXT NOT NULL,
+    PRIMARY KEY (cluster, finding, source)
+) WITHOUT ROWID;
 
 CREATE TABLE finding_count (
     cluster BLOB NOT NULL,

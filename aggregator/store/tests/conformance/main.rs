@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used)] // clippy's own exception ends at the helpers of a test binary
 
 use holdfast_model::*;
-use holdfast_record::{Entry, Finding, RetestCause};
+use holdfast_record::detection::Rule;
+use holdfast_record::finding::Phase;
+use holdfast_record::{Detection, Entry, Finding, RetestCause, Source};
 use holdfast_store::finding::{Counted, Written};
 use holdfast_store::*;
 use serde_json::json;
@@ -67,17 +69,20 @@ fn finding(number: u8, name: &str) -> Finding {
         control: ControlId::known("workload.privileged"),
     };
     let locations = vec![Location::field("spec", "a\0b").in_container("web")];
-    Finding {
-        origin: Origin { owner: Some("team-a".into()), ..Origin::default() },
-        read: Read { uid: "u".into(), resource_version: "1".into(), hash: vec![1; 32] },
-        statement: Some([7; 16]),
-        ..Finding::opened(key, Severity::High, 1, locations, 1)
-    }
+    let mut finding = Finding::opened(key, Severity::High, 1, locations, 1);
+    finding.state.origin = Origin { owner: Some("team-a".into()), ..Origin::default() };
+    finding.state.read = Read { uid: "u".into(), resource_version: "1".into(), hash: vec![1; 32] };
+    finding.detections[0].statement = Some([7; 16]);
+    finding
+}
+
+fn verified(reach: Reach) -> Phase {
+    Phase::Verified { at: 2, resolved_at: 1, reach, current: true }
 }
 
 async fn write(store: &Store, before: Option<Counted>, findings: &[Finding]) {
     let mut tx = store.begin().await.unwrap();
-    let written: Vec<_> = findings.iter().map(|after| Written { before, after }).collect();
+    let written: Vec<_> = findings.iter().map(|after| Written { before, after, evidence: true }).collect();
     tx.write_findings(&written).await.unwrap();
     tx.commit().await.unwrap();
 }
@@ -147,11 +152,14 @@ async fn findings_come_back_as_they_went(store: &Store) {
     let mut known = finding(1, "we\0b");
     write(store, None, std::slice::from_ref(&known)).await;
     assert_eq!(store.finding(known.id).await.unwrap().as_ref(), Some(&known));
-    known.status = Status::Resolved;
-    known.statement = None;
-    known.retest = Some(RetestId::from_bytes([4; 16]));
-    known.claimed_by = Some(Actor::User("u".into()));
-    known.unverified = Some("no answer".into());
+    let (claimed_by, unverified) = (Some(Actor::User("u".into())), Some("no answer".into()));
+    known.state.phase = Phase::Resolved { at: 3, claimed_by, unverified };
+    known.state.retest = Some(RetestId::from_bytes([4; 16]));
+    known.detections[0].statement = None;
+    let seen = Occurrences::once(vec![Location::field("process \0", "a shell")], 5);
+    known.detections.push(Detection::kernel(Severity::High, 1, seen.clone()));
+    let rule = Rule::Foreign { id: "KSV-0017".into(), edition: String::new(), message: "privileged".into() };
+    known.detections.push(Detection::new(Source::Tool("trivy".into()), rule, Severity::Medium, seen));
     write(
         store,
         Some(Counted { status: Status::Open, severity: Severity::High, reach: None }),
@@ -171,8 +179,8 @@ async fn findings_come_back_as_they_went(store: &Store) {
 async fn pages_show_everything_once(store: &Store) {
     let mut many: Vec<_> = (0..700).map(|i| finding(2, &format!("app-{i:03}"))).collect();
     for (i, finding) in many.iter_mut().enumerate() {
-        finding.base_severity = Severity::ALL[i % 5];
-        finding.changed_at = i as i64 % 7;
+        finding.state.base_severity = Severity::ALL[i % 5];
+        finding.state.changed_at = i as i64 % 7;
     }
     write(store, None, &many).await;
     let filter = FindingFilter { clusters: vec![cluster(2)], ..FindingFilter::default() };
@@ -210,7 +218,7 @@ async fn counts_and_patterns_follow(store: &Store) {
     let top = store.patterns(&PatternFilter { active_at_least: 2, ..PatternFilter::default() }, 10).await.unwrap();
     assert_eq!(top, std::slice::from_ref(&pattern));
 
-    here.status = Status::Verified;
+    here.state.phase = verified(Reach::Running);
     write(
         store,
         Some(Counted { status: Status::Open, severity: Severity::High, reach: None }),
@@ -367,11 +375,11 @@ async fn surroundings(store: &Store) {
 }
 
 async fn the_longest_unchanged_of_the_verified_come_first(store: &Store) {
-    let verified = |number, name: &str, changed_at, retest| Finding {
-        status: Status::Verified,
-        changed_at,
-        retest,
-        ..finding(number, name)
+    let verified = |number, name: &str, changed_at, retest| {
+        let mut finding = finding(number, name);
+        finding.state.phase = verified(Reach::Running);
+        (finding.state.changed_at, finding.state.retest) = (changed_at, retest);
+        finding
     };
     let mut tx = store.begin().await.unwrap();
     tx.add_cluster(&Cluster::new(cluster(3), "gone", 1)).await.unwrap();
@@ -398,13 +406,14 @@ async fn the_longest_unchanged_of_the_verified_come_first(store: &Store) {
 
 /// What can be proved further now: of a cluster with an eye, by a control that uses it, not proved so far yet.
 async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
-    let proved = |number, name: &str, reach| Finding {
-        status: Status::Verified,
-        reach: Some(reach),
-        changed_at: 40,
-        ..finding(number, name)
+    let proved = |number, name: &str, reach| {
+        let mut finding = finding(number, name);
+        (finding.state.phase, finding.state.changed_at) = (verified(reach), 40);
+        finding
     };
     let all = [proved(1, "short", Reach::Config), proved(1, "far", Reach::Running), proved(2, "blind", Reach::Config)];
+    let of_reach = |reach| store_count(store, reach);
+    let before = (of_reach(Reach::Config).await, of_reach(Reach::Running).await);
     write(store, None, &all).await;
     let controls = ["workload.privileged", "workload.host-pid"];
     let found = async || store.verified_without_processes(&controls, 99).await.unwrap();
@@ -427,8 +436,8 @@ async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
     assert_eq!(found().await, [(cluster(1), all[0].id)]);
     assert_eq!(store.verified_without_processes(&["rbac.wildcard-verbs"], 99).await.unwrap(), []);
     what_only_the_kernel_shows_is_found_where_there_is_an_eye(store).await;
-    let of_reach = |reach| store_count(store, reach);
-    assert_eq!((of_reach(Reach::Config).await, of_reach(Reach::Running).await), (2, 1));
+    let counted = (of_reach(Reach::Config).await, of_reach(Reach::Running).await);
+    assert_eq!((counted.0 - before.0, counted.1 - before.1), (2, 1));
 }
 
 /// A node counts as looked into where its view and its sensors see; what vanished does not count at all.
@@ -460,8 +469,12 @@ async fn open_eyes_are_counted(store: &Store) {
 
 /// Open, held open by no statement, left alone for a while; the first cluster has an eye by now, the second has none.
 async fn what_only_the_kernel_shows_is_found_where_there_is_an_eye(store: &Store) {
-    let shown = |number, name: &str, statement| Finding { statement, changed_at: 50, ..finding(number, name) };
-    let stated = finding(1, "stated").statement;
+    let shown = |number, name: &str, statement| {
+        let mut finding = finding(number, name);
+        (finding.detections[0].statement, finding.state.changed_at) = (statement, 50);
+        finding
+    };
+    let stated = finding(1, "stated").statement();
     let all = [shown(1, "shell", None), shown(1, "stated", stated), shown(2, "nobody-looks", None)];
     write(store, None, &all).await;
     let found = async |then| store.shown_only_unchanged_since(&["workload.privileged"], then, 99).await.unwrap();
@@ -478,7 +491,7 @@ async fn store_count(store: &Store, reach: Reach) -> u64 {
 async fn what_is_not_committed_never_was(store: &Store) {
     let lost = finding(1, "lost");
     let mut tx = store.begin().await.unwrap();
-    tx.write_findings(&[Written { before: None, after: &lost }]).await.unwrap();
+    tx.write_findings(&[Written { before: None, after: &lost, evidence: true }]).await.unwrap();
     drop(tx);
     assert!(store.finding(lost.id).await.unwrap().is_none());
     assert!(store.pattern(lost.pattern).await.unwrap().is_none());

@@ -59,7 +59,7 @@ async fn insert_ours(findings: &[Finding]) -> Result<f64> {
     let store = Store::open(&format!("sqlite:{}", path.display())).await?;
     let start = Instant::now();
     for chunk in findings.chunks(PER_TRANSACTION) {
-        let written: Vec<_> = chunk.iter().map(|after| Written { before: None, after }).collect();
+        let written: Vec<_> = chunk.iter().map(|after| Written { before: None, after, evidence: true }).collect();
         let mut tx = store.begin().await?;
         tx.write_findings(&written).await?;
         tx.commit().await?;
@@ -84,7 +84,8 @@ const TABLE: &str = "CREATE TABLE finding (cluster BLOB NOT NULL, id BLOB NOT NU
 async fn insert_bare(findings: &[Finding]) -> Result<f64> {
     let folder = tempfile::tempdir()?;
     let mut connection = open_bare(&folder.path().join("bare.db")).await?;
-    let bodies: Vec<String> = findings.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+    let bodies: Vec<String> =
+        findings.iter().map(|finding| serde_json::to_string(&finding.state)).collect::<Result<_, _>>()?;
     let rows: Vec<_> = findings.iter().zip(&bodies).collect();
     let start = Instant::now();
     for chunk in rows.chunks(PER_TRANSACTION) {
@@ -100,7 +101,7 @@ async fn insert_bare(findings: &[Finding]) -> Result<f64> {
                 .bind(namespace.as_deref().unwrap_or(""))
                 .bind(name.as_str())
                 .bind(finding.key.control.as_str())
-                .bind(finding.status.as_str())
+                .bind(finding.status().as_str())
                 .bind(4_i64)
                 .bind(0_i64)
                 .bind(body.as_str())
@@ -138,9 +139,7 @@ fn finding(workload: usize, control: usize) -> Finding {
     let key = FindingKey { cluster: ClusterId::from_bytes([7; 16]), resource, control };
     let path = "spec.template.spec.containers[0].securityContext.privileged";
     let locations = vec![Location::field(path, "true").in_container("web")];
-    Finding {
-        read: Read { uid: "1f0c".repeat(9), resource_version: "123456".to_owned(), hash: vec![9; 32] },
-        statement: Some([5; 16]),
-        ..Finding::opened(key, Severity::Critical, 1, locations, 0)
-    }
+    let mut finding = Finding::opened(key, Severity::Critical, 1, locations, 0);
+    finding.state.read = Read { uid: "1f0c".repeat(9), resource_version: "123456".to_owned(), hash: vec![9; 32] };
+    finding
 }

@@ -1,0 +1,86 @@
+//! Detections: the evidence of findings, one row a (finding, source). Written with their finding, in the same transaction.
+
+use std::collections::HashMap;
+
+use holdfast_model::digest::StatementHash;
+use holdfast_model::{ClusterId, FindingId};
+use holdfast_record::{Detection, Finding};
+use sqlx::AnyConnection;
+
+use crate::error::Result;
+use crate::finding::Written;
+use crate::sql::{Sql, chunks, json_text};
+use crate::{Store, Tx};
+
+/// Gives findings that were just read their detections.
+pub(crate) async fn attach(connection: &mut AnyConnection, findings: &mut [Finding]) -> Result<()> {
+    let mut at = HashMap::with_capacity(findings.len());
+    at.extend(findings.iter().enumerate().map(|(i, finding)| ((finding.key.cluster, finding.id), i)));
+    let places: Vec<_> = findings.iter().map(|finding| (finding.key.cluster, finding.id)).collect();
+    for chunk in chunks(&places) {
+        let text = "SELECT cluster, finding, body FROM detection WHERE (cluster, finding) IN (VALUES ";
+        let mut sql = Sql::new("detections", text);
+        sql.rows(chunk, |row, (cluster, finding)| {
+            row.value(*cluster).value(*finding);
+        });
+        sql.push(")");
+        let read = |row: &crate::sql::Fields<'_>| Ok(((row.id("cluster")?, row.id("finding")?), row.json("body")?));
+        for (place, detection) in sql.all(connection, read).await? {
+            let _: (ClusterId, FindingId) = place;
+            if let Some(finding) = at.get(&place).and_then(|&i| findings.get_mut(i)) {
+                finding.detections.push(detection);
+            }
+        }
+    }
+    findings.iter_mut().for_each(|finding| finding.detections.sort_unstable_by(|a, b| a.source.cmp(&b.source)));
+    Ok(())
+}
+
+impl Store {
+    /// The failing statements of a cluster, as (finding, hash): what its agent's ledger holds, folded into a digest.
+    pub async fn statements(&self, cluster: ClusterId) -> Result<Vec<(FindingId, StatementHash)>> {
+        let text = "SELECT finding, statement FROM detection WHERE cluster = $1 AND statement IS NOT NULL";
+        let sql = Sql::new("statements", text).bind(cluster);
+        sql.all(&mut *self.reader().await?, |row| Ok((row.id("finding")?, row.array("statement")?))).await
+    }
+}
+
+impl Tx {
+    /// Ids of the findings whose id starts with this byte and which the agent's ledger holds.
+    pub async fn failing_in_bucket(&mut self, cluster: ClusterId, bucket: u8) -> Result<Vec<FindingId>> {
+        let (mut first, mut last) = ([0; 16], [0xff; 16]);
+        (first[0], last[0]) = (bucket, bucket);
+        let text = "SELECT finding FROM detection WHERE cluster = $1 AND finding BETWEEN $2 AND $3 \
+                    AND statement IS NOT NULL";
+        let sql = Sql::new("failing in bucket", text).bind(cluster);
+        let sql = sql.bind(FindingId::from_bytes(first)).bind(FindingId::from_bytes(last));
+        sql.all(self.connection(), |row| row.id("finding")).await
+    }
+
+    pub(crate) async fn write_detections(&mut self, written: &[Written<'_>]) -> Result<()> {
+        let changed = written.iter().filter(|item| item.evidence);
+        let mut rows: Vec<(ClusterId, FindingId, &Detection)> = changed
+            .flat_map(|item| item.after.detections.iter().map(|it| (item.after.key.cluster, item.after.id, it)))
+            .collect();
+        rows.sort_unstable_by_key(|(cluster, finding, _)| (*cluster, *finding));
+        for chunk in chunks(&rows) {
+            let bodies = chunk
+                .iter()
+                .map(|(.., detection)| json_text("write detections", detection))
+                .collect::<Result<Vec<_>>>()?;
+            let numbered: Vec<_> = chunk.iter().zip(&bodies).collect();
+            let text = "INSERT INTO detection (cluster, finding, source, statement, body) VALUES ";
+            let mut sql = Sql::new("write detections", text);
+            sql.rows(&numbered, |row, ((cluster, finding, detection), body)| {
+                row.value(*cluster).value(*finding).value(detection.source.to_string());
+                row.value(detection.statement.as_ref().map(|hash| hash.as_slice())).value(body.as_str());
+            });
+            sql.push(
+                " ON CONFLICT (cluster, finding, source) DO UPDATE SET statement = excluded.statement, \
+                 body = excluded.body",
+            );
+            sql.run(self.connection()).await?;
+        }
+        Ok(())
+    }
+}
