@@ -9,16 +9,12 @@ use std::time::Duration;
 use holdfast_model::UnixMillis;
 use holdfast_model::join_token::{JoinToken, RootFingerprint};
 use holdfast_proto::{limits, v1};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use v1::enrolment_client::EnrolmentClient;
 
 use crate::clock;
 use crate::credential::{AgentKey, Credential, CredentialError, Issued, certificate_pem};
+use crate::tls::{ExpectedServer, PinnedRoot};
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +74,7 @@ pub async fn connect(url: &str, key: &AgentKey, credential: &Credential, with: &
 }
 
 async fn connect_pinned(url: &str, root: RootFingerprint) -> Result<Channel, EnrolError> {
-    let verifier = Arc::new(PinnedRoot { root, provider: Arc::new(rustls::crypto::aws_lc_rs::default_provider()) });
+    let verifier = Arc::new(PinnedRoot::new(root, ExpectedServer::Address));
     let endpoint = endpoint(url)?.tls_config_with_verifier(ClientTlsConfig::new(), verifier);
     open(url, endpoint).await
 }
@@ -108,60 +104,4 @@ pub(crate) fn uplink_client(channel: Channel) -> v1::uplink_client::UplinkClient
     v1::uplink_client::UplinkClient::new(channel)
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES)
-}
-
-/// Trusts a server whose chain holds the root with this fingerprint, and leads to it.
-#[derive(Debug)]
-struct PinnedRoot {
-    root: RootFingerprint,
-    provider: Arc<CryptoProvider>,
-}
-
-impl PinnedRoot {
-    fn verifier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
-        let unknown = || rustls::Error::from(CertificateError::UnknownIssuer);
-        let root = chain.iter().find(|shown| RootFingerprint::of(shown) == self.root).ok_or_else(unknown)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(root.clone().into_owned())?;
-        let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), self.provider.clone()).build();
-        built.map_err(|_| unknown())
-    }
-}
-
-impl ServerCertVerifier for PinnedRoot {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verifier = self.verifier(intermediates)?;
-        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

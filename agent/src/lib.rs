@@ -36,9 +36,9 @@ pub mod relay;
 pub mod retest;
 pub mod rights;
 pub mod runtime_scan;
+mod tls;
 pub mod uplink;
 pub mod vault;
-mod x509;
 
 use api::Api;
 use credential::StateDir;

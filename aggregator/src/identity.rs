@@ -4,9 +4,8 @@
 //! by `enrol`, at the start of every stream and again the moment it is revoked.
 
 use holdfast_model::ClusterId;
+use holdfast_proof::{CertificateFacts, Party};
 use tonic::{Request, Status};
-
-use crate::certificate::{CertificateFacts, Party};
 
 /// The agent behind a request, as its certificate names it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,7 +51,7 @@ mod tests {
 
     use super::*;
     use crate::authority::{Authority, AuthoritySettings};
-    use crate::certificate::SigningRequest;
+    use crate::signing_request::SigningRequest;
 
     #[test]
     fn only_an_agent_of_this_installation_is_known() {
@@ -69,7 +68,7 @@ mod tests {
         assert_eq!(read(&issued.der, "holdfast-other").unwrap_err().code(), Code::PermissionDenied);
         let signer = read(authority.signing_certificate(), authority.trust_domain());
         assert_eq!(signer.unwrap_err().code(), Code::PermissionDenied);
-        let node = crate::certificate::NodeName::parse("worker-1").unwrap();
+        let node = holdfast_proof::NodeName::parse("worker-1").unwrap();
         let node = authority.issue_node(cluster, node, &request, 1_790_000_000_000).unwrap();
         assert_eq!(
             node.facts.name.to_string(),

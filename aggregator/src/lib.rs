@@ -3,7 +3,6 @@
 pub mod activity;
 pub mod api;
 pub mod authority;
-pub mod certificate;
 pub mod dispatch;
 pub mod enrol;
 pub mod environment;
@@ -16,4 +15,5 @@ pub mod receipts;
 pub mod serve;
 pub mod sessions;
 pub mod settings;
+pub mod signing_request;
 pub mod writer;

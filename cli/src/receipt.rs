@@ -9,8 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Subcommand;
 use holdfast_aggregator::api::view::{Finding, Time};
-use holdfast_aggregator::receipts::{self, Verified};
 use holdfast_model::{Attestation, FindingId, Receipt, RetestId, RootFingerprint, Verdict};
+use holdfast_proof::VerifiedReceipt;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -91,7 +91,7 @@ async fn get(client: &Client, id: &str, file: Option<&Path>) -> anyhow::Result<E
 
 fn verify(file: &Path, root: &RootFingerprint, output: &RecordOutput) -> anyhow::Result<ExitCode> {
     let receipt = read(file)?;
-    let answer = match receipts::verify(&receipt, root) {
+    let answer = match holdfast_proof::receipt::verify(&receipt, root) {
         Ok(verified) => Answer { holds: true, problem: None, proved: Some(verified.into()) },
         Err(problem) => Answer { holds: false, problem: Some(problem.to_string()), proved: None },
     };
@@ -129,9 +129,9 @@ struct Proved {
     installation: String,
 }
 
-impl From<Verified> for Proved {
-    fn from(verified: Verified) -> Self {
-        let Verified { attestation, countersigned, trust_domain } = verified;
+impl From<VerifiedReceipt> for Proved {
+    fn from(verified: VerifiedReceipt) -> Self {
+        let VerifiedReceipt { attestation, countersigned, trust_domain } = verified;
         let (recorded_at, log_index) = (Time(countersigned.recorded_at), countersigned.log_index);
         Self { attestation, recorded_at, log_index, installation: trust_domain }
     }

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, ensure};
 use holdfast_controls::pod_security::{self, Check};
 use holdfast_controls::{Control, catalog};
 
-const PURE: &[&str] = &["holdfast-model", "holdfast-controls", "holdfast-agent-core", "holdfast-record"];
+const PURE: &[&str] =
+    &["holdfast-model", "holdfast-proof", "holdfast-controls", "holdfast-agent-core", "holdfast-record"];
 const IMPURE: &[&str] =
     &["tokio", "kube", "kube-client", "tonic", "sqlx", "sqlx-core", "axum", "aya", "reqwest", "rustls"];
 
@@ -36,6 +37,7 @@ fn one_tls_stack_and_no_second_crypto_library() -> Result<()> {
 fn every_room_says_what_it_is() -> Result<()> {
     for room in [
         "proto",
+        "proof",
         "proto/model",
         "controls",
         "ebpf",

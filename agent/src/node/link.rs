@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_model::{ClusterId, Party, RootFingerprint, SpiffeName, UnixMillis};
+use holdfast_model::{ClusterId, RootFingerprint, UnixMillis};
+use holdfast_proof::{CertificateFacts, CertificateProblem, Party};
 use holdfast_proto::{limits, v1};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 use v1::relay_client::RelayClient;
@@ -14,7 +15,7 @@ use v1::relay_client::RelayClient;
 use super::NodeConfig;
 use crate::clock;
 use crate::credential::{AgentKey, CredentialError, certificate_pem};
-use crate::x509::{self, RelayVerifier, provider};
+use crate::tls::{ExpectedServer, PinnedRoot};
 
 /// How long the relay may take to connect, and to answer.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -48,6 +49,9 @@ pub enum LinkError {
     /// The relay answered with something that is no certificate of this installation for a node.
     #[error("the relay's answer is no certificate for this node: {0}")]
     Answer(&'static str),
+    /// The relay answered with a certificate that is unreadable or has another kind of name.
+    #[error("the relay's answer is no certificate for this node")]
+    Certificate(#[source] CertificateProblem),
     /// The key.
     #[error(transparent)]
     Key(#[from] CredentialError),
@@ -124,16 +128,15 @@ impl Link {
         if RootFingerprint::of(&answer.root) != self.config.root {
             return Err(LinkError::Answer("another root than the one that is trusted"));
         }
-        let domain = x509::name(&answer.root).map(|root| root.trust_domain);
-        match x509::name(&answer.certificate) {
-            Some(SpiffeName { trust_domain, party: Party::Node(cluster, node) })
-                if domain.is_none_or(|domain| domain == trust_domain) =>
-            {
-                let not_after = x509::not_after(&answer.certificate);
+        let facts = |der: &[u8]| CertificateFacts::parse(der).map_err(LinkError::Certificate);
+        let (root, own) = (facts(&answer.root)?, facts(&answer.certificate)?);
+        let (not_after, ours) = (own.not_after, own.name.trust_domain == root.name.trust_domain);
+        match own.name.party {
+            Party::Node(cluster, node) if ours => {
                 let node = node.as_str().to_owned();
                 Ok(Member { cluster, node, certificate: answer.certificate, received_at: clock::now(), not_after })
             }
-            _ => Err(LinkError::Answer("it names no node")),
+            _ => Err(LinkError::Answer("it names no node of this installation")),
         }
     }
 
@@ -143,7 +146,7 @@ impl Link {
         cluster: Option<ClusterId>,
     ) -> Result<RelayClient<Channel>, LinkError> {
         let url = &self.config.relay;
-        let verifier = RelayVerifier { root: self.config.root, cluster, provider: provider() };
+        let verifier = PinnedRoot::new(self.config.root, ExpectedServer::ClusterAgent(cluster));
         let failed = |source| LinkError::Connect { url: url.clone(), source };
         let endpoint = Endpoint::from_shared(url.clone());
         let endpoint = endpoint.map_err(|source| LinkError::Address { url: url.clone(), source })?;

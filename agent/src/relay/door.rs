@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::credential::{AgentKey, Credential};
-use crate::x509::provider;
+use crate::tls::provider;
 
 /// Handshakes under way at once.
 const HANDSHAKES: usize = 128;

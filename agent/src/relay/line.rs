@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use holdfast_model::{ClusterId, CoverageState, Nonce, RetestId};
+use holdfast_model::kernel::SignedNodeStatement;
+use holdfast_model::{ClusterId, CoverageState, Nonce, RetestId, UnixMillis};
+use holdfast_proof::NodeQuestion;
+use holdfast_proof::node_statement;
 use holdfast_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -14,11 +17,9 @@ use v1::from_node::Message as From;
 use v1::to_node::Message as To;
 
 use super::sensing::Sensing;
-use super::statement::{self, Question};
 use super::{NodeObservations, Nodes, locked, tell};
 use crate::clock;
 use crate::node_views::Seen;
-use crate::x509;
 use holdfast_agent_core::text;
 
 pub(super) type Outbound = mpsc::Sender<Result<v1::ToNode, Status>>;
@@ -40,13 +41,22 @@ pub(super) struct Line {
     pub(super) gone: CancellationToken,
     cluster: ClusterId,
     boot: String,
-    certificate: Vec<u8>,
+    certificate: NodeCertificate,
     to: Outbound,
     status: Mutex<NodeStatus>,
     sensing: Mutex<Sensing>,
     /// Why it left the last question unanswered; none where it answered.
     silence: Mutex<Option<String>>,
     looks: Mutex<HashMap<RetestId, Pending>>,
+}
+
+/// The certificate with which a node has connected.
+#[derive(Debug, Clone)]
+pub(super) struct NodeCertificate {
+    /// DER.
+    pub(super) der: Vec<u8>,
+    /// The last moment at which it is valid.
+    pub(super) not_after: UnixMillis,
 }
 
 /// What a node says of its own eye.
@@ -61,7 +71,9 @@ pub(super) struct NodeStatus {
 
 /// A question that is not answered yet, with the parts of the answer that have come.
 struct Pending {
-    question: Question,
+    nonce: Nonce,
+    /// uids of the Pods, sorted, each once.
+    pods: Vec<String>,
     bytes: Vec<u8>,
     answer: oneshot::Sender<Seen>,
 }
@@ -90,7 +102,7 @@ impl Line {
         cluster: ClusterId,
         node: &str,
         hello: &v1::NodeHello,
-        certificate: Vec<u8>,
+        certificate: NodeCertificate,
         to: Outbound,
     ) -> Self {
         Self {
@@ -110,7 +122,7 @@ impl Line {
 
     /// Whether its certificate was made before the other's.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
-        x509::not_after(&self.certificate) < x509::not_after(&other.certificate)
+        self.certificate.not_after < other.certificate.not_after
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -158,10 +170,8 @@ impl Line {
         }
         pods.sort_unstable();
         pods.dedup();
-        let (node, boot) = (self.node.clone(), self.boot.clone());
-        let question = Question { retest, nonce, cluster: self.cluster, node, boot, pods: pods.clone() };
         let (answer, answered) = oneshot::channel();
-        locked(&self.looks).insert(retest, Pending { question, bytes: Vec::new(), answer });
+        locked(&self.looks).insert(retest, Pending { nonce, pods: pods.clone(), bytes: Vec::new(), answer });
         let look =
             v1::KernelReadRequest { retest_id: retest.as_bytes().to_vec(), nonce: nonce.as_bytes().to_vec(), pods };
         let asked = async {
@@ -196,11 +206,11 @@ impl Line {
                 return;
             }
             let bytes = std::mem::take(&mut pending.bytes);
-            match statement::check(&pending.question, bytes, part.signature, &self.certificate) {
+            match self.check(id, pending, bytes, part.signature) {
                 Ok(signed) => Seen::Statement(signed),
-                Err(unfit) => {
-                    tracing::warn!(node = self.node, reason = %unfit, "a node's statement was refused");
-                    Seen::Silent(format!("the node's statement was refused: {unfit}"))
+                Err(reason) => {
+                    tracing::warn!(node = self.node, reason, "a node's statement was refused");
+                    Seen::Silent(format!("the node's statement was refused: {reason}"))
                 }
             }
         };
@@ -208,6 +218,28 @@ impl Line {
             // Whoever asked waits no more: the answer is too late.
             let _late = pending.answer.send(seen);
         }
+    }
+
+    /// The statement, if it answers what was asked and is signed by the key of the node's certificate.
+    fn check(
+        &self,
+        retest: RetestId,
+        asked: &Pending,
+        bytes: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<SignedNodeStatement, String> {
+        let question = NodeQuestion {
+            retest,
+            nonce: asked.nonce,
+            cluster: self.cluster,
+            node: &self.node,
+            boot: Some(&self.boot),
+            pods: Some(&asked.pods),
+        };
+        let statement = String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())?;
+        let signed = SignedNodeStatement { statement, signature, certificate: self.certificate.der.clone() };
+        node_statement::check(&question, &signed).map_err(|problem| problem.to_string())?;
+        Ok(signed)
     }
 }
 
@@ -218,7 +250,7 @@ pub(super) async fn serve(nodes: &Nodes, line: &Line, mut inbound: Streaming<v1:
     for message in tell::whole(&told) {
         line.send(To::PodUpdate(message)).await?;
     }
-    let ends = Instant::now() + left(&line.certificate);
+    let ends = Instant::now() + left(line.certificate.not_after);
     let mut handed = None;
     loop {
         tokio::select! {
@@ -301,8 +333,8 @@ fn cannot_keep() -> Status {
     Status::unavailable("what sensors saw cannot be kept now")
 }
 
-fn left(certificate: &[u8]) -> Duration {
-    let left = x509::not_after(certificate).saturating_sub(clock::now());
+fn left(not_after: UnixMillis) -> Duration {
+    let left = not_after.saturating_sub(clock::now());
     let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
     left - MARGIN.min(left / 10)
 }
@@ -333,10 +365,8 @@ mod tests {
 
     #[test]
     fn a_certificate_that_ends_earlier_is_of_another_machine_that_had_the_name_before() {
-        let line = |year| {
-            let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-            params.not_after = rcgen::date_time_ymd(year, 1, 1);
-            let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        let line = |not_after| {
+            let certificate = NodeCertificate { der: Vec::new(), not_after };
             let (to, _nobody) = mpsc::channel(1);
             Line::new(1, ClusterId::from_bytes([1; 16]), "a", &v1::NodeHello::default(), certificate, to)
         };

@@ -16,7 +16,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use backon::{ConstantBuilder, Retryable};
 use futures::future::{BoxFuture, FutureExt, join_all};
-use holdfast_model::{ClusterId, NodeName, Resource, UnixMillis};
+use holdfast_model::{ClusterId, Resource, UnixMillis};
+use holdfast_proof::NodeName;
 use holdfast_proto::{limits, v1};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -36,7 +37,6 @@ mod line;
 mod review;
 mod sensing;
 mod service;
-mod statement;
 mod tell;
 
 pub use review::AUDIENCE;

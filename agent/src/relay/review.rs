@@ -4,7 +4,7 @@
 //! The node is the one that the API server names with the token; one that does not name it yet (before Kubernetes 1.32)
 //! names the Pod, and where that runs the watch has told. What the node calls itself is never asked.
 
-use holdfast_model::NodeName;
+use holdfast_proof::NodeName;
 use serde::Deserialize;
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::Stream;
-use holdfast_model::{NodeName, Party, SpiffeName};
+use holdfast_proof::{CertificateFacts, NodeName, Party};
 use holdfast_proto::{PROTOCOL, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -14,11 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use v1::from_node::Message as From;
 
-use super::line::{self, Line, Outbound};
+use super::line::{self, Line, NodeCertificate, Outbound};
 use super::review::{self, Refused};
 use super::{Certified, NodeRequest, Nodes, locked};
 use crate::clock;
-use crate::x509;
 use holdfast_agent_core::text::line as one_line;
 
 /// How long the aggregator may take to make a certificate.
@@ -35,7 +34,7 @@ const BOOT_BYTES: usize = 64;
 /// The node behind a connection, as its certificate names it.
 struct Peer {
     node: NodeName,
-    certificate: Vec<u8>,
+    certificate: NodeCertificate,
 }
 
 #[tonic::async_trait]
@@ -90,9 +89,12 @@ impl Nodes {
         let Some(certificate) = shown.as_ref().and_then(|chain| chain.first()) else {
             return Err(Status::unauthenticated("this call needs a node's certificate: enrol first"));
         };
-        match x509::name(certificate) {
-            Some(SpiffeName { party: Party::Node(cluster, node), .. }) if cluster == self.shared.cluster => {
-                Ok(Peer { node, certificate: certificate.to_vec() })
+        let facts = CertificateFacts::parse(certificate)
+            .map_err(|problem| Status::unauthenticated(format!("the node's certificate is refused: {problem}")))?;
+        match facts.name.party {
+            Party::Node(cluster, node) if cluster == self.shared.cluster => {
+                let certificate = NodeCertificate { der: certificate.to_vec(), not_after: facts.not_after };
+                Ok(Peer { node, certificate })
             }
             _ => Err(Status::permission_denied("the certificate names no node of this cluster")),
         }

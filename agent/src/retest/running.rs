@@ -12,6 +12,7 @@ use holdfast_controls::running::{self, Seen as SeenContainer, Shown};
 use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::kernel::{NodeStatement, RunningContainer, SignedNodeStatement};
 use holdfast_model::{ClusterId, Location, RetestOrder};
+use holdfast_proof::{NodeQuestion, StatementProblem, node_statement};
 
 use super::gather::{Gathered, Member};
 use crate::node_views::{Look, NodeViews, Seen};
@@ -80,7 +81,9 @@ pub(super) fn judge(
     }
     for (node, uids) in asked {
         let checked = match answers.remove(node) {
-            Some(Seen::Statement(signed)) => check(order, cluster, node, uids, &signed).map(|it| (it, signed)),
+            Some(Seen::Statement(signed)) => check(order, cluster, node, uids, &signed)
+                .map(|it| (it, signed))
+                .map_err(|problem| format!("its statement proves nothing here: {problem}")),
             Some(Seen::Silent(reason)) => Err(reason),
             None => Err("it was not asked".to_owned()),
         };
@@ -100,25 +103,19 @@ pub(super) fn judge(
     looked
 }
 
-/// The statement, if it answers this question for this node and hides nothing.
+/// The statement, if it answers this question for this node and is whole. The relay has checked its signature.
 fn check(
     order: &RetestOrder,
     cluster: ClusterId,
     node: &str,
     uids: &[String],
     signed: &SignedNodeStatement,
-) -> Result<NodeStatement, String> {
-    let statement: NodeStatement =
-        serde_json::from_str(&signed.statement).map_err(|error| format!("its statement is unreadable: {error}"))?;
-    statement.answers(order.retest, order.nonce, cluster)?;
-    if statement.node != node {
-        return Err("its statement is another node's".to_owned());
-    }
-    if let Some(blind) = &statement.incomplete {
-        return Err(format!("its view is not whole: {blind}"));
-    }
-    let left_out = uids.iter().any(|uid| !statement.pods.contains(uid));
-    if left_out { Err("it left out a Pod that it was asked about".to_owned()) } else { Ok(statement) }
+) -> Result<NodeStatement, StatementProblem> {
+    let RetestOrder { retest, nonce, .. } = *order;
+    let question = NodeQuestion { retest, nonce, cluster, node, boot: None, pods: Some(uids) };
+    let statement = node_statement::read(&question, &signed.statement)?;
+    node_statement::check_whole(&statement)?;
+    Ok(statement)
 }
 
 impl Looked {

@@ -19,7 +19,7 @@ use holdfast_model::kernel::{self, Namespaces, NodeStatement, RunningContainer};
 use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 use holdfast_model::{Coverage, CoverageState, Nonce, RetestId, RootFingerprint};
 use holdfast_proto::v1;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -135,6 +135,7 @@ impl Scene {
         let api = ApiServer::start(true).await;
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names = vec![SanType::URI("spiffe://holdfast-test".try_into().unwrap())];
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = Arc::new(AgentKey::generate().unwrap());
         let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}");

@@ -1,9 +1,8 @@
 //! One event as it goes into the log: its canonical bytes and the leaf that they hash to (RFC 6962: SHA-256 over a zero byte
 //! and the data). Made once, at the decision; store, sequencer and verifier only carry it.
 
+use holdfast_model::activity::leaf_hash;
 use holdfast_model::{Activity, canonical};
-
-use crate::merkle::leaf_hash;
 
 /// An event, ready for the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

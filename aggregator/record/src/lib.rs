@@ -9,7 +9,6 @@ pub mod entry;
 pub mod finding;
 pub mod fleet;
 pub mod lifecycle;
-pub mod merkle;
 pub mod retest;
 
 pub use detection::{Detection, Source, Standing};

@@ -2,23 +2,21 @@
 //!
 //! Events are committed with what they describe, without a place. [`Sequencer`] appends them to the Merkle log, signs the new
 //! head and completes the receipts that waited for their place, all in one transaction: a crash leaves either nothing or
-//! all of it, and the next step does the rest. `proof` answers what the API hands out, `verify` is what a stranger runs.
+//! all of it, and the next step does the rest. `proof` answers what the API hands out; `holdfast_proof::log` is what an auditor runs.
 
 mod proof;
 #[cfg(test)]
 mod tests;
-mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_model::Head;
-use holdfast_record::merkle::{Hash, Log, TileId, Tiles};
+use holdfast_model::{Head, canonical};
+use holdfast_proof::merkle::{Hash, Log, TileId, Tiles};
 use holdfast_store::{LogHead, LogTile, Store, StoreError, StoredReceipt, Tx};
 use tokio::sync::broadcast::error::RecvError;
 
 pub use proof::{consistency, inclusion};
-pub use verify::{LogProblem, LoggedEntry, SignedHead, VerifiedLog, verify, verify_head};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::environment::SharedEnvironment;
@@ -137,7 +135,7 @@ impl Sequencer {
         }
         let (root, at) = (log.root(), self.environment.now());
         let head = Head { form: Head::FORM.to_owned(), size: log.size(), root: root.to_vec(), at };
-        let signed = receipts::canonical_text(&head)?;
+        let signed = canonical::text(&head)?;
         let signature = self.authority.sign(signed.as_bytes())?;
         let certificate = self.authority.signing_certificate().to_vec();
         Ok(tx.add_log_head(&LogHead { size: head.size, root, at, signed, signature, certificate }).await?)

@@ -1,6 +1,6 @@
 //! Proofs about the kept log: which tiles a proof reads is asked first, those are loaded, and no others.
 
-use holdfast_record::merkle::{Hash, proof};
+use holdfast_proof::merkle::{Hash, proof};
 use holdfast_store::Store;
 
 use super::{ActivityError, load};

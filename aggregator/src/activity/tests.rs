@@ -1,17 +1,19 @@
 //! Events get their places once, whatever happens in between, and a stranger notices every change.
 
 use holdfast_model::{Activity, Actor, Receipt, RetestId, RootFingerprint};
+use holdfast_proof::log::verify;
+use holdfast_proof::merkle::leaf_hash;
+use holdfast_proof::merkle::proof::{verify_consistency, verify_inclusion};
+use holdfast_proof::{LogProblem, LoggedEntry, SignedHead, TrustProblem, VerifiedLog, receipt};
 use holdfast_record::Entry;
-use holdfast_record::merkle::proof::{verify_consistency, verify_inclusion};
 use holdfast_store::EventId;
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use serde_json::json;
 
 use super::*;
 use crate::authority::AuthoritySettings;
-use crate::certificate::SigningRequest;
 use crate::environment::testing::TestEnvironment;
-use crate::receipts::ReceiptProblem;
+use crate::signing_request::SigningRequest;
 
 const NOW: i64 = 1_790_000_000_000;
 
@@ -52,7 +54,7 @@ impl Installation {
         let request = CertificateParams::default().serialize_request(&agent).unwrap();
         let request = SigningRequest::parse(request.der()).unwrap();
         let attestation = receipts::tests::attestation();
-        let text = receipts::canonical_text(&attestation).unwrap();
+        let text = canonical::text(&attestation).unwrap();
         let activity = Activity {
             at: NOW,
             actor: Actor::Agent(attestation.cluster),
@@ -134,7 +136,7 @@ async fn a_receipt_is_countersigned_once_its_event_has_its_place_and_is_believed
     assert_eq!(sequencer.step().await.unwrap(), Step::default(), "nothing is signed twice");
 
     let receipt: Receipt = serde_json::from_str(&stored().await.receipt.unwrap()).unwrap();
-    let verified = receipts::verify(&receipt, &here.authority.fingerprint()).unwrap();
+    let verified = receipt::verify(&receipt, &here.authority.fingerprint()).unwrap();
     let place = here.store.event(event).await.unwrap().unwrap();
     assert_eq!(verified.countersigned.recorded_at, NOW);
     assert_eq!(Some(verified.countersigned.log_index), place.log_index);
@@ -183,7 +185,7 @@ async fn every_way_to_change_history_is_noticed_and_named() {
     assert_eq!(problem(&|log| log[3].bytes = Some(b"another".to_vec())), LogProblem::Changed(3));
     assert_eq!(problem(&|log| log[3].leaf[0] ^= 1), LogProblem::Changed(3));
     let forged = |log: &mut Vec<LoggedEntry>| {
-        log[3].leaf = holdfast_record::merkle::leaf_hash(b"another");
+        log[3].leaf = leaf_hash(b"another");
         log[3].bytes = Some(b"another".to_vec());
     };
     assert_eq!(problem(&forged), LogProblem::Root);
@@ -195,11 +197,11 @@ async fn every_way_to_change_history_is_noticed_and_named() {
     smaller.signed = smaller.signed.replace("\"size\":20", "\"size\":19");
     assert!(matches!(
         here.check(honest.clone(), &smaller, &root),
-        Err(LogProblem::Head(ReceiptProblem::Signature { .. }))
+        Err(LogProblem::Trust(TrustProblem::Signature { .. }))
     ));
     let stranger = RootFingerprint::of(b"stranger");
     let other = here.check(honest, &head, &stranger);
-    assert!(matches!(other, Err(LogProblem::Head(ReceiptProblem::OtherRoot { .. }))));
+    assert!(matches!(other, Err(LogProblem::Trust(TrustProblem::OtherRoot { .. }))));
 }
 
 #[tokio::test]

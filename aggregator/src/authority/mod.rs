@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use data_encoding::BASE32_NOPAD;
 use holdfast_model::{ClusterId, RootFingerprint, UnixMillis};
+use holdfast_proof::{CertificateFacts, CertificateProblem, NodeName, Party, SpiffeName, certificate};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SigningKey, SubjectPublicKeyInfo,
@@ -23,7 +24,7 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 pub use files::FileProblem;
 
-use crate::certificate::{CertificateFacts, CertificateProblem, NodeName, Party, SigningRequest, SpiffeName};
+use crate::signing_request::SigningRequest;
 
 const DAY: UnixMillis = 24 * 60 * 60 * 1000;
 const ROOT_LIFE: UnixMillis = 20 * 365 * DAY;
@@ -327,7 +328,7 @@ fn parse_credential(file: &'static str, text: &str) -> Result<Credential, Author
     let key = KeyPair::try_from(&key).map_err(|_| unreadable())?;
     let der = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| unreadable())?;
     let facts = facts_of(file, &der)?;
-    if facts.key_hash != crate::certificate::key_hash(&key.subject_public_key_info()) {
+    if facts.key_hash != certificate::key_hash(&key.subject_public_key_info()) {
         return Err(unreadable());
     }
     Ok(Credential { key, der })

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use holdfast_model::ClusterId;
+use holdfast_proof::CertificateFacts;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
 use super::{EnrolError, Enrolments};
-use crate::certificate::CertificateFacts;
 use crate::identity::{self, ClusterIdentity};
 
 /// A stream ends this long before its certificate; of a very short life, after nine tenths.

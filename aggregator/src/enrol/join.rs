@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::operate::active;
 use super::{EnrolError, Enrolments, record};
 use crate::authority::IssuedCertificate;
-use crate::certificate::SigningRequest;
+use crate::signing_request::SigningRequest;
 
 /// The longest fingerprint: a uid has 36 characters.
 const FINGERPRINT_BYTES: usize = 128;

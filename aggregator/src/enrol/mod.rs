@@ -27,9 +27,9 @@ pub use gate::Admitted;
 pub use operate::{NewToken, TokenTerms};
 
 use crate::authority::{Authority, AuthorityError};
-use crate::certificate::CertificateProblem;
 use crate::environment::SharedEnvironment;
 use crate::live::{Live, LiveChange};
+use crate::signing_request::RequestProblem;
 
 /// How many revocations a live stream may be behind before it is ended to be on the safe side.
 const REVOCATIONS: usize = 256;
@@ -84,7 +84,7 @@ pub enum EnrolError {
     NoFingerprint,
     /// The certificate request is refused.
     #[error("the certificate request is refused: {0}")]
-    Request(#[from] CertificateProblem),
+    Request(#[from] RequestProblem),
     /// The node's name is of no form that a name may have.
     #[error("that is no name of a Kubernetes Node")]
     NodeName,

@@ -8,14 +8,15 @@ use data_encoding::HEXLOWER;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use holdfast_model::{Actor, ClusterId};
+use holdfast_proof::NodeName;
 use holdfast_proto::v1;
 use serde_json::json;
 
 use super::operate::active;
 use super::{EnrolError, Enrolments, record};
 use crate::authority::IssuedCertificate;
-use crate::certificate::{NodeName, SigningRequest};
 use crate::intake::Certify;
+use crate::signing_request::SigningRequest;
 
 impl Certify for Enrolments {
     fn certify(&self, cluster: ClusterId, asked: v1::NodeCsr) -> BoxFuture<'static, v1::NodeCertificate> {

@@ -227,7 +227,7 @@ async fn a_certificate_that_is_not_on_record_is_refused() {
     let here = installation().await;
     let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
     let key = key();
-    let request = crate::certificate::SigningRequest::parse(&csr(&key)).unwrap();
+    let request = crate::signing_request::SigningRequest::parse(&csr(&key)).unwrap();
     let stray = here.authority.issue(added.cluster, &request, here.members.now()).unwrap();
     let stray = Certificate { certificate: stray.der, ..Certificate::default() };
     assert!(refused(here.renew((&stray, &key), &key).await).contains("not on record"));
@@ -240,7 +240,7 @@ async fn a_revoked_cluster_is_out_at_once_its_live_streams_too() {
     let other = here.members.add_cluster("other", TokenTerms::default(), operator()).await.unwrap();
     let key = key();
     let certificate = here.enrol(&added.token, &key, "uid-1").await.unwrap();
-    let facts = crate::certificate::CertificateFacts::parse(&certificate.certificate).unwrap();
+    let facts = holdfast_proof::CertificateFacts::parse(&certificate.certificate).unwrap();
     let identity =
         crate::identity::ClusterIdentity { cluster: added.cluster, serial: facts.serial, key_hash: facts.key_hash };
     let mut live = here.members.admit_identity(identity, certificate.certificate.clone()).await.unwrap();
@@ -261,7 +261,7 @@ async fn a_stream_ends_before_its_certificate_does() {
     let here = installation().await;
     let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
     let certificate = here.enrol(&added.token, &key(), "uid-1").await.unwrap().certificate;
-    let facts = crate::certificate::CertificateFacts::parse(&certificate).unwrap();
+    let facts = holdfast_proof::CertificateFacts::parse(&certificate).unwrap();
     let identity =
         crate::identity::ClusterIdentity { cluster: added.cluster, serial: facts.serial, key_hash: facts.key_hash };
     here.later(facts.not_after - 100 - here.environment.now());
@@ -313,7 +313,7 @@ async fn a_node_is_named_under_its_agents_cluster_and_the_event_says_so() {
     let key = key();
     let made = certify(&here, added.cluster, "worker-1", &key).await;
     assert_eq!((made.request_id, made.error.as_str()), (7, ""));
-    let facts = crate::certificate::CertificateFacts::parse(&made.certificate).unwrap();
+    let facts = holdfast_proof::CertificateFacts::parse(&made.certificate).unwrap();
     let name = format!("spiffe://{}/cluster/{}/node/worker-1", here.authority.trust_domain(), added.cluster);
     assert_eq!((facts.name.to_string(), facts.not_after), (name, made.not_after));
     assert!(made.not_after - here.environment.now() <= 24 * HOUR);

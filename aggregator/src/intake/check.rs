@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_model::digest::BUCKETS;
 use holdfast_model::{Attestation, ClusterId, FindingKey, Location, Method, Observation, Resource};
+use holdfast_proof::attestation;
 use holdfast_proto::limits::{LOCATIONS, STRING_BYTES};
 use holdfast_proto::{Malformed, convert, v1};
 use holdfast_store::{Connected, ScopeProposal};
 use tonic::Status;
 
-use crate::receipts;
 use crate::writer::{Batch, SignedAttestation, Stated};
 
 /// The most controls that an agent may name.
@@ -125,9 +125,9 @@ pub(super) fn attestation(
     root: &[u8],
     now: i64,
 ) -> Result<SignedAttestation, String> {
-    let attestation = receipts::check_attestation(&wire.attestation, &wire.signature, certificate)
-        .map_err(|problem| problem.to_string())?;
-    receipts::check_nodes(&attestation, root, now).map_err(|problem| problem.to_string())?;
+    let checked = attestation::check(&wire.attestation, &wire.signature, certificate);
+    let attestation = checked.map_err(|problem| problem.to_string())?;
+    attestation::check_nodes(&attestation, root, now).map_err(|problem| problem.to_string())?;
     if !within_limits(&attestation) {
         return Err("it is over a limit of the protocol".to_owned());
     }

@@ -19,11 +19,11 @@ use tonic::{Code, Request, Status, Streaming};
 
 use super::{Certify, Identify, Intake, Peer, session};
 use crate::authority::{Authority, AuthoritySettings};
-use crate::certificate::SigningRequest;
 use crate::environment::testing::TestEnvironment;
 use crate::live::Live;
 use crate::periodic::Periodic;
 use crate::sessions::Sessions;
+use crate::signing_request::SigningRequest;
 use crate::writer::{Action, Writer};
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");

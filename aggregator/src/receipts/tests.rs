@@ -1,15 +1,19 @@
 //! A receipt is believed as it was made, and refused with a reason once anything about it is not.
 
-use holdfast_model::NodeName;
-use holdfast_model::kernel::{Namespaces, ViewMethod};
+use holdfast_model::canonical::text as canonical_text;
+use holdfast_model::kernel::{Namespaces, NodeStatement, SignedNodeStatement, ViewMethod};
 use holdfast_model::{
-    ControlId, FindingId, Method, Nonce, ObjectRead, Reach, Resource, RetestId, RetestOrder, Verdict,
+    Attestation, ClusterId, ControlId, FindingId, FindingKey, Method, Nonce, ObjectRead, Reach, Resource, RetestId,
+    RetestOrder, Verdict,
 };
+use holdfast_proof::attestation::{check as check_attestation, check_nodes};
+use holdfast_proof::receipt::verify;
+use holdfast_proof::{AttestationProblem, NodeName, NotCanonical, ReceiptProblem, TrustProblem};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 
 use super::*;
 use crate::authority::AuthoritySettings;
-use crate::certificate::SigningRequest;
+use crate::signing_request::SigningRequest;
 
 const NOW: UnixMillis = 1_790_000_000_000;
 const DAY: UnixMillis = 24 * 60 * 60 * 1000;
@@ -154,7 +158,7 @@ fn to_the_processes(nodes: Vec<SignedNodeStatement>) -> Attestation {
 }
 
 #[test]
-fn what_nodes_swear_to_is_believed_from_the_fingerprint_alone() {
+fn what_nodes_attest_to_is_believed_from_the_fingerprint_alone() {
     let here = installation();
     let nodes = ["a", "b"].map(|name| here.node(cluster(), name).attests(&statement(name)));
     let attestation = to_the_processes(nodes.to_vec());
@@ -167,49 +171,52 @@ fn what_nodes_swear_to_is_believed_from_the_fingerprint_alone() {
 fn a_statement_that_no_node_of_the_cluster_made_for_this_order_proves_nothing() {
     let (here, elsewhere) = (installation(), installation());
     let node = here.node(cluster(), "a");
-    let said = || statement("a");
-    let mut forged = node.attests(&said());
+    let stated = || statement("a");
+    let mut forged = node.attests(&stated());
     forged.statement = forged.statement.replace("\"seen\":1", "\"seen\":2");
-    let mut spaced = node.attests(&said());
+    let mut spaced = node.attests(&stated());
     spaced.statement.push(' ');
     spaced.signature = node.key.sign(spaced.statement.as_bytes()).unwrap();
     let agents = SignedNodeStatement {
-        signature: here.agent.sign(node.attests(&said()).statement.as_bytes()).unwrap(),
+        signature: here.agent.sign(node.attests(&stated()).statement.as_bytes()).unwrap(),
         certificate: here.agent_certificate.clone(),
-        ..node.attests(&said())
+        ..node.attests(&stated())
     };
-    let lies = [
-        ("does not fit", forged),
+    let refused = [
+        ("is not signed by the key", forged),
         ("not in canonical form", spaced),
         ("who may not sign this", agents),
-        ("who may not sign this", here.node(ClusterId::from_bytes([6; 16]), "a").attests(&said())),
-        ("does not lead to the root", elsewhere.node(cluster(), "a").attests(&said())),
-        ("names another node", here.node(cluster(), "b").attests(&said())),
-        ("another question", node.attests(&NodeStatement { nonce: Nonce::from_bytes([3; 16]), ..said() })),
-        ("another question", node.attests(&NodeStatement { retest: RetestId::from_bytes([3; 16]), ..said() })),
-        ("another cluster", node.attests(&NodeStatement { cluster: ClusterId::from_bytes([3; 16]), ..said() })),
-        ("not whole", node.attests(&NodeStatement { incomplete: Some("no BTF".into()), ..said() })),
-        ("a form that is not known", node.attests(&NodeStatement { form: "x".into(), ..said() })),
+        ("who may not sign this", here.node(ClusterId::from_bytes([6; 16]), "a").attests(&stated())),
+        ("does not lead to the root", elsewhere.node(cluster(), "a").attests(&stated())),
+        ("its node is another", here.node(cluster(), "b").attests(&stated())),
+        ("its nonce is another", node.attests(&NodeStatement { nonce: Nonce::from_bytes([3; 16]), ..stated() })),
+        ("its retest is another", node.attests(&NodeStatement { retest: RetestId::from_bytes([3; 16]), ..stated() })),
+        (
+            "its cluster is another",
+            node.attests(&NodeStatement { cluster: ClusterId::from_bytes([3; 16]), ..stated() }),
+        ),
+        ("not whole", node.attests(&NodeStatement { incomplete: Some("no BTF".into()), ..stated() })),
+        ("its form is \"x\"", node.attests(&NodeStatement { form: "x".into(), ..stated() })),
     ];
     let root = here.authority.fingerprint();
-    for (why, lie) in lies {
-        let attestation = to_the_processes(vec![lie]);
+    for (why, signed) in refused {
+        let attestation = to_the_processes(vec![signed]);
         let problem = verify(&here.receipt(&attestation, NOW), &root).unwrap_err();
         assert!(problem.to_string().contains(why), "{why}: {problem}");
-        assert_eq!(check_nodes(&attestation, here.authority.root(), NOW).unwrap_err(), problem);
+        assert_eq!(ReceiptProblem::from(check_nodes(&attestation, here.authority.root(), NOW).unwrap_err()), problem);
     }
-    let twice = to_the_processes(vec![node.attests(&said()), node.attests(&said())]);
+    let twice = to_the_processes(vec![node.attests(&stated()), node.attests(&stated())]);
     let problem = verify(&here.receipt(&twice, NOW), &root).unwrap_err();
     assert!(problem.to_string().contains("there twice"), "{problem}");
-    let unlooked = Attestation { methods: vec![Method::LiveRead], ..to_the_processes(vec![node.attests(&said())]) };
-    assert_eq!(check_nodes(&unlooked, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
+    let unlooked = Attestation { methods: vec![Method::LiveRead], ..to_the_processes(vec![node.attests(&stated())]) };
+    assert_eq!(check_nodes(&unlooked, here.authority.root(), NOW), Err(AttestationProblem::NoNodeLooked));
     let nobody = to_the_processes(Vec::new());
-    assert_eq!(check_nodes(&nobody, here.authority.root(), NOW), Err(ReceiptProblem::Unlooked));
+    assert_eq!(check_nodes(&nobody, here.authority.root(), NOW), Err(AttestationProblem::NoNodeLooked));
 }
 
 /// What was signed before nodes could attest is read, and written, as it was.
 #[test]
-fn a_attestation_without_nodes_keeps_its_bytes() {
+fn an_attestation_without_nodes_keeps_its_bytes() {
     assert!(!canonical_text(&attestation()).unwrap().contains("nodes"));
 }
 
@@ -225,10 +232,10 @@ fn a_receipt_is_believed_from_the_fingerprint_alone() {
 }
 
 #[test]
-fn a_receipt_of_another_installation_is_told_apart() {
+fn a_receipt_of_another_installation_is_recognised() {
     let (here, elsewhere) = (installation(), installation());
     let problem = verify(&elsewhere.receipt(&attestation(), NOW), &here.authority.fingerprint()).unwrap_err();
-    assert_eq!(problem, ReceiptProblem::OtherRoot { found: elsewhere.authority.fingerprint() });
+    assert_eq!(problem, TrustProblem::OtherRoot { found: elsewhere.authority.fingerprint() }.into());
 }
 
 #[test]
@@ -237,9 +244,9 @@ fn certificates_are_judged_at_the_recording() {
     let root = here.authority.fingerprint();
     assert!(verify(&here.receipt(&attestation(), NOW + DAY - 1), &root).is_ok());
     let late = verify(&here.receipt(&attestation(), NOW + DAY + 2000), &root).unwrap_err();
-    assert!(matches!(late, ReceiptProblem::Chain { whose: "agent's", .. }), "{late}");
+    assert!(matches!(late, ReceiptProblem::Trust(TrustProblem::Chain { whose: "agent's", .. })), "{late}");
     let early = verify(&here.receipt(&attestation(), NOW - DAY), &root).unwrap_err();
-    assert!(matches!(early, ReceiptProblem::Chain { whose: "root", .. }), "{early}");
+    assert!(matches!(early, ReceiptProblem::Trust(TrustProblem::Chain { whose: "root", .. })), "{early}");
 }
 
 /// Every byte of every field, each bit of it: nothing may be changed without being noticed.
@@ -268,12 +275,12 @@ fn a_receipt_changed_in_any_byte_of_any_field_is_refused() {
 }
 
 #[test]
-fn every_fact_of_a_attestation_is_covered_by_the_signature() {
+fn every_fact_of_an_attestation_is_covered_by_the_signature() {
     let here = installation();
     let (text, signature) = here.signed(&attestation());
-    let told = serde_json::to_value(attestation()).unwrap();
-    for (field, value) in told.as_object().unwrap() {
-        let mut changed = told.clone();
+    let whole = serde_json::to_value(attestation()).unwrap();
+    for (field, value) in whole.as_object().unwrap() {
+        let mut changed = whole.clone();
         changed[field] = match value {
             serde_json::Value::String(text) => format!("{text}x").into(),
             serde_json::Value::Number(number) => (number.as_i64().unwrap() + 1).into(),
@@ -285,25 +292,25 @@ fn every_fact_of_a_attestation_is_covered_by_the_signature() {
         let changed = canonical_text(&changed).unwrap();
         assert_ne!(changed, text);
         let problem = check_attestation(changed.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
-        assert_eq!(problem, ReceiptProblem::Signature { whose: "agent's" }, "{field}");
+        assert_eq!(problem, TrustProblem::Signature { whose: "agent's" }.into(), "{field}");
     }
 }
 
 #[test]
-fn an_agent_that_signs_a_lie_about_identity_is_refused_by_what_it_lied_about() {
+fn an_agent_that_signs_a_false_identity_is_refused_by_what_is_false() {
     let here = installation();
     let problem = |change: fn(&mut Attestation)| {
-        let mut lie = attestation();
-        change(&mut lie);
-        let (text, signature) = here.signed(&lie);
+        let mut forged = attestation();
+        change(&mut forged);
+        let (text, signature) = here.signed(&forged);
         check_attestation(text.as_bytes(), &signature, &here.agent_certificate).unwrap_err()
     };
     let other = ClusterId::from_bytes([6; 16]);
-    let foreign = problem(|lie| lie.cluster = ClusterId::from_bytes([6; 16]));
-    assert_eq!(foreign, ReceiptProblem::ForeignCluster { signer: cluster(), testified: other });
-    assert_eq!(problem(|lie| lie.finding = FindingId::from_bytes([1; 16])), ReceiptProblem::OtherFinding);
-    assert_eq!(problem(|lie| lie.resource.name = "other".into()), ReceiptProblem::OtherFinding);
-    assert_eq!(problem(|lie| lie.form = "x".into()), ReceiptProblem::AttestationForm("x".into()));
+    let foreign = problem(|forged| forged.cluster = ClusterId::from_bytes([6; 16]));
+    assert_eq!(foreign, AttestationProblem::ForeignCluster { signer: cluster(), attested: other });
+    assert_eq!(problem(|forged| forged.finding = FindingId::from_bytes([1; 16])), AttestationProblem::OtherFinding);
+    assert_eq!(problem(|forged| forged.resource.name = "other".into()), AttestationProblem::OtherFinding);
+    assert_eq!(problem(|forged| forged.form = "x".into()), AttestationProblem::Form("x".into()));
 }
 
 #[test]
@@ -322,11 +329,14 @@ fn text_that_reads_like_the_attestation_but_is_written_differently_is_refused() 
         }
         let signature = here.agent.sign(other.as_bytes()).unwrap();
         let problem = check_attestation(other.as_bytes(), &signature, &here.agent_certificate).unwrap_err();
-        assert!(matches!(problem, ReceiptProblem::NotCanonical { what: "attestation", .. }), "{problem}");
+        assert!(
+            matches!(problem, AttestationProblem::NotCanonical(NotCanonical { what: "attestation", .. })),
+            "{problem}"
+        );
     }
     let signature = here.agent.sign(&[0xff, 0xfe]).unwrap();
     let problem = check_attestation(&[0xff, 0xfe], &signature, &here.agent_certificate).unwrap_err();
-    assert!(matches!(problem, ReceiptProblem::NotCanonical { .. }));
+    assert!(matches!(problem, AttestationProblem::NotCanonical(_)));
 }
 
 #[test]
@@ -340,19 +350,22 @@ fn nobody_signs_in_anothers_place() {
     let mut forged = honest.clone();
     forged.aggregator_signature = here.agent.sign(forged.countersigned.as_bytes()).unwrap();
     forged.aggregator_certificate = here.agent_certificate.clone();
-    assert!(matches!(verify(&forged, &root), Err(ReceiptProblem::Name { whose: "aggregator's", .. })));
+    assert!(matches!(
+        verify(&forged, &root),
+        Err(ReceiptProblem::Trust(TrustProblem::Name { whose: "aggregator's", .. }))
+    ));
 
     // The aggregator in the agent's place.
     let signature = here.authority.sign(text.as_bytes()).unwrap();
     let signer = here.authority.signing_certificate();
     let problem = check_attestation(text.as_bytes(), &signature, signer).unwrap_err();
-    assert!(matches!(problem, ReceiptProblem::Name { whose: "agent's", .. }));
+    assert!(matches!(problem, AttestationProblem::Trust(TrustProblem::Name { whose: "agent's", .. })));
 
     // A stranger's certificate with the right names, beside the right root.
     let elsewhere = installation();
     let mut forged = elsewhere.receipt(&attestation(), NOW);
     forged.root_certificate = here.authority.root().to_vec();
-    assert!(matches!(verify(&forged, &root), Err(ReceiptProblem::Chain { .. })));
+    assert!(matches!(verify(&forged, &root), Err(ReceiptProblem::Trust(TrustProblem::Chain { .. }))));
 
     // Another agent's signature under this countersignature.
     let mut swapped = honest;

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::UnixMillis;
 use crate::id::{ClusterId, FindingId};
 
-/// Who behaviors. People are opaque ids; their names stand in an erasable table.
+/// Who acts. People are opaque ids; their names stand in an erasable table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "id", rename_all = "kebab-case")]
 pub enum Actor {
@@ -54,4 +55,10 @@ pub struct Activity {
     pub cause: String,
     /// Details by event: integers, strings, lists and maps only.
     pub detail: Value,
+}
+
+/// The hash of a leaf of the log, from its data (RFC 6962: SHA-256 over a zero byte and the data). Here and not with the tree, since
+/// it is part of what an event is: whoever decides one hashes it, and needs no tree for that.
+pub fn leaf_hash(data: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update([0]).chain_update(data).finalize().into()
 }

@@ -15,6 +15,11 @@ pub fn bytes<T: Serialize>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     Ok(out)
 }
 
+/// The canonical bytes of a value, as the text that they are.
+pub fn text<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
+    String::from_utf8(bytes(value)?).map_err(serde::ser::Error::custom)
+}
+
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     match value {
         Value::Object(map) => {

@@ -198,22 +198,6 @@ pub struct NodeStatement {
 impl NodeStatement {
     /// The name and version of this form.
     pub const FORM: &str = "holdfast.node.v1";
-
-    /// Whether this is an answer to that question, and why not. Signature and certificate are for others to check.
-    pub fn answers(&self, retest: RetestId, nonce: Nonce, cluster: ClusterId) -> Result<(), &'static str> {
-        let asked = |container: &RunningContainer| self.pods.contains(&container.pod);
-        if self.form != Self::FORM {
-            Err("its statement has a form that is not known here")
-        } else if self.retest != retest || self.nonce != nonce {
-            Err("its statement answers another question")
-        } else if self.cluster != cluster {
-            Err("its statement is about another cluster")
-        } else if !self.containers.iter().all(asked) {
-            Err("its statement tells of Pods that it was not asked about")
-        } else {
-            Ok(())
-        }
-    }
 }
 
 /// A node's statement with its signature. Byte fields are hexadecimal in JSON.

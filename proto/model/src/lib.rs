@@ -21,7 +21,6 @@ pub mod receipt;
 pub mod resource;
 pub mod retest;
 pub mod runtime_observation;
-pub mod spiffe;
 pub mod statement;
 
 pub use activity::{Activity, Actor, Head};
@@ -36,7 +35,6 @@ pub use receipt::{Attestation, Receipt};
 pub use resource::{Origin, Resource};
 pub use retest::{ObjectRead, RetestOrder, Verdict};
 pub use runtime_observation::{RuntimeObservation, SignalKind};
-pub use spiffe::{NodeName, Party, SpiffeName};
 pub use statement::{Location, Observation, Read, Report, Statement};
 
 /// A moment: milliseconds since 1970-01-01T00:00:00Z. Signed, so that clock offsets subtract without care.

@@ -8,6 +8,7 @@ pub mod proof;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use holdfast_model::activity::leaf_hash;
 use sha2::{Digest, Sha256};
 
 /// A node of the tree.
@@ -16,11 +17,6 @@ pub type Hash = [u8; 32];
 /// How many hashes a full tile has.
 pub const TILE: usize = 256;
 const TILE_BITS: u32 = 8;
-
-/// The hash of a leaf, from its data.
-pub fn leaf_hash(data: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(data).finalize().into()
-}
 
 /// The hash of an inner node, from its children.
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {

@@ -2,9 +2,10 @@
 //! root certificate, and that one to a fingerprint that the checker brings along.
 
 use holdfast_model::{Head, RootFingerprint};
-use holdfast_record::merkle::{Hash, Log, leaf_hash};
 
-use crate::receipts::{ReceiptProblem, Trusted, canonical_value};
+use crate::canonical::{self, NotCanonical};
+use crate::merkle::{Hash, Log, leaf_hash};
+use crate::trust::{TrustProblem, TrustedRoot};
 
 /// A head with everything that its check needs.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +34,12 @@ pub struct LoggedEntry {
 /// Why a log is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogProblem {
-    /// The head itself.
-    #[error("the signed head is not believed: {0}")]
-    Head(#[from] ReceiptProblem),
+    /// A certificate or the signature of the head.
+    #[error(transparent)]
+    Trust(#[from] TrustProblem),
+    /// The head's bytes.
+    #[error(transparent)]
+    NotCanonical(#[from] NotCanonical),
     /// The head is of a form that this program does not know.
     #[error("the head's form is {0:?}, not {known:?}", known = Head::FORM)]
     Form(String),
@@ -76,8 +80,8 @@ pub struct VerifiedLog {
 
 /// Checks a head's signature against the fingerprint of the root.
 pub fn verify_head(head: &SignedHead<'_>, root: &RootFingerprint) -> Result<Head, LogProblem> {
-    let read: Head = canonical_value("head", head.signed)?;
-    let trusted = Trusted::root(head.root_certificate, root, read.at)?;
+    let read: Head = canonical::parse("head", head.signed)?;
+    let trusted = TrustedRoot::recognise(head.root_certificate, root, read.at)?;
     trusted.check_aggregator(head.certificate, head.signed.as_bytes(), head.signature)?;
     if read.form == Head::FORM { Ok(read) } else { Err(LogProblem::Form(read.form)) }
 }

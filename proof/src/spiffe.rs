@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::id::ClusterId;
+use holdfast_model::ClusterId;
 
 /// The longest name of a Kubernetes Node: a DNS subdomain.
 const NODE_BYTES: usize = 253;
