@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod kubectl;
 pub mod peers;
 pub mod pod_security;
+pub mod process;
 pub mod rbac;
 pub mod running;
 

@@ -5,27 +5,12 @@
 //! coarser. A restricted check that overrides a baseline one shares its controls, so that one cause is one finding.
 //! What a check says is what the API server says of the same pod; a test asks a real one about thousands of pods.
 
-use std::fmt;
-
 use holdfast_model::Location;
 
 use crate::catalog::{Control, workload};
 use crate::facts::pod::PodSpec;
 
-/// A version of the standards, `v1.34` or `latest`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(u16);
-
-/// A level of the standards, the widest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Everything is allowed.
-    Privileged,
-    /// Known ways out of a container are not.
-    Baseline,
-    /// Current hardening practice is required.
-    Restricted,
-}
+pub use crate::facts::pod_security::{Level, Version};
 
 /// One check of the standards, in one range of versions.
 #[derive(Debug)]
@@ -57,67 +42,6 @@ enum Counts {
     Annotations,
     /// All, where the pod declares ports: in the host network, the API server makes host ports of them.
     WithPorts,
-}
-
-impl Version {
-    /// The newest version, whichever that is.
-    pub const LATEST: Self = Self(u16::MAX);
-
-    /// `v1.<minor>`.
-    pub const fn minor(minor: u16) -> Self {
-        Self(minor)
-    }
-
-    /// Reads `latest` or `v1.x` as the API server does. What it cannot read it takes for `latest`, and so should the caller.
-    pub fn parse(text: &str) -> Option<Self> {
-        if text == "latest" {
-            return Some(Self::LATEST);
-        }
-        let minor = text.strip_prefix("v1.")?;
-        let plain = minor.bytes().all(|byte| byte.is_ascii_digit()) && (minor == "0" || !minor.starts_with('0'));
-        minor.parse().ok().filter(|_| plain).map(Self)
-    }
-
-    /// Whether this is `v1.<minor>` or newer.
-    pub const fn reaches(self, minor: u16) -> bool {
-        self.0 >= minor
-    }
-
-    /// Whether pods for Windows are exempt from what only Linux has.
-    pub const fn exempts_windows(self) -> bool {
-        self.reaches(25)
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Self::LATEST { f.write_str("latest") } else { write!(f, "v1.{}", self.0) }
-    }
-}
-
-impl Level {
-    /// Every level, the widest first.
-    pub const ALL: [Self; 3] = [Self::Privileged, Self::Baseline, Self::Restricted];
-
-    /// The API server's word for it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Privileged => "privileged",
-            Self::Baseline => "baseline",
-            Self::Restricted => "restricted",
-        }
-    }
-
-    /// Reads the API server's word. What it cannot read it takes for `restricted`, and so should the caller.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.as_str() == text)
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 const EVER: u16 = u16::MAX;
@@ -278,7 +202,7 @@ impl Check {
     }
 
     fn exists_in(&self, version: Version) -> bool {
-        self.versions.start <= version.0 && (version.0 < self.versions.end || self.versions.end == EVER)
+        version.reaches(self.versions.start) && (!version.reaches(self.versions.end) || self.versions.end == EVER)
     }
 
     fn fails(&self, pod: &PodSpec, version: Version) -> bool {

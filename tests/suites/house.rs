@@ -7,6 +7,21 @@ use anyhow::{Context, Result, ensure};
 use holdfast_controls::pod_security::{self, Check};
 use holdfast_controls::{Control, catalog};
 
+#[path = "house/circles.rs"]
+mod circles;
+
+/// Modules that still need each other. The list only shrinks: one that no longer stands has to go from here.
+const CIRCLES: &[(&str, &str)] = &[
+    ("agent", "engine <-> relay"),
+    ("agent", "node::link <-> node::session"),
+    ("aggregator", "enrol <-> intake"),
+    ("aggregator/store", "detection <-> finding"),
+    ("aggregator/store", "event <-> sql"),
+    ("cli", "api <-> context"),
+    ("cli", "check::decode <-> check::yaml"),
+    ("tests/lab", "arguments <-> control_plane"),
+];
+
 const PURE: &[&str] =
     &["holdfast-model", "holdfast-proof", "holdfast-controls", "holdfast-agent-core", "holdfast-record"];
 const IMPURE: &[&str] =
@@ -60,6 +75,39 @@ fn every_room_says_what_it_is() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("README.md"))?;
     ensure!(readme.lines().count() <= 120, "README.md is longer than 120 lines");
     Ok(())
+}
+
+#[test]
+fn no_two_modules_of_a_crate_need_each_other() -> Result<()> {
+    let (mut found, mut unknown) = (Vec::new(), Vec::new());
+    for (room, source) in crates()? {
+        for (circle, evidence) in circles::circles(&source) {
+            if !CIRCLES.contains(&(room.as_str(), circle.as_str())) {
+                unknown.push(format!("{room}: {circle}: {evidence}"));
+            }
+            found.push((room.clone(), circle));
+        }
+    }
+    ensure!(unknown.is_empty(), "modules need each other:\n{}", unknown.join("\n"));
+    let known = CIRCLES.iter().map(|(room, circle)| ((*room).to_owned(), (*circle).to_owned()));
+    let mended: Vec<_> = known.filter(|circle| !found.contains(circle)).collect();
+    ensure!(mended.is_empty(), "no longer circles, so take them from the list: {mended:?}");
+    Ok(())
+}
+
+/// Every crate of the workspace: its folder, and its sources.
+fn crates() -> Result<Vec<(String, PathBuf)>> {
+    let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let manifests = metadata["packages"].as_array().context("cargo lists no packages")?;
+    let mut crates = Vec::new();
+    for manifest in manifests.iter().filter_map(|package| package["manifest_path"].as_str()) {
+        let folder = Path::new(manifest).parent().context("a manifest stands in a folder")?;
+        let name = folder.strip_prefix(root())?.display().to_string();
+        crates.push((name, folder.join("src")));
+    }
+    ensure!(crates.len() > 8, "only {} crates", crates.len());
+    Ok(crates.into_iter().filter(|(_, source)| source.is_dir()).collect())
 }
 
 /// The page of controls is the catalog, printed: `UPDATE_EXPECT=1` prints it anew.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast_controls::running::act;
+use holdfast_controls::running::behavior;
 use holdfast_controls::{Control, facts::pod::PodSpec};
 use holdfast_model::runtime_observation::RuntimeObservation;
 use holdfast_model::{DetectionBatch, Occurrences, Origin, Resource, RuntimeDetection, UnixMillis};
@@ -121,7 +121,7 @@ impl Engine {
         now: UnixMillis,
     ) -> Option<(Resource, &'static Control, Occurrences)> {
         let (placed, spec) = self.did(node, &observation.pod)?;
-        let own = || Some((placed.owner.clone()?, act::evidence(observation, spec)?));
+        let own = || Some((placed.owner.clone()?, behavior::evidence(observation, spec)?));
         let outward = || self.outward(observation, &placed).map(|(about, control, fact)| (about, (control, fact)));
         let (about, (control, fact)) = own().or_else(outward)?;
         let container =
@@ -131,7 +131,7 @@ impl Engine {
             count: observation.count,
             first_seen_at: observation.first.min(now),
             last_seen_at: observation.last.min(now),
-            ..Occurrences::once(vec![act::place(observation, fact, node, &placed.name, name)], now)
+            ..Occurrences::once(vec![behavior::location(observation, fact, node, &placed.name, name)], now)
         };
         Some((about, control, seen))
     }

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_controls::Control;
 use holdfast_controls::catalog;
-use holdfast_controls::running::{self, Allowance, Running, Seen, Used};
+use holdfast_controls::process::{Allowance, Running};
+use holdfast_controls::running::{self, ObservedContainer, Used};
 use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Location, Resource};
 
@@ -50,7 +51,7 @@ impl Engine {
             let Some(placed) = self.places.pod(&container.pod) else { continue };
             let (Some(owner), Some(spec)) = (placed.owner.clone(), self.specification(&placed)) else { continue };
             let known = placed.know(container);
-            let seen = Seen {
+            let seen = ObservedContainer {
                 node: &statement.node,
                 pod: &placed.name,
                 container: &known,
@@ -86,5 +87,5 @@ fn places(known: &ByContainer, pods: &BTreeSet<String>) -> Vec<Location> {
     }
     let mut all = Used::default();
     known.values().for_each(|used| all.fold(used));
-    all.told().0
+    all.settle().0
 }

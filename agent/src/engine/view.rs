@@ -8,7 +8,7 @@ use holdfast_controls::facts::Facts;
 use holdfast_controls::facts::pod::PodSpec;
 use holdfast_controls::facts::workload::POD;
 use holdfast_controls::inventory::ObjectKey;
-use holdfast_controls::running::{self, Seen};
+use holdfast_controls::running::{self, ObservedContainer};
 use holdfast_model::kernel::{NodeStatement, RunningContainer};
 use holdfast_model::{Location, Occurrences, Origin, Resource, RuntimeDetection, UnixMillis};
 
@@ -64,7 +64,7 @@ impl Engine {
     ) -> Vec<(&'static Control, Vec<Location>)> {
         let Some(spec) = self.specification(placed) else { return Vec::new() };
         let known = placed.know(container);
-        running::evidence(&Seen {
+        running::evidence(&ObservedContainer {
             node: &statement.node,
             pod: &placed.name,
             container: &known,

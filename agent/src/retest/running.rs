@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_controls::Control;
-use holdfast_controls::running::{self, Seen as SeenContainer, Shown};
+use holdfast_controls::running::{self, ObservedContainer, RuntimeJudgement};
 use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::kernel::{NodeStatement, RunningContainer, SignedNodeStatement};
 use holdfast_model::{ClusterId, Location, RetestOrder};
@@ -21,7 +21,7 @@ use crate::node_views::{Look, NodeViews, Seen};
 #[derive(Debug, Default)]
 pub(super) struct Looked {
     /// What the control makes of the processes.
-    pub(super) shown: Shown,
+    pub(super) shown: RuntimeJudgement,
     /// Nodes that said nothing that counts, each with its reason.
     pub(super) missing: Vec<String>,
     /// What may have changed under the look: containers that run and show no process.
@@ -125,7 +125,7 @@ impl Looked {
             let pod = pods.iter().find(|pod| pod.place.uid == container.pod);
             let known = pod.map_or_else(|| container.clone(), |pod| pod.place.know(container));
             self.containers += usize::from(container.processes() > 0);
-            let seen = SeenContainer {
+            let seen = ObservedContainer {
                 node: &statement.node,
                 pod: pod.map_or(&container.pod, |pod| &pod.place.name),
                 container: &known,

@@ -5,8 +5,8 @@ use holdfast_model::Location;
 
 use super::Control;
 use crate::facts::pod::PodSpec;
+use crate::facts::pod_security::Version;
 use crate::facts::{self, Facts, workload};
-use crate::pod_security::Version;
 
 /// A pod from YAML: a whole one, or just its `spec`.
 pub(crate) fn pod(yaml: &str) -> PodSpec {

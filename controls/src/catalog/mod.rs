@@ -6,9 +6,9 @@
 use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severity};
 
 use crate::facts::pod::PodSpec;
+use crate::facts::pod_security::Version;
 use crate::facts::{Ingress, Kind, Namespace, Role, RoleBinding, Service};
-use crate::pod_security::Version;
-use crate::running::Running;
+use crate::process::Running;
 
 pub use crate::inventory::{Relation, View};
 
@@ -127,6 +127,13 @@ impl Control {
     /// The id as the model has it.
     pub fn control_id(&self) -> ControlId {
         ControlId::known(self.id)
+    }
+
+    /// Whether a Pod's specification meets it, by the newest version of the standards. What judges no specification is met.
+    pub(crate) fn is_met_by(&self, pod: &PodSpec) -> bool {
+        let mut fails = Vec::new();
+        self.judge.pod(pod, Version::LATEST, &mut fails);
+        fails.is_empty()
     }
 
     /// The first half of the id.

@@ -17,6 +17,7 @@ pub mod metadata;
 pub mod namespace;
 pub mod network_policy;
 pub mod pod;
+pub mod pod_security;
 mod resources;
 pub mod role;
 pub mod role_binding;

@@ -1,9 +1,9 @@
 //! What a container is given, and whether its workload ever uses it.
 //!
-//! "Never" is a long word: it is said only of containers that were watched from their own start, without a gap, for as long
-//! as the window asks. One container of the workload that uses a thing answers for all of them, and one that could not be
-//! watched leaves the question open: it might be the one that does. Places are kept as paths below the Pod's specification,
-//! so that Pods of one template agree on them; a place that the template still has is the template's, and has a patch.
+//! "Never" is claimed only of containers that were watched from their own start, without a gap, for as long as the window
+//! asks. One container of the workload that uses a thing answers for all of them, and one that could not be
+//! watched leaves the question open: it might be the one that does. Locations are kept as paths below the Pod's specification,
+//! so that Pods of one template agree on them; a location that the template still has is the template's, and has a patch.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,14 @@ use holdfast_model::container_observation::ContainerObservation;
 use holdfast_model::kernel::{Namespaces, RunningContainer};
 use holdfast_model::{Location, SignalKind, UnixMillis};
 
-use super::capability::{self, names};
-use super::{Seen, Spec};
+use super::ObservedContainer;
 use crate::facts::pod::short;
+use crate::process::capability::{self, names};
+use crate::process::{Allowance, Spec};
 
 /// How the API server calls the volume that holds a token which nobody asked for.
 const TOKEN_VOLUME: &str = "kube-api-access-";
 const SYS_ADMIN: u64 = 1 << 21;
-
-/// A thing that a container is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allowance {
-    /// Capabilities, as far as the kernel tells their use.
-    Capabilities,
-    /// A root file system that can be written.
-    WritableRoot,
-    /// A token of the service account, mounted unasked.
-    Token,
-}
 
 /// A field below the specification, and what it gives.
 type Place = (String, String);
@@ -47,7 +37,7 @@ struct Answer {
 
 impl Used {
     /// What this container uses.
-    pub fn of(allowance: Allowance, seen: &Seen<'_>) -> Self {
+    pub fn of(allowance: Allowance, seen: &ObservedContainer<'_>) -> Self {
         let mut used = Self::default();
         if !seen.container.id.is_empty() {
             used.take(allowance, seen, seen.spec());
@@ -55,7 +45,7 @@ impl Used {
         used
     }
 
-    pub(super) fn take(&mut self, allowance: Allowance, seen: &Seen<'_>, spec: Option<Spec<'_>>) {
+    pub(super) fn take(&mut self, allowance: Allowance, seen: &ObservedContainer<'_>, spec: Option<Spec<'_>>) {
         let answer = match spec {
             Some(spec) => allowance.answer(seen, spec),
             None => Err("nobody knows what it was given".to_owned()),
@@ -87,7 +77,7 @@ impl Used {
     }
 
     /// What was never used, and what nobody can say.
-    pub fn told(self) -> (Vec<Location>, Vec<String>) {
+    pub fn settle(self) -> (Vec<Location>, Vec<String>) {
         let (mut unused, mut unread) = (Vec::new(), Vec::new());
         for answer in self.0.into_values() {
             match answer.unused {
@@ -112,7 +102,11 @@ impl Allowance {
     }
 
     /// What this container is given and has not used; none where it is given nothing. The error says why nobody knows.
-    fn answer(self, seen: &Seen<'_>, spec: Spec<'_>) -> Result<Option<BTreeMap<String, Location>>, String> {
+    fn answer(
+        self,
+        seen: &ObservedContainer<'_>,
+        spec: Spec<'_>,
+    ) -> Result<Option<BTreeMap<String, Location>>, String> {
         if let Some(why) = &seen.container.incomplete {
             return Err(short(why));
         }
@@ -153,7 +147,7 @@ impl Allowance {
 
     /// The capabilities that the kernel shows; any number for what is given or not. None: nothing is given. What another control
     /// says of the container leaves the question open: whoever makes it privileged has not mended this.
-    fn given(self, seen: &Seen<'_>, spec: &Spec<'_>) -> Result<Option<u64>, String> {
+    fn given(self, seen: &ObservedContainer<'_>, spec: &Spec<'_>) -> Result<Option<u64>, String> {
         let all_privileges = &seen.container.process_groups;
         let writable = || !all_privileges.iter().all(|group| group.privileges.root_read_only == Some(true));
         match self {
@@ -230,7 +224,7 @@ fn granted(container: &RunningContainer, host: &Namespaces) -> u64 {
 }
 
 /// The container of the same name, at the same place, as the workload asks for it now.
-fn template_spec<'a>(seen: &Seen<'a>, spec: &Spec<'_>) -> Option<Spec<'a>> {
+fn template_spec<'a>(seen: &ObservedContainer<'a>, spec: &Spec<'_>) -> Option<Spec<'a>> {
     let pod = &seen.template?.pod;
     let container = pod.all_containers().find(|placed| {
         placed.list == spec.container.list

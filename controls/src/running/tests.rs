@@ -3,13 +3,13 @@
 
 use holdfast_model::kernel::{HostMount, Namespaces, Privileges, ProcessGroup, RunningContainer, Seccomp};
 
-use super::capability::{ALL, set};
 use holdfast_model::container_observation::{ContainerObservation, ObservationWindows};
 
-use super::{Seen, Shown};
+use super::{ObservedContainer, RuntimeJudgement};
 use crate::catalog::Control;
 use crate::catalog::check::pod;
 use crate::facts::pod::PodSpec;
+use crate::process::capability::{ALL, set};
 
 mod over_time;
 
@@ -63,14 +63,14 @@ fn idle() -> ContainerObservation {
     }
 }
 
-fn seen<'a>(container: &'a RunningContainer, listed: Option<&'a PodSpec>) -> Seen<'a> {
+fn seen<'a>(container: &'a RunningContainer, listed: Option<&'a PodSpec>) -> ObservedContainer<'a> {
     let windows = ObservationWindows::default();
-    Seen { node: "node-1", pod: "web-7d4b9", container, host: &HOST, listed, template: None, windows }
+    ObservedContainer { node: "node-1", pod: "web-7d4b9", container, host: &HOST, listed, template: None, windows }
 }
 
-fn shown(control: &str, yaml: Option<&str>, container: &RunningContainer) -> Shown {
+fn shown(control: &str, yaml: Option<&str>, container: &RunningContainer) -> RuntimeJudgement {
     let listed = yaml.map(pod);
-    let mut shown = Shown::default();
+    let mut shown = RuntimeJudgement::default();
     shown.ask(Control::find(control).unwrap(), &seen(container, listed.as_ref()));
     shown.settle()
 }
@@ -80,7 +80,7 @@ fn says(control: &str, yaml: Option<&str>, privileges: Privileges) -> String {
     word(shown(control, yaml, &container(privileges)))
 }
 
-fn word(shown: Shown) -> String {
+fn word(shown: RuntimeJudgement) -> String {
     match (&shown.contradictions[..], &shown.unread[..]) {
         ([], []) => "agrees".to_owned(),
         ([one], []) => one.value.clone(),
@@ -102,7 +102,7 @@ const DROPPED: Option<&str> = Some("{containers: [{name: web, securityContext: {
 const UNLISTED: Option<&str> = None;
 
 fn default_root() -> Privileges {
-    let default = set(super::rules::BY_DEFAULT);
+    let default = set(crate::process::rights::BY_DEFAULT);
     Privileges { uid: 0, effective: default, permitted: default, bounding: default, ..confined() }
 }
 
@@ -405,7 +405,7 @@ fn the_runtimes_own_processes_are_not_the_workloads() {
         }
     };
     let shown = |namespaces| shown("workload.privileged", PLAIN, &of_the_pod(namespaces));
-    assert_eq!(shown(HOST), Shown::default(), "as conmon is");
+    assert_eq!(shown(HOST), RuntimeJudgement::default(), "as conmon is");
     assert_eq!(shown(Namespaces { mnt: 77, ..HOST }).unread.len(), 1, "it left its container");
     assert_eq!(shown(Namespaces { net: 13, ..HOST }).unread.len(), 1, "and is in the node's mounts now");
     assert_eq!(shown(Namespaces { mnt: 0, ..HOST }).unread.len(), 1, "nobody knows where it is");

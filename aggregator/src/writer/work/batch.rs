@@ -1,7 +1,7 @@
 //! What an agent states: its batches, each applied once and in order, and what it no longer repeats.
 
 use holdfast_controls::Control;
-use holdfast_controls::running::Running;
+use holdfast_controls::process::Running;
 use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, DetectionBatch, FindingKey, RuntimeDetection, kernel};
 use holdfast_record::lifecycle::{Detected, Observed, Silent};
 use holdfast_record::{Command, Detection, Source};

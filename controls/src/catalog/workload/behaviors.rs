@@ -1,11 +1,11 @@
 //! What containers do that no specification speaks of: one control a sort of act, which differ in data alone.
-//! No object shows it; sensors in the kernel tell it as it happens, and `running::act` says whose an act is. Such a finding
+//! No object shows it; sensors in the kernel tell it as it happens, and `running::behavior` says whose an act is. Such a finding
 //! closes when the container that did it is gone and what runs in its place has been watched from its start and kept quiet.
 
 use holdfast_model::{Method, OnDeletion, Severity, SignalKind};
 
 use crate::catalog::{Control, Judge};
-use crate::running::Running;
+use crate::process::Running;
 
 /// Said by each of them for itself.
 const NAMELESS: &str = "";

@@ -7,7 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, rights};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.capabilities-added",
@@ -23,7 +23,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::none_added)),
+    running: Some(Running::Process(none_added)),
     fix: Some(Fix::Remove("capabilities.add[]")),
 };
 
@@ -58,6 +58,13 @@ pub(super) fn push_added(pod: &PodSpec, is_one: impl Fn(&str) -> bool, fails: &m
             fails.push(placed.at(&format!("securityContext.capabilities.add[{i}]"), capability));
         }
     }
+}
+
+/// Nothing beyond the runtime's default set. A privileged specification is another control's.
+fn none_added(process: &Process<'_>) -> RuntimeVerdict {
+    let privileged = process.spec.is_some_and(|spec| spec.is_privileged());
+    let allowed = if privileged { u64::MAX } else { rights::default_set() };
+    rights::holds_only(process, allowed)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::PodSpec;
-use crate::pod_security::Version;
-use crate::running::{self, Running};
+use crate::facts::pod_security::Version;
+use crate::process::{Process, Running, RuntimeVerdict, capability, rights};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.capabilities-not-dropped",
@@ -23,7 +23,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
-    running: Some(Running::Process(running::all_dropped)),
+    running: Some(Running::Process(all_dropped)),
     fix: Some(Fix::Set { field: "securityContext.capabilities.drop", to: r#"["ALL"]"# }),
 };
 
@@ -42,6 +42,12 @@ fn judge(pod: &PodSpec, policy: Version, fails: &mut Vec<Location>) {
             Some(Some(_)) => {}
         }
     }
+}
+
+/// Nothing but what the specification adds, which other controls judge.
+fn all_dropped(process: &Process<'_>) -> RuntimeVerdict {
+    let added = process.spec.map_or(capability::set(["NET_BIND_SERVICE"]), |spec| spec.adds());
+    rights::holds_only(process, added)
 }
 
 #[cfg(test)]

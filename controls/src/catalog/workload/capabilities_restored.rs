@@ -6,7 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, capability, rights};
 
 use super::capabilities_added::{DEFAULT, push_added};
 
@@ -23,12 +23,21 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::none_restored)),
+    running: Some(Running::Process(none_restored)),
     fix: Some(Fix::Remove("capabilities.add[]")),
 };
 
 fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
     push_added(pod, |capability| capability != "NET_BIND_SERVICE" && DEFAULT.contains(&capability), fails);
+}
+
+/// Once all are dropped, none of the default set is back but NET_BIND_SERVICE. Where they
+/// are not dropped, `workload.capabilities-not-dropped` says so; what is beyond the set is `workload.capabilities-added`'s.
+fn none_restored(process: &Process<'_>) -> RuntimeVerdict {
+    if process.spec.is_some_and(|spec| spec.is_privileged() || !spec.drops_all()) {
+        return RuntimeVerdict::Agrees;
+    }
+    rights::holds_only(process, !rights::default_set() | capability::set(["NET_BIND_SERVICE"]))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use holdfast_model::{Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Judge};
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, Spec};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.hardening-not-in-force",
@@ -21,6 +21,31 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Processes,
-    running: Some(Running::Process(running::as_specified)),
+    running: Some(Running::Process(as_specified)),
     fix: None,
 };
+
+/// Every control on processes whose judge the specification passes is met. The first
+/// contradiction speaks.
+fn as_specified(process: &Process<'_>) -> RuntimeVerdict {
+    let Some(spec) = process.spec else {
+        return RuntimeVerdict::Unread("no specification of its container is listed".into());
+    };
+    let mut unread = None;
+    for control in super::CONTROLS.iter().filter(|control| asks_for(control, &spec)) {
+        let Some(Running::Process(rule)) = control.running else { continue };
+        match rule(process) {
+            RuntimeVerdict::Agrees => {}
+            RuntimeVerdict::Contradicts(fact) => {
+                return RuntimeVerdict::Contradicts(format!("{fact}, though its specification meets {}", control.id));
+            }
+            RuntimeVerdict::Unread(why) => unread = Some(why),
+        }
+    }
+    unread.map_or(RuntimeVerdict::Agrees, RuntimeVerdict::Unread)
+}
+
+/// Whether a specification meets a control that judges specifications.
+fn asks_for(control: &Control, spec: &Spec<'_>) -> bool {
+    !matches!(control.judge, Judge::Processes) && control.running.is_some() && control.is_met_by(spec.pod)
+}

@@ -6,7 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, rights};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-ipc",
@@ -21,7 +21,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::own_ipc)),
+    running: Some(Running::Process(own_ipc)),
     fix: Some(Fix::Remove("hostIPC")),
 };
 
@@ -29,6 +29,10 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
     if pod.host_ipc {
         fails.push(Location::field("hostIPC", "true"));
     }
+}
+
+fn own_ipc(process: &Process<'_>) -> RuntimeVerdict {
+    rights::has_own_namespace("IPC", process, |namespaces| namespaces.ipc)
 }
 
 #[cfg(test)]

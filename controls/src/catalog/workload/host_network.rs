@@ -7,7 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, rights};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-network",
@@ -23,7 +23,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::own_net)),
+    running: Some(Running::Process(own_net)),
     fix: Some(Fix::FirstOf(&[Fix::Remove("hostNetwork"), Fix::Remove("ports[].hostPort")])),
 };
 
@@ -37,6 +37,10 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
             fails.push(placed.at(&format!("ports[{i}].hostPort"), &port.host_port.to_string()));
         }
     }
+}
+
+fn own_net(process: &Process<'_>) -> RuntimeVerdict {
+    rights::has_own_namespace("network", process, |namespaces| namespaces.net)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Judge};
 use crate::facts::pod::{PodSpec, short};
-use crate::running::{self, Running};
+use crate::process::{Mount, Running, RuntimeVerdict};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-path",
@@ -21,7 +21,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Mount(running::nothing_from_the_node)),
+    running: Some(Running::Mount(nothing_from_the_node)),
     fix: None,
 };
 
@@ -31,6 +31,28 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
             fails.push(Location::field(format!("volumes[{i}].hostPath"), short(path)));
         }
     }
+}
+
+/// Nothing from the node but the Pod's own folder, which the kubelet makes, and the few files that every
+/// runtime makes for a Pod. A volume that a driver or an administrator provides may be a folder of the node: whether it
+/// should be is not this control's question, where that volume is mounted.
+fn nothing_from_the_node(mount: &Mount<'_>) -> RuntimeVerdict {
+    let source = &mount.mount.source;
+    let own_folder = !mount.pod.is_empty() && source.contains(&format!("/pods/{}/", mount.pod));
+    let provided = mount.spec.is_some_and(|spec| spec.is_provided(&mount.mount.target));
+    if own_folder || provided || is_of_the_runtime(mount) {
+        return RuntimeVerdict::Agrees;
+    }
+    let how = if mount.mount.writable { "writable" } else { "read-only" };
+    RuntimeVerdict::Contradicts(format!("it is {} of the node, {how}", short(source)))
+}
+
+/// Files that runtimes make for each sandbox, under a folder that is named after its 64 hexadecimal digits.
+fn is_of_the_runtime(mount: &Mount<'_>) -> bool {
+    const TARGETS: [&str; 6] =
+        ["/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/run/secrets"];
+    let is_id = |part: &str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    TARGETS.contains(&mount.mount.target.as_str()) && mount.mount.source.split('/').any(is_id)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, rights};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.host-pid",
@@ -21,7 +21,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::own_pid)),
+    running: Some(Running::Process(own_pid)),
     fix: Some(Fix::Remove("hostPID")),
 };
 
@@ -29,6 +29,10 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
     if pod.host_pid {
         fails.push(Location::field("hostPID", "true"));
     }
+}
+
+fn own_pid(process: &Process<'_>) -> RuntimeVerdict {
+    rights::has_own_namespace("process", process, |namespaces| namespaces.pid)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::PodSpec;
-use crate::pod_security::Version;
-use crate::running::{self, Running};
+use crate::facts::pod_security::Version;
+use crate::process::{Process, Running, RuntimeVerdict};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.privilege-escalation",
@@ -22,7 +22,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
-    running: Some(Running::Process(running::cannot_escalate)),
+    running: Some(Running::Process(cannot_escalate)),
     fix: Some(Fix::Set { field: "securityContext.allowPrivilegeEscalation", to: "false" }),
 };
 
@@ -37,6 +37,15 @@ fn judge(pod: &PodSpec, policy: Version, fails: &mut Vec<Location>) {
             Some(true) => fails.push(placed.at(FIELD, "true")),
             None => fails.push(placed.missing(FIELD)),
         }
+    }
+}
+
+/// An exec can gain nothing any more.
+fn cannot_escalate(process: &Process<'_>) -> RuntimeVerdict {
+    if process.privileges.no_new_privs {
+        RuntimeVerdict::Agrees
+    } else {
+        RuntimeVerdict::Contradicts("no_new_privs is not set".to_owned())
     }
 }
 

@@ -3,11 +3,12 @@
 //! It ignores what a privileged container also gets by implication (all capabilities, all devices): those fields are
 //! controls of their own, and one cause is one finding.
 
+use holdfast_model::kernel::Seccomp;
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict, capability::names, rights};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.privileged",
@@ -22,7 +23,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::not_privileged)),
+    running: Some(Running::Process(not_privileged)),
     fix: Some(Fix::Set { field: "securityContext.privileged", to: "false" }),
 };
 
@@ -32,6 +33,22 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
             fails.push(placed.at("securityContext.privileged", "true"));
         }
     }
+}
+
+/// So many capabilities beyond the default set (27 on Linux 6.18) make a container privileged in all but name. A node may lack
+/// some itself: nested nodes often lack SYS_RESOURCE, SYS_MODULE or SYS_BOOT.
+const NEARLY_ALL: u32 = 20;
+
+/// Nearly every capability within reach and no seccomp filter, which no runtime gives a privileged
+/// container. What the specification adds by name is `workload.capabilities-added`'s.
+fn not_privileged(process: &Process<'_>) -> RuntimeVerdict {
+    let explained = process.spec.filter(|spec| !spec.is_privileged()).map_or(0, |spec| spec.adds());
+    let beyond = rights::reach(process) & !rights::default_set() & !explained;
+    rights::judge_capabilities(process, || {
+        let is_privileged = beyond.count_ones() >= NEARLY_ALL && process.privileges.seccomp == Seccomp::Disabled;
+        let sentence = || format!("{} has {} and no seccomp filter", rights::held_in(process, beyond), names(beyond));
+        if is_privileged { RuntimeVerdict::Contradicts(sentence()) } else { RuntimeVerdict::Agrees }
+    })
 }
 
 #[cfg(test)]

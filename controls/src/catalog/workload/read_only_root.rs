@@ -5,7 +5,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.read-only-root",
@@ -20,7 +20,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::root_read_only)),
+    running: Some(Running::Process(root_read_only)),
     fix: Some(Fix::Set { field: "securityContext.readOnlyRootFilesystem", to: "true" }),
 };
 
@@ -35,6 +35,18 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
             Some(false) => fails.push(placed.at(FIELD, "false")),
             None => fails.push(placed.missing(FIELD)),
         }
+    }
+}
+
+/// Ephemeral containers are made to be written to.
+fn root_read_only(process: &Process<'_>) -> RuntimeVerdict {
+    if process.spec.is_some_and(|spec| spec.is_ephemeral()) {
+        return RuntimeVerdict::Agrees;
+    }
+    match process.privileges.root_read_only {
+        Some(true) => RuntimeVerdict::Agrees,
+        Some(false) => RuntimeVerdict::Contradicts("its root is mounted writable".to_owned()),
+        None => RuntimeVerdict::Unread("how its root is mounted could not be read".into()),
     }
 }
 

@@ -7,7 +7,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.run-as-non-root",
@@ -22,7 +22,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::not_root)),
+    running: Some(Running::Process(not_root)),
     fix: Some(Fix::Set { field: "securityContext.runAsNonRoot", to: "true" }),
 };
 
@@ -41,6 +41,15 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
             None if inherited.is_some() => {}
             None => fails.push(Location::field(place, "").in_container(&placed.container.name)),
         }
+    }
+}
+
+/// Not root as the host counts users, whatever the process calls itself inside a user namespace.
+pub(super) fn not_root(process: &Process<'_>) -> RuntimeVerdict {
+    if process.privileges.uid == 0 {
+        RuntimeVerdict::Contradicts("it runs as uid 0 of the node".to_owned())
+    } else {
+        RuntimeVerdict::Agrees
     }
 }
 

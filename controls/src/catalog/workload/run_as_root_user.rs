@@ -6,7 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{self, Running};
+use crate::process::{Process, Running, RuntimeVerdict};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.run-as-root-user",
@@ -20,7 +20,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[],
     judge: Judge::Pod(judge),
-    running: Some(Running::Process(running::not_root_when_another_is_asked_for)),
+    running: Some(Running::Process(not_root_when_another_is_asked_for)),
     fix: Some(Fix::Remove("runAsUser")),
 };
 
@@ -33,6 +33,19 @@ fn judge(pod: &PodSpec, fails: &mut Vec<Location>) {
         if placed.security_context().and_then(|context| context.run_as_user) == Some(0) {
             fails.push(placed.at(FIELD, "0"));
         }
+    }
+}
+
+/// Where another user is asked for, it is not root after all. Where none is, the image decides,
+/// and `workload.run-as-non-root` watches it.
+fn not_root_when_another_is_asked_for(process: &Process<'_>) -> RuntimeVerdict {
+    match process.spec.map(|spec| spec.user()) {
+        Some(None | Some(0)) => RuntimeVerdict::Agrees,
+        Some(Some(user)) if process.privileges.uid == 0 => {
+            RuntimeVerdict::Contradicts(format!("it runs as uid 0 of the node, where user {user} is asked for"))
+        }
+        Some(Some(_)) => RuntimeVerdict::Agrees,
+        None => super::run_as_non_root::not_root(process),
     }
 }
 

@@ -7,8 +7,8 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::{POD_SECCOMP_ANNOTATION, PodSpec, ProfileAnnotation, SECCOMP_ANNOTATION, short};
-use crate::pod_security::Version;
-use crate::running::{self, Running};
+use crate::facts::pod_security::Version;
+use crate::process::Running;
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.seccomp-unconfined",
@@ -22,7 +22,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
-    running: Some(Running::Process(running::filtered)),
+    running: Some(Running::Process(super::seccomp_unset::filtered)),
     fix: Some(Fix::FirstOf(&[
         Fix::Set { field: "seccompProfile.type", to: r#""RuntimeDefault""# },
         Fix::Remove("metadata.annotations[]"),

@@ -3,12 +3,13 @@
 //! A profile that is set and does not confine is `workload.seccomp-unconfined`, and covers the containers below it: one
 //! cause is one finding. The place to fix is the pod's field, which covers them all.
 
+use holdfast_model::kernel::Seccomp;
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::PodSpec;
-use crate::pod_security::Version;
-use crate::running::{self, Running};
+use crate::facts::pod_security::Version;
+use crate::process::{Process, Running, RuntimeVerdict, Spec};
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.seccomp-unset",
@@ -22,7 +23,7 @@ pub(crate) const CONTROL: Control = Control {
     methods: &[Method::LiveRead, Method::RuntimeRecheck],
     reads: &[Relation::Namespace, Relation::ServerVersion],
     judge: Judge::PodUnder(judge),
-    running: Some(Running::Process(running::filtered)),
+    running: Some(Running::Process(filtered)),
     fix: Some(Fix::Set { field: "securityContext.seccompProfile", to: r#"{"type":"RuntimeDefault"}"# }),
 };
 
@@ -38,6 +39,17 @@ fn judge(pod: &PodSpec, policy: Version, fails: &mut Vec<Location>) {
         if placed.security_context().is_none_or(|context| context.seccomp_profile.is_none()) {
             fails.push(Location::field(place, "").in_container(&placed.container.name));
         }
+    }
+}
+
+/// A profile that is asked for is in force. Where none is asked for,
+/// or one that does not confine, one of the two flags the specification; a privileged container gets none.
+pub(super) fn filtered(process: &Process<'_>) -> RuntimeVerdict {
+    let asked = |spec: Spec<'_>| !spec.is_privileged() && spec.seccomp().is_some_and(|profile| profile.confines());
+    if process.privileges.seccomp == Seccomp::Disabled && process.spec.is_none_or(asked) {
+        RuntimeVerdict::Contradicts("Seccomp is 0: no system call is filtered".to_owned())
+    } else {
+        RuntimeVerdict::Agrees
     }
 }
 

@@ -6,7 +6,7 @@ use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge, Relation};
 use crate::facts::pod::{PodSpec, SeLinux, short};
-use crate::pod_security::Version;
+use crate::facts::pod_security::Version;
 
 pub(crate) const CONTROL: Control = Control {
     id: "workload.selinux",

@@ -10,7 +10,7 @@ use holdfast_model::{Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Judge};
 use crate::facts::pod::PodSpec;
-use crate::running::{Running, Word};
+use crate::process::{Running, RuntimeVerdict};
 
 /// `net.ipv4.ip_local_port_range`, as it stands where nobody has changed it.
 const GIVEN_TO_SENDERS: std::ops::RangeInclusive<u16> = 32768..=60999;
@@ -32,7 +32,7 @@ pub(crate) const CONTROL: Control = Control {
     fix: None,
 };
 
-fn declared(socket: &ListeningSocket, pod: &PodSpec) -> Word {
+fn declared(socket: &ListeningSocket, pod: &PodSpec) -> RuntimeVerdict {
     let ListeningSocket { transport, address, port } = socket;
     let only_sends = *transport == Transport::Udp && GIVEN_TO_SENDERS.contains(port);
     let mut ports = pod.all_containers().flat_map(|placed| &placed.container.ports);
@@ -40,9 +40,11 @@ fn declared(socket: &ListeningSocket, pod: &PodSpec) -> Word {
         declared.container_port == i32::from(*port) && declared.protocol().eq_ignore_ascii_case(transport.as_str())
     });
     if is_loopback(*address) || only_sends || is_declared {
-        return Word::Agrees;
+        return RuntimeVerdict::Agrees;
     }
-    Word::Contradicts(format!("{transport} port {port} is open at {address}, and no containerPort declares it"))
+    RuntimeVerdict::Contradicts(format!(
+        "{transport} port {port} is open at {address}, and no containerPort declares it"
+    ))
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -57,7 +59,7 @@ mod tests {
     fn says(transport: Transport, address: &str, port: u16, ports: &str) -> String {
         let socket = ListeningSocket { transport, address: address.parse().unwrap(), port };
         match declared(&socket, &pod(&format!("{{containers: [{{name: web, ports: {ports}}}, {{name: side}}]}}"))) {
-            Word::Contradicts(fact) => fact,
+            RuntimeVerdict::Contradicts(fact) => fact,
             other => format!("{other:?}"),
         }
     }

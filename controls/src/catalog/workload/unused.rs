@@ -5,7 +5,7 @@
 use holdfast_model::{Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge};
-use crate::running::{Allowance, Running};
+use crate::process::{Allowance, Running};
 
 /// Said by each of them for itself.
 const NAMELESS: &str = "";

@@ -7,7 +7,7 @@ use holdfast_model::container_observation::{
 };
 use holdfast_model::kernel::{Privileges, RunningContainer};
 
-use super::super::{Seen, Shown, Used};
+use super::super::{ObservedContainer, RuntimeJudgement, Used};
 use super::{HOST, confined, container, default_root, idle, privileged, seen, word};
 use crate::catalog::Control;
 use crate::catalog::check::pod;
@@ -115,7 +115,7 @@ fn a_capability_that_is_added_by_name_is_a_place_of_its_own() {
 }
 
 /// A Deployment with this Pod as template, and a Pod of it that looks so.
-fn of_template(template: &str, yaml: &str, containers: &[RunningContainer]) -> Shown {
+fn of_template(template: &str, yaml: &str, containers: &[RunningContainer]) -> RuntimeJudgement {
     let spec: serde_json::Value = serde_saphyr::from_str(template).unwrap();
     let object = serde_json::json!({"metadata": {"name": "web"}, "spec": {"template": {"spec": spec}}});
     let Facts::Workload(template) = facts::project(&workload::DEPLOYMENT, object).unwrap().facts else {
@@ -123,9 +123,9 @@ fn of_template(template: &str, yaml: &str, containers: &[RunningContainer]) -> S
     };
     let template: Workload = template;
     let pod = pod(yaml);
-    let mut shown = Shown::default();
+    let mut shown = RuntimeJudgement::default();
     for container in containers {
-        let seen = Seen { template: Some(&template), ..seen(container, Some(&pod)) };
+        let seen = ObservedContainer { template: Some(&template), ..seen(container, Some(&pod)) };
         shown.ask(Control::find(CAPABILITIES).unwrap(), &seen);
     }
     shown.settle()
@@ -155,9 +155,9 @@ fn one_pod_that_uses_a_thing_answers_for_all_and_one_that_nobody_watched_leaves_
         let mut folded = Used::default();
         for container in [other, one] {
             let pod = pod(PLAIN);
-            folded.fold(&Used::of(super::super::Allowance::Capabilities, &seen(container, Some(&pod))));
+            folded.fold(&Used::of(crate::process::Allowance::Capabilities, &seen(container, Some(&pod))));
         }
-        let (places, unread) = folded.told();
+        let (places, unread) = folded.settle();
         let apart = match (&places[..], &unread[..]) {
             ([], []) => "agrees".to_owned(),
             ([place, ..], _) => place.value.clone(),
@@ -244,8 +244,8 @@ fn the_window_is_the_callers() {
     let container = watched_by(Some(short));
     let (pod, windows) = (pod(PLAIN), ObservationWindows { unused_after: 30_000, idle_after: 30_000 });
     for (control, expected) in [(SHELL, 0), (ROOT, 1)] {
-        let mut shown = Shown::default();
-        shown.ask(Control::find(control).unwrap(), &Seen { windows, ..seen(&container, Some(&pod)) });
+        let mut shown = RuntimeJudgement::default();
+        shown.ask(Control::find(control).unwrap(), &ObservedContainer { windows, ..seen(&container, Some(&pod)) });
         assert_eq!(shown.settle().contradictions.len(), expected, "{control}");
     }
 }

@@ -1,26 +1,26 @@
-//! What a sensor saw a container do, as evidence on one control: the one that would have forbidden it, where the Pod's
-//! specification fails that; else the act's own.
+//! A behavior that a sensor observed in a container, as evidence on one control: the one that would have forbidden it, where
+//! the Pod's specification fails that; else the behavior's own.
 //!
-//! The first shows that what is allowed is used; the second tells what no specification speaks of. Left out is what says
+//! The first shows that what is allowed is used; the second covers what no specification states. Left out is what proves
 //! nothing by itself: starts of programs, connections and sockets, writes to the own root, a token read by its owner, a
-//! capability that the specification adds by name and no control minds. Whoever adds a kind of signal says here where it ends.
+//! capability that the specification adds by name and no control minds. A new kind of signal gets its control here.
 
 use holdfast_model::Location;
 use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 
-use super::{capability, rules};
 use crate::catalog::Control;
 use crate::facts::pod::{PodSpec, short};
+use crate::process::{capability, rights};
 
 const CONFINEMENT: &str = "workload.hardening-not-in-force";
 
-/// The control on which this act is evidence, and the fact in plain words.
+/// The control on which this behavior is evidence, and the fact in plain words.
 pub fn evidence(observation: &RuntimeObservation, pod: &PodSpec) -> Option<(&'static Control, String)> {
-    answers_for(observation.kind, &observation.object, pod).map(|control| (control, fact(observation)))
+    control_for(observation.kind, &observation.object, pod).map(|control| (control, fact(observation)))
 }
 
 /// The control that answers for behaviors of this sort in this Pod.
-pub fn answers_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'static Control> {
+pub fn control_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'static Control> {
     let ids: &[&str] = match kind {
         SignalKind::PrivilegedStart => &["workload.privileged", "workload.capabilities-added", CONFINEMENT],
         SignalKind::CapabilityUsed => return capability_used(object, pod),
@@ -43,21 +43,21 @@ pub fn answers_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'st
 fn first_failing(ids: &[&str], pod: &PodSpec) -> Option<&'static Control> {
     let (own, forbidding) = ids.split_last()?;
     let mut forbidding = forbidding.iter().filter_map(|id| Control::find(id));
-    forbidding.find(|control| !rules::is_met(control, pod)).or_else(|| Control::find(own))
+    forbidding.find(|control| !control.is_met_by(pod)).or_else(|| Control::find(own))
 }
 
 /// What is used and was not dropped, or was added. What was given up and is used all the same is no confinement.
 fn capability_used(object: &str, pod: &PodSpec) -> Option<&'static Control> {
     let forbidding = match capability::set([object]) {
         0 => return None,
-        used if used & rules::default_set() == 0 => "workload.capabilities-added",
+        used if used & rights::default_set() == 0 => "workload.capabilities-added",
         _ => "workload.capabilities-not-dropped",
     };
     let by_name = |name: &str| capability::set([name]) & capability::set([object]) != 0;
     let mut added = pod.all_containers().filter_map(|placed| placed.security_context()?.capabilities.as_ref());
     let is_added = added.any(|capabilities| capabilities.add.iter().any(|name| by_name(name)));
-    match Control::find(forbidding).filter(|control| !rules::is_met(control, pod)) {
-        None if is_added => Control::find("workload.capabilities-restored").filter(|of| !rules::is_met(of, pod)),
+    match Control::find(forbidding).filter(|control| !control.is_met_by(pod)) {
+        None if is_added => Control::find("workload.capabilities-restored").filter(|of| !of.is_met_by(pod)),
         None => Control::find(CONFINEMENT),
         found => found,
     }
@@ -82,7 +82,7 @@ fn fact(observation: &RuntimeObservation) -> String {
         SignalKind::EtcWrite | SignalKind::RootWrite => format!("{path} was opened for writing"),
         SignalKind::ForeignBinary => format!("{binary} was started, which its image did not bring"),
         SignalKind::Shell => format!("{binary} was started as a shell"),
-        // The one act of this kind that is about a place.
+        // The one behavior of this kind that names a path.
         SignalKind::NamespaceEntry if object == "left its cgroup" => format!("it {object} for {path}"),
         SignalKind::NamespaceEntry => format!("it took other namespaces: {object}"),
         SignalKind::Mount => format!("{object} of {path}"),
@@ -102,8 +102,8 @@ fn peer(observation: &RuntimeObservation) -> String {
     observation.address.map_or_else(|| "no address".to_owned(), |address| address.to_string())
 }
 
-/// The act as a place: Pod, node, container, process.
-pub fn place(
+/// The behavior as a location: Pod, node, container, process.
+pub fn location(
     observation: &RuntimeObservation,
     fact: String,
     node: &str,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::catalog::check::pod;
 
-    fn said(kind: SignalKind, object: &str, yaml: &str) -> Option<(&'static str, String)> {
+    fn evidence_of(kind: SignalKind, object: &str, yaml: &str) -> Option<(&'static str, String)> {
         let observation = RuntimeObservation {
             kind,
             cgroup: 7,
@@ -145,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn an_act_is_evidence_where_the_specification_allows_it() {
+    fn a_behavior_is_evidence_where_the_specification_allows_it() {
         let open = "{containers: [{name: web, securityContext: {privileged: true, capabilities: {add: [SYS_ADMIN]}}}]}";
         let is = |kind, object: &str, id: &'static str, fact: &str| {
-            assert_eq!(said(kind, object, open), Some((id, fact.to_owned())), "{kind}");
+            assert_eq!(evidence_of(kind, object, open), Some((id, fact.to_owned())), "{kind}");
         };
         is(SignalKind::PrivilegedStart, "", "workload.privileged", "/tmp/x was started with rights over the node");
         is(SignalKind::CapabilityUsed, "CAP_SYS_ADMIN", "workload.capabilities-added", "CAP_SYS_ADMIN was used");
@@ -159,20 +159,20 @@ mod tests {
     }
 
     #[test]
-    fn who_left_his_cgroup_is_told_with_where_he_went() {
-        let told = said(SignalKind::NamespaceEntry, "left its cgroup", "{containers: [{name: web}]}");
-        assert_eq!(told, Some(("workload.namespace-entered", "it left its cgroup for /etc/passwd".to_owned())));
+    fn a_process_that_left_its_cgroup_is_shown_with_where_it_went() {
+        let found = evidence_of(SignalKind::NamespaceEntry, "left its cgroup", "{containers: [{name: web}]}");
+        assert_eq!(found, Some(("workload.namespace-entered", "it left its cgroup for /etc/passwd".to_owned())));
     }
 
     #[test]
-    fn where_the_specification_forbids_it_the_act_is_a_finding_of_its_own() {
+    fn where_the_specification_forbids_it_the_behavior_is_a_finding_of_its_own() {
         let strict = "{containers: [{name: web, securityContext: {readOnlyRootFilesystem: true,
             capabilities: {drop: [ALL]}}}]}";
         let mut ends = Vec::new();
         for kind in SignalKind::ALL {
             let object = if *kind == SignalKind::CapabilityUsed { "CAP_CHOWN" } else { "shadow" };
-            let told = said(*kind, object, strict);
-            ends.push(format!("{kind}: {}", told.map_or("-".to_owned(), |(id, fact)| format!("{id}: {fact}"))));
+            let found = evidence_of(*kind, object, strict);
+            ends.push(format!("{kind}: {}", found.map_or("-".to_owned(), |(id, fact)| format!("{id}: {fact}"))));
         }
         expect_test::expect![[r#"
             process-start: -
@@ -196,28 +196,37 @@ mod tests {
 
     #[test]
     fn what_the_specification_gives_and_is_meant_to_be_used_says_nothing() {
-        assert_eq!(said(SignalKind::CapabilityUsed, "CAP_OF_TOMORROW", "{containers: [{name: web}]}"), None);
-        assert_eq!(said(SignalKind::SensitiveOpen, "service-account-token", "{containers: [{name: web}]}"), None);
+        assert_eq!(evidence_of(SignalKind::CapabilityUsed, "CAP_OF_TOMORROW", "{containers: [{name: web}]}"), None);
+        assert_eq!(
+            evidence_of(SignalKind::SensitiveOpen, "service-account-token", "{containers: [{name: web}]}"),
+            None
+        );
         let claim = "{containers: [{name: web}], volumes: [{name: data, persistentVolumeClaim: {claimName: c}}]}";
-        assert_eq!(said(SignalKind::SensitiveOpen, "host-path", claim), None);
+        assert_eq!(evidence_of(SignalKind::SensitiveOpen, "host-path", claim), None);
         let added =
             "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}}]}";
-        assert_eq!(said(SignalKind::CapabilityUsed, "NET_BIND_SERVICE", added), None);
+        assert_eq!(evidence_of(SignalKind::CapabilityUsed, "NET_BIND_SERVICE", added), None);
     }
 
     #[test]
     fn a_folder_of_the_node_answers_for_the_files_in_it() {
         let host = "{containers: [{name: web}], volumes: [{name: node, hostPath: {path: /}}]}";
-        assert_eq!(said(SignalKind::SensitiveOpen, "host-path", host).unwrap().0, "workload.host-path");
+        assert_eq!(evidence_of(SignalKind::SensitiveOpen, "host-path", host).unwrap().0, "workload.host-path");
         let plain = "{containers: [{name: web}]}";
-        assert_eq!(said(SignalKind::SensitiveOpen, "host-path", plain).unwrap().0, "workload.sensitive-file-opened");
+        assert_eq!(
+            evidence_of(SignalKind::SensitiveOpen, "host-path", plain).unwrap().0,
+            "workload.sensitive-file-opened"
+        );
     }
 
     #[test]
     fn a_right_that_was_restored_by_name_is_that_controls() {
         let added = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [CHOWN]}}}]}";
-        assert_eq!(said(SignalKind::CapabilityUsed, "CHOWN", added).unwrap().0, "workload.capabilities-restored");
+        assert_eq!(
+            evidence_of(SignalKind::CapabilityUsed, "CHOWN", added).unwrap().0,
+            "workload.capabilities-restored"
+        );
         let admin = "{containers: [{name: web, securityContext: {capabilities: {drop: [ALL], add: [SYS_ADMIN]}}}]}";
-        assert_eq!(said(SignalKind::PrivilegedStart, "", admin).unwrap().0, "workload.capabilities-added");
+        assert_eq!(evidence_of(SignalKind::PrivilegedStart, "", admin).unwrap().0, "workload.capabilities-added");
     }
 }

@@ -1,25 +1,28 @@
-//! Whether a container has kept quiet: it was watched from its own start, without a gap, for long enough, and did no act
-//! that is this control's. An act is one for as long as the container lives that did it: nothing undoes it but its end.
+//! Whether a container shows none of a control's behaviors: it was watched from its own start, without a gap, for long enough.
+//! A behavior counts for as long as the container lives that showed it: only its end undoes it.
 
 use holdfast_model::{SignalKind, UnixMillis};
 
 use super::allowance::time;
-use super::{Seen, Word, act};
+use super::{ObservedContainer, behavior};
 use crate::catalog::Control;
 use crate::facts::pod::short;
+use crate::process::RuntimeVerdict;
 
-/// One word an act, or one for the whole container.
-pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) -> Vec<Word> {
-    let Some(watched) = &seen.container.observation else { return vec![Word::Unread("no sensor watches it".into())] };
-    let done: Vec<Word> = watched
+/// One verdict a behavior, or one for the whole container.
+pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &ObservedContainer<'_>) -> Vec<RuntimeVerdict> {
+    let Some(watched) = &seen.container.observation else {
+        return vec![RuntimeVerdict::Unread("no sensor watches it".into())];
+    };
+    let done: Vec<RuntimeVerdict> = watched
         .behaviors
         .iter()
         .filter(|done| kinds.contains(&done.kind))
         .filter(|done| match seen.listed {
-            Some(pod) => act::answers_for(done.kind, &done.object, pod).is_some_and(|of| of.id == control.id),
+            Some(pod) => behavior::control_for(done.kind, &done.object, pod).is_some_and(|of| of.id == control.id),
             None => true,
         })
-        .map(|done| Word::Contradicts(fact(done, watched.until)))
+        .map(|done| RuntimeVerdict::Contradicts(fact(done, watched.until)))
         .collect();
     if !done.is_empty() {
         return done;
@@ -32,9 +35,9 @@ pub(super) fn judge(control: &Control, kinds: &[SignalKind], seen: &Seen<'_>) ->
     } else if seen_for < window {
         format!("it has been watched for {} of {}", time(seen_for), time(window))
     } else {
-        return vec![Word::Agrees];
+        return vec![RuntimeVerdict::Agrees];
     };
-    vec![Word::Unread(open.into())]
+    vec![RuntimeVerdict::Unread(open.into())]
 }
 
 /// `shell by sh (pid 4711) 7 times, last 12 s before`.
