@@ -14,16 +14,15 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
-use crate::activity::Sequencer;
 use crate::api::role::Role;
 use crate::api::{AppState, mint, router};
 use crate::authority::{Authority, AuthoritySettings, files};
 use crate::enrol::Enrolments;
 use crate::environment::{SharedEnvironment, SystemEnvironment};
-use crate::fleet::{FleetWorker, policy};
+use crate::fleet::policy;
 use crate::intake::Intake;
+use crate::jobs::{self, Jobs};
 use crate::live::Live;
-use crate::periodic::Periodic;
 use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::writer::Writer;
@@ -65,6 +64,7 @@ impl Aggregator {
             enrolments: enrolments.clone(),
             live: live.clone(),
             environment: environment.clone(),
+            jobs: Jobs::default(),
         };
         let intake = Intake {
             store: store.clone(),
@@ -89,13 +89,12 @@ impl Aggregator {
         };
         let tasks = aggregator.tasks.get_mut();
         tasks.spawn(named("writer", async { drop(writing.await) }));
-        tasks.spawn(named(
-            "sequencer",
-            Sequencer::new(store.clone(), authority.clone(), live.clone(), environment.clone()).run(),
-        ));
-        tasks.spawn(named("fleet", FleetWorker::new(store.clone(), live.clone(), environment.clone(), policy).run()));
-        if let Some(period) = settings.recheck {
-            tasks.spawn(named("periodic", Periodic::new(store, writer, environment, period).run()));
+        let recheck = settings.recheck;
+        let parts = jobs::Parts { store, writer, authority: authority.clone(), environment, policy, recheck };
+        for job in jobs::all(parts) {
+            state.jobs.register(job.as_ref());
+            let AppState { jobs, live, environment, .. } = state.clone();
+            tasks.spawn(named(job.name(), jobs::drive(job, jobs, live, environment, stopping.clone())));
         }
         tasks.spawn(named("api", serve_api(api, state, stopping.clone())));
         tasks.spawn(named("agents", serve_agents(agents, authority, enrolments, intake, stopping)));

@@ -19,6 +19,7 @@ mod completions;
 mod controls;
 mod finding;
 mod findings;
+mod jobs;
 mod pattern;
 mod patterns;
 mod receipt;
@@ -71,6 +72,7 @@ enum Command {
     Receipt(receipt::Args),
     Check(check::Args),
     Controls(controls::Args),
+    Jobs(jobs::Args),
     Completions(completions::Args),
 }
 
@@ -91,6 +93,7 @@ impl Command {
             Self::Receipt(args) => args.run(context).await,
             Self::Check(args) => args.run(),
             Self::Controls(args) => args.run(context).await,
+            Self::Jobs(args) => args.run(context).await,
             Self::Completions(args) => args.run(Cli::command()),
         }
     }

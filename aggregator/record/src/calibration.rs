@@ -1,21 +1,21 @@
-//! What a band does to a severity: named rules of a policy that somebody approved, and the words of the events that follow.
+//! Severity: one pure function of the catalog's severity, the readings of a finding and the policy in force.
 //!
-//! A calibrated severity is always reckoned from the catalog's, never from the one before: so the way back is the way
-//! there. The policy is data; it is shipped unapproved and says so in every event until somebody puts their name to it.
+//! A calibrated severity is always computed from the catalog's, never from the one before: so the way back is the way there. The
+//! policy is data; it is shipped unapproved and every event says so until somebody puts their name to it. A factor that moves
+//! severities is a variant of [`Factor`], with the rule of the policy that applies to it in [`Policy::rule_for`].
 
 use holdfast_model::{Activity, Actor, Band, PatternId, Reading, Severity, UnixMillis};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::fleet::Bands;
 
 /// Stands where an approver would.
 pub const UNAPPROVED: &str = "shipped, unapproved";
 
-/// How the spread of a pattern moves severities.
+/// What moves severities, as somebody approved it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FleetPolicy {
+pub struct Policy {
     /// Its name, as events cite it.
     pub name: String,
     /// Who approved it; none until an admin does.
@@ -43,26 +43,6 @@ pub struct RuntimeRule {
     pub rationale: String,
 }
 
-/// What raises a severity, as a finding keeps it and people are shown it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Raise {
-    /// By how many steps.
-    pub steps: u8,
-    /// The policy's rule.
-    pub rule: String,
-    /// Why, for people.
-    pub rationale: String,
-    /// Who approved the policy.
-    pub approver: String,
-}
-
-impl Raise {
-    /// What was read, by which rule, approved by whom.
-    pub fn facts(&self, count: u64) -> Value {
-        json!({ "count": count, "rule": self.rule, "rationale": self.rationale, "approver": self.approver })
-    }
-}
-
 /// What one band does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -77,7 +57,103 @@ pub struct Rule {
     pub rationale: String,
 }
 
-impl FleetPolicy {
+/// What was read of one factor of a finding's severity. In the order in which a calibration lists them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "factor", rename_all = "kebab-case")]
+pub enum Factor {
+    /// Runtime evidence: the kernel shows what the posture states.
+    Runtime {
+        /// Since when.
+        since: UnixMillis,
+    },
+    /// Fleet propagation.
+    Fleet(FleetReading),
+}
+
+/// How far a finding's pattern had spread when it last changed its band.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FleetReading {
+    /// Its band.
+    pub band: Band,
+    /// Clusters whose finding of the pattern was active.
+    pub clusters: u32,
+    /// Clusters that could judge the control.
+    pub judging: u32,
+    /// Leaf hash of the pattern's event, hexadecimal: the one event that all its findings cite.
+    pub pattern_event: String,
+}
+
+/// What became of a severity, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// By the catalog.
+    pub base: Severity,
+    /// In force: the catalog's, moved by the sum of the steps, between info and critical.
+    pub severity: Severity,
+    /// The policy.
+    pub policy: String,
+    /// Who approved it.
+    pub approver: String,
+    /// The readings that a rule applies to.
+    pub steps: Vec<Step>,
+}
+
+/// One reading with the rule that applies to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What was read.
+    pub reading: Factor,
+    /// The rule.
+    pub rule: String,
+    /// By how many steps it moves the severity.
+    pub raise: i8,
+    /// Why, for people.
+    pub rationale: String,
+}
+
+/// The severity that follows from the catalog's, these readings in any order, and this policy.
+pub fn calibrate(base: Severity, readings: &[Factor], policy: &Policy) -> Calibration {
+    let mut readings: Vec<_> = readings.iter().collect();
+    readings.sort_unstable();
+    readings.dedup();
+    let steps: Vec<_> = readings.into_iter().filter_map(|reading| policy.rule_for(reading)).collect();
+    let sum = steps.iter().map(|step| isize::from(step.raise)).sum();
+    let severity = moved(base, sum);
+    let (policy, approver) = (policy.name.clone(), policy.approver().to_owned());
+    Calibration { base, severity, policy, approver, steps }
+}
+
+fn moved(base: Severity, steps: isize) -> Severity {
+    let at = Severity::ALL.iter().position(|&severity| severity == base).unwrap_or_default();
+    let moved = at.saturating_add_signed(steps).min(Severity::ALL.len() - 1);
+    Severity::ALL.get(moved).copied().unwrap_or(base)
+}
+
+impl Calibration {
+    /// The step of the factor that differs from those of an earlier calibration: what the change is about.
+    pub fn news<'c>(&'c self, before: Option<&Self>) -> Option<&'c Step> {
+        self.steps.iter().find(|step| before.is_none_or(|before| !before.steps.contains(step)))
+    }
+}
+
+impl Step {
+    /// Why the severity is moved, in one sentence.
+    pub fn cause(&self) -> String {
+        match &self.reading {
+            Factor::Runtime { .. } => self.rationale.clone(),
+            Factor::Fleet(reading) => format!("{}, so it is {}: rule {}", reading.spread(), reading.band, self.rule),
+        }
+    }
+}
+
+impl FleetReading {
+    /// How far it had spread, in words.
+    pub fn spread(&self) -> String {
+        format!("{} of {} clusters have it", self.clusters, self.judging.max(self.clusters))
+    }
+}
+
+impl Policy {
     /// Why this policy cannot be used, if it can't.
     pub fn problem(&self) -> Option<String> {
         if let Some(problem) = self.bands.problem() {
@@ -111,28 +187,29 @@ impl FleetPolicy {
         self.approver.as_deref().unwrap_or(UNAPPROVED)
     }
 
-    /// What evidence from the kernel does to a severity, if anything.
-    pub fn raise(&self) -> Option<Raise> {
-        let RuntimeRule { name, raise, rationale } = self.runtime.clone()?;
-        let approver = self.approver().to_owned();
-        (raise > 0).then_some(Raise { steps: raise, rule: name, rationale, approver })
-    }
-
     /// The rule of a band, if it has one.
     pub fn rule(&self, band: Band) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.band == band)
     }
 
-    /// The severity in force for a finding whose pattern is in this band; none where that is the catalog's own.
-    pub fn severity(&self, base: Severity, band: Band) -> Option<Severity> {
-        let at = Severity::ALL.iter().position(|&severity| severity == base)?;
-        let steps = isize::from(self.rule(band)?.raise);
-        let moved = at.saturating_add_signed(steps).min(Severity::ALL.len() - 1);
-        Severity::ALL.get(moved).copied().filter(|&severity| severity != base)
+    /// The rule that applies to a reading, if there is one that moves anything.
+    fn rule_for(&self, reading: &Factor) -> Option<Step> {
+        let (rule, raise, rationale) = match reading {
+            Factor::Runtime { .. } => {
+                let rule = self.runtime.as_ref()?;
+                (&rule.name, i8::try_from(rule.raise).unwrap_or(i8::MAX), &rule.rationale)
+            }
+            Factor::Fleet(FleetReading { band, .. }) => {
+                let rule = self.rule(*band)?;
+                (&rule.name, rule.raise, &rule.rationale)
+            }
+        };
+        let step = Step { reading: reading.clone(), rule: rule.clone(), raise, rationale: rationale.clone() };
+        (raise != 0).then_some(step)
     }
 }
 
-/// A pattern that crossed into another band.
+/// A pattern that crosses into another band.
 #[derive(Debug, Clone, Copy)]
 pub struct Crossing<'a> {
     /// The pattern.
@@ -144,74 +221,72 @@ pub struct Crossing<'a> {
     /// What was read.
     pub reading: Reading,
     /// By this policy.
-    pub policy: &'a FleetPolicy,
+    pub policy: &'a Policy,
+}
+
+/// The payload of a pattern's event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Crossed<'a> {
+    pattern: PatternId,
+    from: Band,
+    band: Band,
+    clusters: u32,
+    judging: u32,
+    share_percent: u32,
+    policy: &'a str,
+    rule: &'a str,
+    rationale: &'a str,
+    approver: &'a str,
 }
 
 impl Crossing<'_> {
     /// The one event of the pattern, which the events of its findings cite.
-    pub fn event(&self, at: UnixMillis) -> Activity {
-        let Self { pattern, from, to, reading, policy } = self;
-        let mut detail = facts(reading, policy, *to);
-        detail["pattern"] = json!(pattern);
-        detail["from"] = json!(from);
-        Activity {
+    pub fn event(&self, at: UnixMillis) -> Result<Activity, serde_json::Error> {
+        let Self { pattern, from, to, reading, policy } = *self;
+        let rule = policy.rule(to);
+        let detail = Crossed {
+            pattern,
+            from,
+            band: to,
+            clusters: reading.clusters,
+            judging: reading.judging,
+            share_percent: reading.share_percent(),
+            policy: &policy.name,
+            rule: rule.map_or("none", |rule| &rule.name),
+            rationale: rule.map_or("in this band the catalog's severity counts", |rule| &rule.rationale),
+            approver: policy.approver(),
+        };
+        let spread = self.cited(String::new()).spread();
+        Ok(Activity {
             at,
             actor: Actor::Holdfast("fleet".into()),
             event: "pattern-band-changed".to_owned(),
             cluster: None,
             finding: None,
-            cause: format!("{}: the pattern was {from} and is {to} now", spread(reading)),
-            detail,
-        }
+            cause: format!("{spread}: the pattern was {from} and is {to} now"),
+            detail: serde_json::to_value(detail)?,
+        })
+    }
+
+    /// The reading that the pattern's findings have from then on.
+    pub fn cited(&self, pattern_event: String) -> FleetReading {
+        let Reading { clusters, judging } = self.reading;
+        FleetReading { band: self.to, clusters, judging, pattern_event }
     }
 }
 
-/// Why the severity of a pattern's findings is what it is: the sentence and the facts for their events.
-pub fn reason(
-    pattern: PatternId,
-    pattern_event: &str,
-    reading: Reading,
-    policy: &FleetPolicy,
-    band: Band,
-) -> (String, Value) {
-    let mut detail = facts(&reading, policy, band);
-    detail["pattern"] = json!(pattern);
-    detail["pattern_event"] = json!(pattern_event);
-    let cause = match policy.rule(band) {
-        Some(rule) => format!("{}, so it is {band}: rule {}", spread(&reading), rule.name),
-        None => format!("{}, so it is {band}: no rule moves the severity", spread(&reading)),
-    };
-    (cause, detail)
-}
-
-fn spread(reading: &Reading) -> String {
-    let Reading { clusters, judging } = reading;
-    format!("{clusters} of {} clusters have it", judging.max(clusters))
-}
-
-fn facts(reading: &Reading, policy: &FleetPolicy, band: Band) -> Value {
-    let rule = policy.rule(band);
-    json!({
-        "band": band,
-        "clusters": reading.clusters,
-        "judging": reading.judging,
-        "share_percent": reading.share_percent(),
-        "policy": policy.name,
-        "rule": rule.map_or("none", |rule| rule.name.as_str()),
-        "rationale": rule.map_or("in this band the catalog's severity counts", |rule| rule.rationale.as_str()),
-        "approver": policy.approver(),
-    })
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
     use crate::fleet::Entry;
 
-    fn policy() -> FleetPolicy {
+    pub(crate) fn policy() -> Policy {
         let entry = |clusters, share_percent| Entry { clusters, share_percent };
         let rule = |name: &str, band, raise| Rule { name: name.into(), band, raise, rationale: "because".into() };
-        FleetPolicy {
+        Policy {
             name: "test".into(),
             approver: None,
             bands: Bands {
@@ -230,20 +305,28 @@ mod tests {
         }
     }
 
+    fn fleet(band: Band) -> Factor {
+        Factor::Fleet(FleetReading { band, clusters: 4, judging: 10, pattern_event: "ab12".into() })
+    }
+
+    const SEEN: Factor = Factor::Runtime { since: 7 };
+
     #[test]
     fn a_rule_moves_from_the_catalogs_severity_and_stops_at_the_ends() {
         use Severity::*;
         for (base, band, then) in [
-            (Medium, Band::Several, None),
-            (Medium, Band::Widespread, Some(High)),
-            (Medium, Band::Systemic, Some(Critical)),
-            (High, Band::Systemic, Some(Critical)),
-            (Critical, Band::Systemic, None),
-            (Medium, Band::Isolated, Some(Low)),
-            (Info, Band::Isolated, None),
+            (Medium, Band::Several, Medium),
+            (Medium, Band::Widespread, High),
+            (Medium, Band::Systemic, Critical),
+            (High, Band::Systemic, Critical),
+            (Critical, Band::Systemic, Critical),
+            (Medium, Band::Isolated, Low),
+            (Info, Band::Isolated, Info),
         ] {
-            assert_eq!(policy().severity(base, band), then, "{base} in {band}");
+            assert_eq!(calibrate(base, &[fleet(band)], &policy()).severity, then, "{base} in {band}");
         }
+        let both = calibrate(Low, &[fleet(Band::Widespread), SEEN], &policy());
+        assert_eq!((both.severity, both.steps.len()), (High, 2), "the steps are added up");
     }
 
     #[test]
@@ -251,24 +334,24 @@ mod tests {
         let (mut policy, reading) = (policy(), Reading { clusters: 4, judging: 10 });
         let pattern = PatternId::from_bytes([1; 16]);
         let crossing = Crossing { pattern, from: Band::Several, to: Band::Widespread, reading, policy: &policy };
-        let event = crossing.event(7);
+        let event = crossing.event(7).unwrap();
         assert_eq!(event.cause, "4 of 10 clusters have it: the pattern was several and is widespread now");
         assert_eq!((&event.detail["rule"], &event.detail["approver"]), (&json!("up"), &json!(UNAPPROVED)));
         assert_eq!(event.detail["share_percent"], json!(40));
 
+        let cited = Factor::Fleet(crossing.cited("ab12".into()));
         policy.approver = Some("Ada of the security board".into());
-        let (cause, detail) = reason(pattern, "ab12", reading, &policy, Band::Widespread);
-        assert_eq!(cause, "4 of 10 clusters have it, so it is widespread: rule up");
-        assert_eq!(
-            (&detail["pattern_event"], &detail["approver"]),
-            (&json!("ab12"), &json!("Ada of the security board"))
-        );
+        let calibration = calibrate(Severity::Medium, &[cited], &policy);
+        let [step] = &calibration.steps[..] else { panic!("one step: {calibration:?}") };
+        assert_eq!(step.cause(), "4 of 10 clusters have it, so it is widespread: rule up");
+        assert_eq!(calibration.approver, "Ada of the security board");
+        assert_eq!(step.reading, fleet(Band::Widespread));
     }
 
     #[test]
-    fn a_policy_that_contradicts_itself_is_told() {
+    fn a_policy_that_contradicts_itself_is_refused() {
         assert_eq!(policy().problem(), None);
-        let broken = |break_it: fn(&mut FleetPolicy)| {
+        let broken = |break_it: fn(&mut Policy)| {
             let mut policy = policy();
             break_it(&mut policy);
             policy.problem().is_some()
@@ -291,12 +374,36 @@ mod tests {
     #[test]
     fn what_the_kernel_shows_raises_by_the_policys_rule_or_not_at_all() {
         let mut policy = policy();
-        let raise = policy.raise().unwrap();
-        assert_eq!((raise.steps, raise.rule.as_str(), raise.approver.as_str()), (1, "seen", UNAPPROVED));
-        assert_eq!(raise.facts(7)["rule"], json!("seen"));
+        let calibration = calibrate(Severity::Medium, &[SEEN], &policy);
+        assert_eq!((calibration.severity, calibration.approver.as_str()), (Severity::High, UNAPPROVED));
+        assert_eq!(calibration.steps[0].rule, "seen");
         policy.runtime.iter_mut().for_each(|rule| rule.raise = 0);
-        assert_eq!(policy.raise(), None);
+        assert!(calibrate(Severity::Medium, &[SEEN], &policy).steps.is_empty());
         policy.runtime = None;
-        assert_eq!(policy.raise(), None);
+        assert!(calibrate(Severity::Medium, &[SEEN], &policy).steps.is_empty());
+    }
+
+    fn factor() -> impl Strategy<Value = Factor> {
+        prop_oneof![
+            (0i64..3).prop_map(|since| Factor::Runtime { since }),
+            prop::sample::select(Band::ALL).prop_map(fleet),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_calibration_follows_from_its_inputs_alone(
+            base in prop::sample::select(Severity::ALL),
+            readings in prop::collection::vec(factor(), 0..6),
+            turn in 0usize..6,
+        ) {
+            let first = calibrate(base, &readings, &policy());
+            let mut turned = readings.clone();
+            turned.rotate_left(turn.min(readings.len()));
+            turned.extend(readings.first().cloned());
+            prop_assert_eq!(&calibrate(base, &turned, &policy()), &first, "neither order nor repetition counts");
+            let again: Vec<_> = first.steps.iter().map(|step| step.reading.clone()).collect();
+            prop_assert_eq!(calibrate(base, &again, &policy()), first, "what was applied leads there again");
+        }
     }
 }

@@ -10,9 +10,8 @@ use holdfast_model::{
     UnixMillis,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::calibration::Raise;
+use crate::calibration::{Calibration, Factor, FleetReading};
 use crate::detection::{Detection, Source};
 
 /// One primary record for one (cluster, resource, control).
@@ -37,12 +36,15 @@ pub struct State {
     pub phase: Phase,
     /// Severity by the catalog, as the last failing statement gave it.
     pub base_severity: Severity,
-    /// The calibration in force, if any.
+    /// The calibration in force, if any rule of the policy applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration: Option<Calibration>,
-    /// What the kernel's evidence does to the severity.
+    /// Since when that calibration is in force; the last change where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub raise: Option<Raise>,
+    pub calibrated_at: Option<UnixMillis>,
+    /// How far its pattern has spread, where that is in a band with a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetReading>,
     /// Version of the control that Holdfast's last judgement used.
     pub control_version: u32,
     /// Where the resource comes from.
@@ -142,7 +144,8 @@ impl Finding {
                 phase: Phase::Open,
                 base_severity: detection.severity,
                 calibration: None,
-                raise: None,
+                calibrated_at: None,
+                fleet: None,
                 control_version,
                 origin,
                 read: Read::default(),
@@ -179,13 +182,18 @@ impl Finding {
         self.state.phase.status()
     }
 
-    /// The severity that counts: calibrated, else the catalog's, raised by what the kernel showed.
+    /// The severity in force: calibrated, else the catalog's.
     pub fn severity(&self) -> Severity {
-        let State { calibration, base_severity, raise, .. } = &self.state;
-        let calibrated = calibration.as_ref().map_or(*base_severity, |calibration| calibration.severity);
-        let raise = raise.as_ref().map_or(0, |raise| usize::from(raise.steps));
-        let at = Severity::ALL.iter().position(|&severity| severity == calibrated).unwrap_or_default();
-        Severity::ALL.get(at + raise).copied().unwrap_or(Severity::Critical)
+        let State { calibration, base_severity, .. } = &self.state;
+        calibration.as_ref().map_or(*base_severity, |calibration| calibration.severity)
+    }
+
+    /// Everything that is read for its severity. `by_processes` says whether its control is judged by running processes: what
+    /// merely shows the use of something open moves nothing, and neither does the kernel's evidence alone.
+    pub fn readings(&self, by_processes: bool) -> Vec<Factor> {
+        let kernel = self.kernel().filter(|_| by_processes && self.detection(&Source::Posture).is_some());
+        let runtime = kernel.map(|kernel| Factor::Runtime { since: kernel.seen.first_seen_at });
+        runtime.into_iter().chain(self.state.fleet.clone().map(Factor::Fleet)).collect()
     }
 
     /// How far its proof went, while it is verified.
@@ -263,17 +271,4 @@ impl Finding {
         let at = self.detections.partition_point(|known| known.source < detection.source);
         self.detections.insert(at, detection);
     }
-}
-
-/// What moved a severity away from the catalog's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Calibration {
-    /// The severity in force.
-    pub severity: Severity,
-    /// Why, in one plain sentence.
-    pub cause: String,
-    /// Readings, rule and approver.
-    pub detail: Value,
-    /// Since when.
-    pub at: UnixMillis,
 }

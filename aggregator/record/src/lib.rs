@@ -11,8 +11,9 @@ pub mod fleet;
 pub mod lifecycle;
 pub mod retest;
 
+pub use calibration::{Calibration, calibrate};
 pub use detection::{Detection, Source, Standing};
 pub use entry::Entry;
-pub use finding::{Calibration, Finding};
+pub use finding::Finding;
 pub use lifecycle::{Command, Context, Decision, Refused, decide};
 pub use retest::{RetestCause, RetestChange};

@@ -134,6 +134,12 @@ pub fn backoff(attempts: u32) -> UnixMillis {
     (FIRST_PAUSE << doublings).min(LONGEST_PAUSE)
 }
 
+/// How many of this many verified findings one pass looks at, so that the passes of a period come round to all of them; at most
+/// so many a pass, however many there are.
+pub fn share(verified: u64, passes: u64, most: u64) -> u64 {
+    verified.div_ceil(passes.max(1)).min(most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +148,13 @@ mod tests {
     fn pauses_double_and_never_exceed_an_hour() {
         let pauses: Vec<_> = [0, 1, 2, 3, 10, 11, 60, u32::MAX].into_iter().map(backoff).collect();
         assert_eq!(pauses, [5_000, 5_000, 10_000, 20_000, 2_560_000, 3_600_000, 3_600_000, 3_600_000]);
+    }
+
+    #[test]
+    fn the_passes_of_a_period_take_everything_and_one_pass_is_bounded() {
+        assert_eq!([0, 1, 1440, 1441, 100_000].map(|verified| share(verified, 1440, 2048)), [0, 1, 1, 2, 70]);
+        assert_eq!(share(500, 0, 2048), 500);
+        assert_eq!(share(u64::MAX, 1440, 2048), 2048);
     }
 
     #[test]

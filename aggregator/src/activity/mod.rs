@@ -9,27 +9,19 @@ mod proof;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use holdfast_model::{Head, canonical};
 use holdfast_proof::merkle::{Hash, Log, TileId, Tiles};
 use holdfast_store::{LogHead, LogTile, Store, StoreError, StoredReceipt, Tx};
-use tokio::sync::broadcast::error::RecvError;
 
 pub use proof::{consistency, inclusion};
 
 use crate::authority::{Authority, AuthorityError};
 use crate::environment::SharedEnvironment;
-use crate::live::Live;
 use crate::receipts::{self, CountersignError, Recorded};
 
 /// How many events one transaction takes: it holds the one connection that writes for some ten milliseconds.
 const BATCH: u32 = 2048;
-/// The pause after a step, so that a busy hour has some thousand heads and not a million.
-const PAUSE: Duration = Duration::from_secs(1);
-/// Looks at least this often, should nobody have told of a change.
-const LOOK: Duration = Duration::from_secs(5);
-
 /// Why the log does not grow.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivityError {
@@ -62,40 +54,31 @@ pub struct Step {
     pub countersigned: usize,
 }
 
-/// The one task that appends to the log.
+/// What appends to the log.
 pub struct Sequencer {
     store: Store,
     authority: Arc<Authority>,
-    live: Live,
     environment: SharedEnvironment,
     log: Option<Log>,
 }
 
 impl Sequencer {
     /// The sequencer of this record.
-    pub fn new(store: Store, authority: Arc<Authority>, live: Live, environment: SharedEnvironment) -> Self {
-        Self { store, authority, live, environment, log: None }
+    pub fn new(store: Store, authority: Arc<Authority>, environment: SharedEnvironment) -> Self {
+        Self { store, authority, environment, log: None }
     }
 
-    /// Runs until it is dropped; at any moment that is safe. A failure is logged and tried again.
-    pub async fn run(mut self) {
-        let mut changes = self.live.watch();
+    /// Steps until nothing waits; the answer is what all steps did. It may be dropped at any moment.
+    pub async fn catch_up(&mut self) -> Result<Step, ActivityError> {
+        let mut all = Step::default();
         loop {
-            if let Err(error) = self.catch_up().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the activity log did not grow");
+            let step = self.step().await?;
+            if step == Step::default() {
+                return Ok(all);
             }
-            tokio::time::sleep(PAUSE).await;
-            match tokio::time::timeout(LOOK, changes.recv()).await {
-                Ok(Err(RecvError::Closed)) => return,
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) | Err(_) => changes = changes.resubscribe(),
-            }
+            all.sequenced += step.sequenced;
+            all.countersigned += step.countersigned;
         }
-    }
-
-    /// Steps until nothing waits.
-    pub async fn catch_up(&mut self) -> Result<(), ActivityError> {
-        while self.step().await? != Step::default() {}
-        Ok(())
     }
 
     /// Gives the oldest waiting events their places and completes receipts, in one transaction.

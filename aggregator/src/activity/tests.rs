@@ -32,7 +32,7 @@ async fn installation() -> Installation {
 
 impl Installation {
     fn sequencer(&self) -> Sequencer {
-        Sequencer::new(self.store.clone(), self.authority.clone(), Live::default(), TestEnvironment::at(NOW))
+        Sequencer::new(self.store.clone(), self.authority.clone(), TestEnvironment::at(NOW))
     }
 
     async fn happen(&self, from: usize, count: usize) {

@@ -9,6 +9,7 @@ use axum::{Router, routing};
 
 use super::AppState;
 use super::problem::ApiResult;
+use crate::jobs::{JobStatus, Jobs};
 
 /// The route; the router guards it.
 pub fn reading() -> Router<AppState> {
@@ -20,7 +21,9 @@ async fn get(State(state): State<AppState>) -> ApiResult<impl IntoResponse> {
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
-async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, holdfast_store::StoreError> {
+async fn render(
+    AppState { store, sessions, jobs: jobs_of, .. }: &AppState,
+) -> Result<String, holdfast_store::StoreError> {
     let mut page = Page::default();
     page.gauge("holdfast_build_info", "The running version.");
     page.sample("holdfast_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -56,7 +59,30 @@ async fn render(AppState { store, sessions, .. }: &AppState) -> Result<String, h
     }
     page.gauge("holdfast_activity_log_entries", "Entries that have a place in the activity log.");
     page.sample("holdfast_activity_log_entries", &[], store.log_size().await?);
+    jobs(&mut page, jobs_of);
     Ok(page.0)
+}
+
+/// Background work: how often it ran and failed, and how long its last pass took and when it began.
+fn jobs(page: &mut Page, jobs: &Jobs) {
+    let statuses = jobs.statuses();
+    type Figure = fn(&JobStatus) -> u64;
+    let figures: [(&str, &str, &str, Figure); 4] = [
+        ("holdfast_job_passes_total", "counter", "Passes of background work.", |job| job.passes),
+        ("holdfast_job_failures_total", "counter", "Passes that failed.", |job| job.failures),
+        ("holdfast_job_last_duration_milliseconds", "gauge", "How long the last pass took.", |job| {
+            job.last_took.as_millis().try_into().unwrap_or(u64::MAX)
+        }),
+        ("holdfast_job_last_start_seconds", "gauge", "When the last pass began; 0 before the first.", |job| {
+            job.last_at.map_or(0, |at| u64::try_from(at / 1000).unwrap_or_default())
+        }),
+    ];
+    for (name, kind, help, figure) in figures {
+        page.family(name, kind, help);
+        for job in &statuses {
+            page.sample(name, &[("job", job.name)], figure(job));
+        }
+    }
 }
 
 /// Prometheus' text form. Label values here are words of ours, which need no escaping.
@@ -65,8 +91,12 @@ struct Page(String);
 
 impl Page {
     fn gauge(&mut self, name: &str, help: &str) {
+        self.family(name, "gauge", help);
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing into memory cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} gauge");
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {

@@ -17,6 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::authority::Authority;
 use crate::enrol::Enrolments;
 use crate::environment::SharedEnvironment;
+use crate::jobs::Jobs;
 use crate::live::Live;
 use crate::sessions::Sessions;
 use crate::writer::Writer;
@@ -30,6 +31,7 @@ mod event;
 mod extract;
 mod finding;
 mod health;
+mod job;
 mod metrics;
 pub mod mint;
 mod pattern;
@@ -64,6 +66,8 @@ pub struct AppState {
     pub live: Live,
     /// Clock and randomness.
     pub environment: SharedEnvironment,
+    /// Background work.
+    pub jobs: Jobs,
 }
 
 impl AppState {
@@ -94,6 +98,7 @@ fn reading() -> OpenApiRouter<AppState> {
         .merge(activity::reading())
         .merge(control::reading())
         .merge(event::reading())
+        .merge(job::reading())
         .merge(version::reading())
 }
 

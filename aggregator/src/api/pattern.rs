@@ -5,6 +5,7 @@ use axum::extract::State;
 use holdfast_controls::catalog::Control;
 use holdfast_model::{Band, PatternId, Reading, Severity};
 use holdfast_record::Finding;
+use holdfast_record::calibration::{Factor, Step};
 use holdfast_store::{FindingFilter, PatternFilter, Sort};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -72,12 +73,13 @@ async fn get(State(state): State<AppState>, Id(id): Id<PatternId>) -> ApiResult<
     let mut judges = Judges::load(&state.store).await?;
     let names = names(&state.store.clusters().await?);
     let moved = findings.first().and_then(|worst| worst.state.calibration.as_ref());
-    let text = |key: &str| moved.and_then(|moved| moved.detail.get(key)?.as_str().map(str::to_owned));
+    let is_fleet = |step: &&Step| matches!(step.reading, Factor::Fleet(_));
+    let step = moved.and_then(|moved| moved.steps.iter().find(is_fleet));
     Ok(Json(Pattern {
         row: view(&pattern, findings.first(), &mut judges),
         band_since: pattern.band_since.map(Time),
-        rule: text("rule"),
-        approver: text("approver"),
+        rule: step.map(|step| step.rule.clone()),
+        approver: step.and(moved).map(|moved| moved.approver.clone()),
         remediation: Control::find(pattern.control.as_str()).map_or("", |control| control.remediation).to_owned(),
         findings: findings.iter().map(|finding| row(finding, &names)).collect(),
     }))

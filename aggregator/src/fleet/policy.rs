@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use holdfast_record::calibration::FleetPolicy;
+use holdfast_record::calibration::Policy;
 
 const SHIPPED: &str = include_str!("../../policy/fleet.yaml");
 /// A policy is a page of text.
@@ -44,12 +44,12 @@ pub enum PolicyError {
 }
 
 /// The policy that Holdfast ships: unapproved, and saying so.
-pub fn shipped() -> Result<FleetPolicy, PolicyError> {
+pub fn shipped() -> Result<Policy, PolicyError> {
     parse("the shipped policy", SHIPPED)
 }
 
 /// The policy in this file.
-pub fn load(path: &Path) -> Result<FleetPolicy, PolicyError> {
+pub fn load(path: &Path) -> Result<Policy, PolicyError> {
     let read = |source| PolicyError::Read { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(read)?.len() > FILE_BYTES {
         return Err(PolicyError::TooLarge { path: path.to_owned() });
@@ -58,9 +58,9 @@ pub fn load(path: &Path) -> Result<FleetPolicy, PolicyError> {
 }
 
 /// The policy of this text, which comes from that place.
-pub fn parse(place: &str, text: &str) -> Result<FleetPolicy, PolicyError> {
+pub fn parse(place: &str, text: &str) -> Result<Policy, PolicyError> {
     let place = place.to_owned();
-    let policy: FleetPolicy = serde_saphyr::from_str(text)
+    let policy: Policy = serde_saphyr::from_str(text)
         .map_err(|error| PolicyError::Parse { place: place.clone(), problem: error.to_string() })?;
     match policy.problem() {
         Some(problem) => Err(PolicyError::Contradiction { place, problem }),
@@ -82,8 +82,8 @@ mod tests {
         let entries = [&bands.several, &bands.widespread, &bands.systemic].map(entry);
         assert_eq!((entries, bands.left_at_percent), ([(2, 0), (4, 10), (8, 30)], 80));
         assert_eq!(policy.approver(), UNAPPROVED);
-        let raise = policy.raise().unwrap();
-        assert_eq!((raise.rule.as_str(), raise.steps), ("runtime-evidence-raises-one-step", 1));
+        let rule = policy.runtime.unwrap();
+        assert_eq!((rule.name.as_str(), rule.raise), ("runtime-evidence-raises-one-step", 1));
     }
 
     #[test]

@@ -20,8 +20,8 @@ use tonic::{Code, Request, Status, Streaming};
 use super::{Certify, Identify, Intake, Peer, session};
 use crate::authority::{Authority, AuthoritySettings};
 use crate::environment::testing::TestEnvironment;
+use crate::jobs::PeriodicRetests;
 use crate::live::Live;
-use crate::periodic::Periodic;
 use crate::sessions::Sessions;
 use crate::signing_request::SigningRequest;
 use crate::writer::{Action, Writer};
@@ -294,7 +294,7 @@ async fn what_was_verified_is_looked_at_again_after_the_period_and_reopens_if_it
 
     let Intake { store, writer, environment, .. } = &house.intake;
     let day = Duration::from_secs(24 * 60 * 60);
-    let periodic = Periodic::new(store.clone(), writer.clone(), environment.clone(), day);
+    let periodic = PeriodicRetests::new(store.clone(), writer.clone(), environment.clone(), day);
     house.environment.pass(day.as_millis() as i64 - 1);
     assert_eq!(periodic.pass().await.unwrap(), 0);
     house.environment.pass(1);
@@ -717,7 +717,8 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     house.becomes(id, State::Verified).await;
 
     let Intake { store, writer, environment, .. } = &house.intake;
-    let periodic = Periodic::new(store.clone(), writer.clone(), environment.clone(), Duration::from_secs(24 * 60 * 60));
+    let periodic =
+        PeriodicRetests::new(store.clone(), writer.clone(), environment.clone(), Duration::from_secs(24 * 60 * 60));
     assert_eq!(periodic.pass().await.unwrap(), 0);
     let subject = holdfast_model::kernel::coverage_subject("node-1");
     let coverage = v1::Coverage { subject, state: "seen".into(), ..Default::default() };
@@ -860,8 +861,8 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
     agent.say(v1::from_agent::Message::Batch(batch)).await;
     agent.acknowledged().await;
     let finding = house.intake.store.finding(id).await.unwrap().unwrap();
-    let (evidence, raise) = (finding.kernel().unwrap(), finding.state.raise.as_ref().unwrap());
-    assert_eq!((finding.status(), evidence.seen.count, raise.steps), (State::Open, 4, 1));
+    let (evidence, step) = (finding.kernel().unwrap(), &finding.state.calibration.as_ref().unwrap().steps[0]);
+    assert_eq!((finding.status(), evidence.seen.count, step.raise), (State::Open, 4, 1));
     let posture = |finding: &holdfast_record::Finding| (finding.locations().to_vec(), finding.statement());
     assert_eq!(posture(&finding), posture(&before), "the posture's stay");
     assert!(finding.severity() > before.severity() || before.severity() == holdfast_model::Severity::Critical);

@@ -173,7 +173,7 @@ fn a_statement_that_no_node_of_the_cluster_made_for_this_order_proves_nothing() 
     let node = here.node(cluster(), "a");
     let stated = || statement("a");
     let mut forged = node.attests(&stated());
-    forged.statement = forged.statement.replace("\"seen\":1", "\"seen\":2");
+    forged.statement = forged.statement.replace("\"process_count\":1", "\"process_count\":2");
     let mut spaced = node.attests(&stated());
     spaced.statement.push(' ');
     spaced.signature = node.key.sign(spaced.statement.as_bytes()).unwrap();

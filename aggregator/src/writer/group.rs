@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use holdfast_model::{Activity, Actor, ClusterId};
-use holdfast_record::calibration::FleetPolicy;
+use holdfast_record::calibration::Policy;
 use holdfast_store::{Connected, Store, StoreError};
 use serde_json::json;
 
@@ -27,7 +27,7 @@ enum Failed {
 pub(super) struct With {
     pub(super) store: Store,
     pub(super) environment: SharedEnvironment,
-    pub(super) policy: Arc<FleetPolicy>,
+    pub(super) policy: Arc<Policy>,
 }
 
 /// Writes a group. Where one of its jobs cannot be written, each is written by itself: what one agent says must not keep the
@@ -99,6 +99,9 @@ async fn decide(work: &mut Work, task: &mut Task) -> Result<(), StoreError> {
             work.tx().set_last_seen(*cluster, now).await
         }
         Task::Note { activity, reply } => reply.keep(work.record(activity.clone())),
+        Task::Patterns { moves, reply } => reply.keep(work.move_patterns(moves).await),
+        Task::Fleet { write, reply } => reply.keep(work.keep_fleet(write).await),
+        Task::Calibrate { members, why, reply } => reply.keep(work.calibrate(members, why)),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use holdfast_model::{
-    Activity, Actor, Attestation, ClusterId, Coverage, DetectionBatch, FindingId, FindingKey, Origin, Read, RetestId,
-    RetestOrder, Severity, Statement,
+    Activity, Actor, Attestation, Band, ClusterId, Coverage, DetectionBatch, FindingId, FindingKey, Origin, PatternId,
+    Read, Reading, RetestId, RetestOrder, Statement,
 };
+use holdfast_record::calibration::FleetReading;
 use holdfast_record::{Command, Finding, RetestCause};
-use holdfast_store::{Connected, ScopeProposal, StoreError};
-use serde_json::Value;
+use holdfast_store::{Connected, Pattern, ScopeProposal, StoreError};
 use tokio::sync::oneshot;
 
 use super::{Outcome, WriteError};
@@ -69,15 +69,6 @@ pub enum Action {
     WithdrawClaim,
     /// Wants it looked at now.
     RequestRetest(RetestCause),
-    /// Moves its severity, or (with none) returns it to the catalog's.
-    Recalibrate {
-        /// The calibrated severity.
-        severity: Option<Severity>,
-        /// Why, in one plain sentence.
-        cause: String,
-        /// Readings, rule and approver.
-        detail: Value,
-    },
 }
 
 impl Action {
@@ -87,11 +78,50 @@ impl Action {
             Self::Claim(note) => Command::Claim { note },
             Self::WithdrawClaim => Command::WithdrawClaim,
             Self::RequestRetest(cause) => Command::RequestRetest(*cause),
-            Self::Recalibrate { severity, cause, detail } => {
-                Command::Recalibrate { severity: *severity, cause, detail }
-            }
         }
     }
+}
+
+/// What a pattern becomes, as the fleet's job planned it from the row that it read.
+#[derive(Debug, Clone)]
+pub struct PatternMove {
+    /// The pattern as it was read: one that has changed since is left to the next pass.
+    pub read: Pattern,
+    /// The band that it crosses into, if it does.
+    pub crosses_to: Option<Band>,
+    /// What was read of the fleet.
+    pub reading: Reading,
+    /// Whether its findings are to be calibrated after this.
+    pub members: bool,
+}
+
+/// A pattern whose findings are to be calibrated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Which.
+    pub pattern: PatternId,
+    /// The reading that they have from now on; none where the policy has no rule for its band.
+    pub fleet: Option<FleetReading>,
+}
+
+/// Why findings are calibrated.
+#[derive(Debug, Clone)]
+pub enum Recalibration {
+    /// Their pattern has this reading.
+    Fleet(Option<FleetReading>),
+    /// The policy may be another.
+    Policy,
+}
+
+/// Keeps the fleet's patterns.
+#[derive(Debug)]
+pub(super) enum FleetWrite {
+    /// Patterns that can only be isolated are settled, at most so many.
+    SettleIsolated { at_most_active: u64, limit: u32 },
+    /// The findings of these are calibrated.
+    Settle(Vec<PatternId>),
+    /// All findings are calibrated by this policy.
+    PolicyApplied(String),
 }
 
 /// An answer to a retest with what makes it a receipt.
@@ -109,7 +139,7 @@ pub struct SignedAttestation {
 
 /// An action with who does it to what.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct FindingJob {
     pub actor: Actor,
     pub cluster: ClusterId,
     pub finding: FindingId,
@@ -149,12 +179,15 @@ impl<T> Reply<T> {
 pub(super) enum Task {
     Connect { cluster: ClusterId, said: Connected, reply: Reply<u64> },
     Apply { cluster: ClusterId, batch: Box<Batch>, reply: Reply<bool> },
-    Act { job: Job, reply: Reply<Finding> },
+    Act { job: FindingJob, reply: Reply<Finding> },
     Scope { actor: Actor, cluster: ClusterId, excluded: Vec<String>, reply: Reply<()> },
     Dispatch { cluster: ClusterId, retests: Vec<RetestId>, reply: Reply<Vec<RetestOrder>> },
     Answer { cluster: ClusterId, answer: Box<SignedAttestation>, reply: Reply<Finding> },
     Seen { cluster: ClusterId },
     Note { activity: Activity, reply: Reply<()> },
+    Patterns { moves: Vec<PatternMove>, reply: Reply<Vec<Moved>> },
+    Fleet { write: FleetWrite, reply: Reply<u64> },
+    Calibrate { members: Vec<(ClusterId, FindingId)>, why: Recalibration, reply: Reply<()> },
 }
 
 impl Task {
@@ -164,7 +197,11 @@ impl Task {
             Self::Connect { reply, .. } => reply.send(committed),
             Self::Apply { reply, .. } => reply.send(committed),
             Self::Act { reply, .. } => reply.send(committed),
-            Self::Scope { reply, .. } | Self::Note { reply, .. } => reply.send(committed),
+            Self::Scope { reply, .. } | Self::Note { reply, .. } | Self::Calibrate { reply, .. } => {
+                reply.send(committed)
+            }
+            Self::Patterns { reply, .. } => reply.send(committed),
+            Self::Fleet { reply, .. } => reply.send(committed),
             Self::Dispatch { reply, .. } => reply.send(committed),
             Self::Answer { reply, .. } => reply.send(committed),
             Self::Seen { .. } => {}
@@ -176,6 +213,8 @@ impl Task {
         match self {
             Self::Apply { batch, .. } => batch.stated.len().max(1),
             Self::Dispatch { retests, .. } => retests.len().max(1),
+            Self::Calibrate { members, .. } => members.len().max(1),
+            Self::Patterns { moves, .. } => moves.len().max(1),
             _ => 1,
         }
     }

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use holdfast_model::{Activity, Actor, ClusterId, FindingId, RetestId, RetestOrder};
-use holdfast_record::calibration::FleetPolicy;
+use holdfast_model::{Activity, Actor, ClusterId, FindingId, PatternId, RetestId, RetestOrder};
+use holdfast_record::calibration::Policy;
 use holdfast_record::{Finding, Refused};
 use holdfast_store::{Connected, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -20,10 +20,12 @@ use group::With;
 
 mod group;
 mod job;
+#[cfg(test)]
+mod tests;
 mod work;
 
-pub use job::{Action, Batch, Complete, SignedAttestation, Stated};
-use job::{Job, Reply, Task};
+pub use job::{Action, Batch, Complete, Moved, PatternMove, Recalibration, SignedAttestation, Stated};
+use job::{FindingJob, FleetWrite, Reply, Task};
 
 /// Jobs that may wait before a sender has to.
 const QUEUE: usize = 256;
@@ -100,7 +102,7 @@ impl Writer {
     pub fn start(
         store: Store,
         environment: SharedEnvironment,
-        policy: Arc<FleetPolicy>,
+        policy: Arc<Policy>,
         live: Live,
         sessions: Sessions,
     ) -> (Self, JoinHandle<()>) {
@@ -122,7 +124,7 @@ impl Writer {
 
     /// Does something to a finding. The answer is the finding as it is now.
     pub async fn act(&self, actor: Actor, cluster: ClusterId, finding: FindingId, action: Action) -> Outcome<Finding> {
-        let job = Job { actor, cluster, finding, action };
+        let job = FindingJob { actor, cluster, finding, action };
         self.ask(|reply| Task::Act { job, reply }).await
     }
 
@@ -150,6 +152,33 @@ impl Writer {
     /// Records something that changes no finding.
     pub async fn note(&self, activity: Activity) -> Outcome<()> {
         self.ask(|reply| Task::Note { activity, reply }).await
+    }
+
+    /// Keeps what patterns become. The answer are those whose findings are to be calibrated now; what has changed since it was
+    /// read is left out.
+    pub async fn move_patterns(&self, moves: Vec<PatternMove>) -> Outcome<Vec<Moved>> {
+        self.ask(|reply| Task::Patterns { moves, reply }).await
+    }
+
+    /// Calibrates these findings, whichever clusters they are of, in one transaction.
+    pub async fn calibrate(&self, members: Vec<(ClusterId, FindingId)>, why: Recalibration) -> Outcome<()> {
+        self.ask(|reply| Task::Calibrate { members, why, reply }).await
+    }
+
+    /// The findings of these patterns have been calibrated.
+    pub async fn settle_patterns(&self, patterns: Vec<PatternId>) -> Outcome<()> {
+        self.ask(|reply| Task::Fleet { write: FleetWrite::Settle(patterns), reply }).await.map(|_| ())
+    }
+
+    /// Settles patterns that can only be isolated, at most so many; the answer is how many.
+    pub async fn settle_isolated(&self, at_most_active: u64, limit: u32) -> Outcome<u64> {
+        let write = FleetWrite::SettleIsolated { at_most_active, limit };
+        self.ask(|reply| Task::Fleet { write, reply }).await
+    }
+
+    /// All findings have been calibrated by this policy.
+    pub async fn policy_applied(&self, policy: String) -> Outcome<()> {
+        self.ask(|reply| Task::Fleet { write: FleetWrite::PolicyApplied(policy), reply }).await.map(|_| ())
     }
 
     async fn ask<T>(&self, task: impl FnOnce(Reply<T>) -> Task) -> Outcome<T> {

@@ -1,14 +1,14 @@
 //! What a group of jobs has loaded and decided so far, in memory, until it is written at once.
 //!
 //! Here are the state, the one place that asks `record`, and the writing. What each kind of job does stands beside it:
-//! `batch` (what agents state), `retests` (orders and answers), `scope`.
+//! `batch` (what agents state), `retests` (orders and answers), `scope`, `fleet`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use holdfast_controls::Control;
 use holdfast_model::{Activity, Actor, ClusterId, FindingId, OnDeletion, RetestId};
-use holdfast_record::calibration::FleetPolicy;
+use holdfast_record::calibration::Policy;
 use holdfast_record::{Command, Context, Decision, Entry, Finding, Refused, RetestChange, decide};
 use holdfast_store::finding::{Counted, Written};
 use holdfast_store::{Cluster, Retest, RetestState, StoreError, StoredReceipt, Tx};
@@ -19,6 +19,7 @@ use crate::environment::SharedEnvironment;
 use crate::live::LiveChange;
 
 mod batch;
+mod fleet;
 mod retests;
 mod scope;
 
@@ -37,7 +38,7 @@ struct Slot {
 pub(super) struct Work {
     tx: Tx,
     environment: SharedEnvironment,
-    policy: Arc<FleetPolicy>,
+    policy: Arc<Policy>,
     now: i64,
     slots: HashMap<Place, Slot>,
     clusters: HashMap<ClusterId, Option<Cluster>>,
@@ -61,7 +62,7 @@ pub(super) struct Told {
 }
 
 impl Work {
-    pub(super) fn new(tx: Tx, environment: SharedEnvironment, policy: Arc<FleetPolicy>) -> Self {
+    pub(super) fn new(tx: Tx, environment: SharedEnvironment, policy: Arc<Policy>) -> Self {
         Self {
             tx,
             now: environment.now(),
@@ -102,6 +103,7 @@ impl Work {
     /// Loads what the tasks of this group will ask for, with few statements. Clusters are locked in the order of their ids.
     pub(super) async fn load(&mut self, tasks: &[Task]) -> Result<(), StoreError> {
         let mut wanted: BTreeMap<ClusterId, Vec<FindingId>> = BTreeMap::new();
+        let mut members: Vec<Place> = Vec::new();
         for task in tasks {
             match task {
                 Task::Apply { cluster, batch, .. } => {
@@ -114,9 +116,12 @@ impl Work {
                 | Task::Answer { cluster, .. } => {
                     wanted.entry(*cluster).or_default();
                 }
-                Task::Seen { .. } | Task::Note { .. } => {}
+                Task::Calibrate { members: of, .. } => members.extend(of),
+                Task::Seen { .. } | Task::Note { .. } | Task::Patterns { .. } | Task::Fleet { .. } => {}
             }
         }
+        let held: BTreeSet<_> = wanted.keys().copied().chain(members.iter().map(|place| place.0)).collect();
+        self.tx.hold_clusters(&held.into_iter().collect::<Vec<_>>()).await?;
         for (cluster, mut ids) in wanted {
             let known = self.tx.lock_cluster(cluster).await?;
             self.clusters.insert(cluster, known);
@@ -124,6 +129,16 @@ impl Work {
             ids.sort_unstable();
             ids.dedup();
             self.load_findings(cluster, &ids).await?;
+        }
+        self.load_members(members).await
+    }
+
+    async fn load_members(&mut self, mut members: Vec<Place>) -> Result<(), StoreError> {
+        members.sort_unstable();
+        members.dedup();
+        members.retain(|place| !self.slots.contains_key(place));
+        for finding in self.tx.findings_at(&members).await? {
+            self.keep(finding);
         }
         Ok(())
     }
@@ -188,11 +203,16 @@ impl Work {
             Some(_) => self.environment.draw().ok_or(WriteError::Stopped)?,
             None => [0; 16],
         };
+        let control = Control::find(key.control.as_str());
+        let running = control.and_then(|control| control.running);
+        let policy = self.policy.clone();
         let context = Context {
             now: self.now,
             actor,
-            on_deletion: Control::find(key.control.as_str()).map_or(OnDeletion::Retires, |control| control.on_deletion),
+            on_deletion: control.map_or(OnDeletion::Retires, |control| control.on_deletion),
+            by_processes: running.is_some_and(batch::is_of_processes),
             in_scope: self.in_scope(place.0, &key.resource),
+            policy: &policy,
             fresh: RetestId::from_bytes(fresh),
         };
         let outstanding = known.and_then(|finding| finding.state.retest);

@@ -3,7 +3,7 @@
 use holdfast_model::{ClusterId, UnixMillis};
 
 use crate::error::Result;
-use crate::sql::{Fields, Sql};
+use crate::sql::{Fields, Sql, chunks};
 use crate::{Store, Tx};
 
 /// One cluster.
@@ -120,6 +120,23 @@ impl Tx {
     pub async fn lock_cluster(&mut self, id: ClusterId) -> Result<Option<Cluster>> {
         let text = format!("{COLUMNS} WHERE id = $1{}", self.for_update());
         Sql::new("cluster for update", &text).bind(id).optional(self.connection(), read).await
+    }
+
+    /// Holds these clusters until the commit, in the order of their ids, so that no other writer changes their findings. SQLite
+    /// has one writer and needs no such thing.
+    pub async fn hold_clusters(&mut self, sorted: &[ClusterId]) -> Result<()> {
+        if self.engine == crate::Engine::Sqlite {
+            return Ok(());
+        }
+        for chunk in chunks(sorted) {
+            let mut sql = Sql::new("hold clusters", "SELECT id FROM cluster WHERE id IN (");
+            for (i, &id) in chunk.iter().enumerate() {
+                sql.push(if i == 0 { "" } else { ", " }).place(id);
+            }
+            sql.push(") ORDER BY id FOR UPDATE");
+            sql.all(self.connection(), |row| row.id::<ClusterId>("id")).await?;
+        }
+        Ok(())
     }
 
     /// The active cluster with this fingerprint, as this transaction sees it.

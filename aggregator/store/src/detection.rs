@@ -45,6 +45,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Findings with evidence from the kernel, in order, after this one.
+    pub async fn kernel_detections(
+        &self,
+        after: Option<(ClusterId, FindingId)>,
+        limit: u32,
+    ) -> Result<Vec<(ClusterId, FindingId)>> {
+        let mut sql = Sql::new("kernel detections", "SELECT cluster, finding FROM detection WHERE source = 'kernel'");
+        if let Some((cluster, finding)) = after {
+            sql.push(" AND (cluster, finding) > (").place(cluster).push(", ").place(finding).push(")");
+        }
+        sql.push(" ORDER BY cluster, finding LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("finding")?))).await
+    }
+}
+
 impl Tx {
     /// Ids of the findings whose id starts with this byte and which the agent's ledger holds.
     pub async fn failing_in_bucket(&mut self, cluster: ClusterId, bucket: u8) -> Result<Vec<FindingId>> {

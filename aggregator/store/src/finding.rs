@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::kernel::coverage_subject;
-use holdfast_model::{
-    ClusterId, ControlId, FindingId, FindingKey, PatternId, Reach, Resource, Severity, Status, UnixMillis,
-};
+use holdfast_model::{ClusterId, ControlId, FindingId, FindingKey, Reach, Resource, Severity, Status, UnixMillis};
 use holdfast_record::Finding;
 
 use crate::error::Result;
@@ -156,10 +154,18 @@ impl Tx {
         Ok(found)
     }
 
-    /// The findings of one pattern, one a cluster.
-    pub async fn findings_of_pattern(&mut self, pattern: PatternId) -> Result<Vec<Finding>> {
-        let sql = Sql::new("findings of pattern", &format!("{COLUMNS} WHERE pattern = $1 ORDER BY cluster"));
-        let mut found = sql.bind(pattern).all(self.connection(), read).await?;
+    /// Those of these findings that are on record, whichever clusters they are of.
+    pub async fn findings_at(&mut self, places: &[(ClusterId, FindingId)]) -> Result<Vec<Finding>> {
+        let mut found = Vec::with_capacity(places.len());
+        for chunk in chunks(places) {
+            let mut sql = Sql::new("findings at", COLUMNS);
+            sql.push(" WHERE (cluster, id) IN (VALUES ");
+            for (i, &(cluster, id)) in chunk.iter().enumerate() {
+                sql.push(if i == 0 { "(" } else { ", (" }).place(cluster).push(", ").place(id).push(")");
+            }
+            sql.push(")");
+            found.extend(sql.all(self.connection(), read).await?);
+        }
         detection::attach(self.connection(), &mut found).await?;
         Ok(found)
     }

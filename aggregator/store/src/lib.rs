@@ -42,7 +42,7 @@ pub use event::{EventFilter, EventId, StoredEvent};
 pub use finding_list::{Cursor, FindingFilter, FindingPage, Sort};
 pub use join_token::StoredJoinToken;
 pub use log::{LogHead, LogTile};
-pub use pattern::{Pattern, PatternFilter};
+pub use pattern::{Mark, Pattern, PatternFilter};
 pub use receipt::StoredReceipt;
 pub use retest::{Retest, RetestState};
 pub use scope::ScopeProposal;

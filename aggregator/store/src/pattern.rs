@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::{Band, ControlId, PatternId, Resource, UnixMillis};
+use holdfast_model::{Band, ClusterId, ControlId, FindingId, PatternId, Resource, UnixMillis};
 use holdfast_record::Finding;
 
 use crate::error::Result;
@@ -25,8 +25,10 @@ pub struct Pattern {
     pub band: Band,
     /// Since when.
     pub band_since: Option<UnixMillis>,
-    /// What the fleet's worker keeps to decide the next change; its own form.
+    /// What was read when it last changed its band; the fleet job's own form.
     pub state: Option<String>,
+    /// What is left to do about it.
+    pub mark: Mark,
 }
 
 /// Which patterns are wanted.
@@ -43,7 +45,7 @@ pub struct PatternFilter {
 }
 
 const COLUMNS: &str =
-    "SELECT id, api_group, kind, namespace, name, control, active, band, band_since, state FROM pattern";
+    "SELECT id, api_group, kind, namespace, name, control, active, band, band_since, state, changed FROM pattern";
 
 fn read(row: &Fields<'_>) -> Result<Pattern> {
     let namespace = Some(row.text("namespace")?).filter(|namespace| !namespace.is_empty());
@@ -60,6 +62,12 @@ fn read(row: &Fields<'_>) -> Result<Pattern> {
         band: row.word("band")?,
         band_since: row.optional_int("band_since")?,
         state: row.optional_text("state")?,
+        mark: match row.int("changed")? {
+            0 => Mark::Settled,
+            2 => Mark::Pending,
+            // A count that changes marks its pattern so, whatever it was.
+            _ => Mark::Changed,
+        },
     })
 }
 
@@ -81,6 +89,40 @@ impl Store {
         sql.all(&mut *self.reader().await?, read).await
     }
 
+    /// Patterns that something is left to do about.
+    pub async fn marked_patterns(&self, limit: u32) -> Result<Vec<Pattern>> {
+        let mut sql = Sql::new("marked patterns", COLUMNS);
+        sql.push(" WHERE changed <> 0 ORDER BY id LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, read).await
+    }
+
+    /// Patterns that spread: a change of the fleet may move them without a finding.
+    pub async fn spread_patterns(&self, after: Option<PatternId>, limit: u32) -> Result<Vec<Pattern>> {
+        let mut sql = Sql::new("spread patterns", COLUMNS);
+        sql.push(" WHERE (active > 1 OR band <> ").place(Band::Isolated.as_str()).push(")");
+        if let Some(after) = after {
+            sql.push(" AND id > ").place(after);
+        }
+        sql.push(" ORDER BY id LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, read).await
+    }
+
+    /// The findings of a pattern, one a cluster, by cluster.
+    pub async fn members_of_pattern(
+        &self,
+        pattern: PatternId,
+        after: Option<ClusterId>,
+        limit: u32,
+    ) -> Result<Vec<(ClusterId, FindingId)>> {
+        let mut sql = Sql::new("members of pattern", "SELECT cluster, id FROM finding WHERE pattern = ");
+        sql.place(pattern);
+        if let Some(after) = after {
+            sql.push(" AND cluster > ").place(after);
+        }
+        sql.push(" ORDER BY cluster LIMIT ").place(limit);
+        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+    }
+
     /// One pattern.
     pub async fn pattern(&self, id: PatternId) -> Result<Option<Pattern>> {
         let sql = Sql::new("pattern", &format!("{COLUMNS} WHERE id = $1")).bind(id);
@@ -88,22 +130,41 @@ impl Store {
     }
 }
 
-impl Tx {
-    /// Patterns whose count changed since the fleet's worker last looked, held until the commit.
-    pub async fn lock_changed_patterns(&mut self, limit: u32) -> Result<Vec<Pattern>> {
-        let text = format!("{COLUMNS} WHERE changed = 1 ORDER BY id LIMIT $1{}", self.for_update());
-        Sql::new("changed patterns", &text).bind(limit).all(self.connection(), read).await
-    }
+/// What is left to do about a pattern, as its row is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing.
+    Settled,
+    /// Its count has changed since it was looked at.
+    Changed,
+    /// Its band is decided, and its findings are not calibrated yet.
+    Pending,
+}
 
-    /// Patterns in a band above the least, held until the commit: a change of the fleet may move them without a finding.
-    pub async fn lock_banded_patterns(&mut self, after: Option<PatternId>, limit: u32) -> Result<Vec<Pattern>> {
-        let mut sql = Sql::new("banded patterns", COLUMNS);
-        sql.push(" WHERE (active > 1 OR band <> ").place(Band::Isolated.as_str()).push(")");
-        if let Some(after) = after {
-            sql.push(" AND id > ").place(after);
+impl Mark {
+    fn number(self) -> i64 {
+        match self {
+            Self::Settled => 0,
+            Self::Changed => 1,
+            Self::Pending => 2,
         }
-        sql.push(" ORDER BY id LIMIT ").place(limit).push(self.for_update());
-        sql.all(self.connection(), read).await
+    }
+}
+
+impl Tx {
+    /// These patterns, held until the commit.
+    pub async fn lock_patterns(&mut self, ids: &[PatternId]) -> Result<Vec<Pattern>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in chunks(ids) {
+            let mut sql = Sql::new("patterns by id", COLUMNS);
+            sql.push(" WHERE id IN (");
+            for (i, &id) in chunk.iter().enumerate() {
+                sql.push(if i == 0 { "" } else { ", " }).place(id);
+            }
+            sql.push(") ORDER BY id").push(self.for_update());
+            found.extend(sql.all(self.connection(), read).await?);
+        }
+        Ok(found)
     }
 
     /// Clears the mark of changed patterns that can only be isolated, as they were: most patterns, in one statement.
@@ -114,11 +175,27 @@ impl Tx {
         sql.bind(limit).run(self.connection()).await
     }
 
-    /// Keeps what the fleet's worker decided; the pattern no longer counts as changed.
+    /// Keeps the band that was decided, and what is left to do about the pattern.
     pub async fn put_band(&mut self, pattern: &Pattern) -> Result<()> {
-        let text = "UPDATE pattern SET band = $1, band_since = $2, state = $3, changed = 0 WHERE id = $4";
-        let sql = Sql::new("put band", text).bind(pattern.band.as_str()).bind(pattern.band_since);
-        sql.bind(pattern.state.as_deref()).bind(pattern.id).run_one(self.connection()).await
+        let mut sql = Sql::new("put band", "UPDATE pattern SET band = ");
+        sql.place(pattern.band.as_str()).push(", band_since = ").place(pattern.band_since).push(", state = ");
+        sql.place(pattern.state.as_deref()).push(", changed = ").place(pattern.mark.number());
+        sql.push(" WHERE id = ").place(pattern.id);
+        sql.run_one(self.connection()).await
+    }
+
+    /// The findings of these patterns have been calibrated. One whose count has changed meanwhile stays marked.
+    pub async fn settle_patterns(&mut self, ids: &[PatternId]) -> Result<()> {
+        for chunk in chunks(ids) {
+            let mut sql = Sql::new("settle patterns", "UPDATE pattern SET changed = 0 WHERE changed = ");
+            sql.place(Mark::Pending.number()).push(" AND id IN (");
+            for (i, &id) in chunk.iter().enumerate() {
+                sql.push(if i == 0 { "" } else { ", " }).place(id);
+            }
+            sql.push(")");
+            sql.run(self.connection()).await?;
+        }
+        Ok(())
     }
 
     /// Folds what was written into the counts; in the order of ids, so that two writers never wait for each other.

@@ -1,10 +1,11 @@
 //! What people, the engagement and calibration do to a finding.
 
-use holdfast_model::{RetiredReason, Severity, Status};
-use serde_json::{Value, json};
+use holdfast_model::{RetiredReason, Status};
+use serde_json::json;
 
 use super::{Change, Decision, Refused};
-use crate::finding::{Calibration, Phase};
+use crate::calibration::FleetReading;
+use crate::finding::Phase;
 use crate::retest::RetestCause;
 
 type Outcome = Result<Option<Decision>, Refused>;
@@ -74,24 +75,13 @@ pub(super) fn request_retest(mut change: Change<'_>, cause: RetestCause) -> Opti
     change.done()
 }
 
-pub(super) fn recalibrate(
-    mut change: Change<'_>,
-    severity: Option<Severity>,
-    cause: &str,
-    detail: &Value,
-) -> Option<Decision> {
-    if change.finding.state.calibration.as_ref().map(|calibration| calibration.severity) == severity {
+/// The fleet's part of its severity. The same reading under the same policy changes nothing.
+pub(super) fn spread(change: Change<'_>, fleet: Option<&FleetReading>) -> Option<Decision> {
+    let known = std::mem::replace(&mut change.finding.state.fleet, fleet.cloned());
+    let is_same = known.as_ref() == fleet
+        && super::calibration(change.context, change.finding) == change.finding.state.calibration;
+    if is_same {
         return None;
     }
-    let from = change.finding.severity();
-    let at = change.context.now;
-    change.finding.state.calibration =
-        severity.map(|severity| Calibration { severity, cause: cause.to_owned(), detail: detail.clone(), at });
-    let to = change.finding.severity();
-    change.event(
-        "severity-recalibrated",
-        cause,
-        json!({ "from": from.as_str(), "to": to.as_str(), "reading": detail }),
-    );
     change.done()
 }

@@ -151,7 +151,6 @@ fn verify(change: &mut Change<'_>, attestation: &Attestation) {
     };
     if attestation.reach == Reach::Running {
         change.end_detection(&Source::Kernel);
-        change.finding.state.raise = None;
     }
     change.end_retest();
     change.event("finding-verified", attestation.reason.clone(), evidence(attestation));

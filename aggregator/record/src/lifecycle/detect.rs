@@ -1,7 +1,7 @@
 //! What a source other than the posture states becomes evidence on the same finding, beside the posture's. It opens what nobody
 //! had reported and questions what counts as fixed. It proves nothing and closes nothing.
 
-use holdfast_model::{RetiredReason, Severity, UnixMillis};
+use holdfast_model::{RetiredReason, UnixMillis};
 use serde_json::json;
 
 use super::{Change, Context, Decision, Detected};
@@ -32,7 +32,7 @@ pub(super) fn known(mut change: Change<'_>, detected: Detected<'_>) -> Option<De
     let source = detected.detection.source.clone();
     let seen_at = detected.detection.seen.last_seen_at;
     let can_look = detected.can_look;
-    attach(&mut change, detected);
+    attach(&mut change, detected.detection);
     match change.finding.state.phase {
         _ if !change.context.in_scope => {}
         Phase::Open | Phase::InProgress => {}
@@ -55,15 +55,11 @@ fn is_later(source: &Source, seen_at: UnixMillis, at: UnixMillis) -> bool {
 }
 
 /// Folds it in. The first detection of a source, and each new location, is an event; more of the same is a count.
-fn attach(change: &mut Change<'_>, detected: Detected<'_>) {
-    let Detected { detection, can_look, raise, .. } = detected;
+fn attach(change: &mut Change<'_>, detection: Detection) {
     let (source, cause) = (detection.source.clone(), cause(&detection));
     let detail =
         json!({ "source": source, "count": detection.seen.count, "locations": detection.seen.locations.len() });
-    let count = detection.seen.count;
-    let before = change.finding.severity();
     change.evidence = true;
-    let starts = source == Source::Kernel && change.finding.kernel().is_none();
     let is_news = match change.finding.detection_mut(&source) {
         Some(known) => known.fold(detection),
         None => {
@@ -74,19 +70,6 @@ fn attach(change: &mut Change<'_>, detected: Detected<'_>) {
     if is_news {
         let event = if source == Source::Kernel { "runtime-evidence" } else { "tool-evidence" };
         change.event(event, cause, detail);
-    }
-    if starts && change.finding.statement().is_some() && can_look {
-        change.finding.state.raise = raise;
-    }
-    moved(change, before, count);
-}
-
-/// Only what a control itself is judged by raises the severity: what merely shows the use of something open is there to be read.
-fn moved(change: &mut Change<'_>, before: Severity, count: u64) {
-    let after = change.finding.severity();
-    if let Some(by) = change.finding.state.raise.clone().filter(|_| before != after) {
-        let detail = json!({ "from": before.as_str(), "to": after.as_str(), "reading": by.facts(count) });
-        change.event("severity-recalibrated", by.rationale, detail);
     }
 }
 

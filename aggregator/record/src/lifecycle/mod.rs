@@ -9,11 +9,11 @@ use std::fmt;
 
 use holdfast_model::{
     Activity, Actor, Attestation, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RetiredReason,
-    Severity, Statement, Status, UnixMillis,
+    Statement, Status, UnixMillis,
 };
 use serde_json::{Value, json};
 
-use crate::calibration::Raise;
+use crate::calibration::{Calibration, FleetReading, Policy, Step, calibrate};
 use crate::detection::{Detection, Source, Standing};
 use crate::finding::{Finding, Phase};
 use crate::retest::{RetestCause, RetestChange};
@@ -35,8 +35,12 @@ pub struct Context<'a> {
     pub actor: &'a Actor,
     /// What the control says about the deletion of its subject; `Retires` for an unknown control.
     pub on_deletion: OnDeletion,
+    /// Whether the control is judged by running processes, so that evidence from the kernel says how bad it is.
+    pub by_processes: bool,
     /// Whether the finding's namespace is in the engagement's scope.
     pub in_scope: bool,
+    /// By which severities are calibrated.
+    pub policy: &'a Policy,
     /// The id of the retest, should this decision order one.
     pub fresh: RetestId,
 }
@@ -74,15 +78,10 @@ pub enum Command<'a> {
     ReturnToScope,
     /// Someone wants it looked at now.
     RequestRetest(RetestCause),
-    /// A calibration moves its severity, or (with none) returns it to the catalog's.
-    Recalibrate {
-        /// The calibrated severity.
-        severity: Option<Severity>,
-        /// Why, in one plain sentence.
-        cause: &'a str,
-        /// Readings, rule and approver.
-        detail: &'a Value,
-    },
+    /// Its pattern has spread this far; none where the policy has no rule for that.
+    Spread(Option<&'a FleetReading>),
+    /// The policy may be another than the one by which it was last calibrated.
+    Recalibrate,
 }
 
 /// One statement with what it was made from.
@@ -111,8 +110,6 @@ pub struct Detected<'a> {
     pub detection: Detection,
     /// Whether a retest can look for it: what is over leaves nothing to look at.
     pub can_look: bool,
-    /// What that does to the severity, by the policy in force.
-    pub raise: Option<Raise>,
 }
 
 /// A source that no longer states a finding which it stated.
@@ -206,10 +203,22 @@ pub fn decide(
         (Command::LeaveScope, change) => Ok(act::leave_scope(change)),
         (Command::ReturnToScope, change) => Ok(act::return_to_scope(change)),
         (Command::RequestRetest(cause), change) => Ok(act::request_retest(change, cause)),
-        (Command::Recalibrate { severity, cause, detail }, change) => {
-            Ok(act::recalibrate(change, severity, cause, detail))
+        (Command::Spread(fleet), change) => Ok(act::spread(change, fleet)),
+        (Command::Recalibrate, change) => {
+            let fleet = change.finding.state.fleet.clone();
+            Ok(act::spread(change, fleet.as_ref()))
         }
     }
+}
+
+/// The calibration of a finding by the policy in force; none where no rule applies.
+fn calibration(context: &Context<'_>, finding: &Finding) -> Option<Calibration> {
+    let readings = finding.readings(context.by_processes);
+    if readings.is_empty() {
+        return None;
+    }
+    let calibration = calibrate(finding.state.base_severity, &readings, context.policy);
+    Some(calibration).filter(|calibration| !calibration.steps.is_empty())
 }
 
 /// A decision in the making: the finding as it becomes, and what led to it.
@@ -233,7 +242,8 @@ impl<'c> Change<'c> {
         Self { from: None, evidence: true, ..Self::of(context, finding) }
     }
 
-    fn done(self) -> Option<Decision> {
+    fn done(mut self) -> Option<Decision> {
+        self.calibrate();
         self.finding.state.changed_at = self.context.now;
         if self.from != Some(self.finding.status()) {
             self.finding.state.status_at = self.context.now;
@@ -251,6 +261,28 @@ impl<'c> Change<'c> {
             cause: cause.into(),
             detail,
         });
+    }
+
+    /// What the severity is computed from may have changed, and so may the policy: it follows.
+    fn calibrate(&mut self) {
+        let after = calibration(self.context, self.finding);
+        let state = &mut self.finding.state;
+        if after == state.calibration {
+            return;
+        }
+        let from = state.calibration.as_ref().map_or(state.base_severity, |before| before.severity);
+        let to = after.as_ref().map_or(state.base_severity, |after| after.severity);
+        let before = std::mem::replace(&mut state.calibration, after);
+        state.calibrated_at = Some(self.context.now);
+        if from != to {
+            let Some(after) = self.finding.state.calibration.clone() else {
+                let why = "no rule of the policy moves the severity now";
+                return self.event("severity-recalibrated", why, json!({ "from": from, "to": to }));
+            };
+            let why = after.news(before.as_ref()).map_or("a rule applies no longer".to_owned(), Step::cause);
+            let detail = json!({ "from": from, "to": to, "calibration": after });
+            self.event("severity-recalibrated", why, detail);
+        }
     }
 
     /// Orders a retest; one under way before it no longer counts.

@@ -2,10 +2,10 @@
 
 use holdfast_model::*;
 use proptest::prelude::*;
-use serde_json::Value;
 
 use super::*;
-use crate::calibration::Raise;
+use crate::calibration::RuntimeRule;
+use crate::calibration::tests::policy;
 use crate::detection::{Rule, Silence, silence};
 use crate::retest::RetestCause;
 
@@ -14,6 +14,8 @@ struct World {
     finding: Option<Finding>,
     on_deletion: OnDeletion,
     in_scope: bool,
+    by_processes: bool,
+    policy: Policy,
     now: UnixMillis,
     drawn: u8,
     order: Option<(RetestId, Nonce, u64)>,
@@ -30,6 +32,8 @@ impl World {
             finding: None,
             on_deletion: OnDeletion::Retires,
             in_scope: true,
+            by_processes: true,
+            policy: policy(),
             now: 1_000,
             drawn: 0,
             order: None,
@@ -72,7 +76,9 @@ impl World {
             now: self.now,
             actor: &actor,
             on_deletion: self.on_deletion,
+            by_processes: self.by_processes,
             in_scope: self.in_scope,
+            policy: &self.policy,
             fresh: RetestId::from_bytes([self.drawn; 16]),
         };
         let before = self.finding.clone();
@@ -473,16 +479,36 @@ fn a_claim_that_nobody_made_cannot_be_withdrawn() {
     assert_eq!(world.run(Command::WithdrawClaim), Err(Refused::NothingClaimed));
 }
 
+fn spread(band: Band) -> FleetReading {
+    FleetReading { band, clusters: 4, judging: 10, pattern_event: "ab12".into() }
+}
+
 #[test]
 fn a_calibration_moves_the_severity_and_back() {
     let mut world = World::at(Status::Open);
     let severity = |world: &World| world.finding.as_ref().unwrap().severity();
-    let calibrate = |severity| Command::Recalibrate { severity, cause: "systemic", detail: &Value::Null };
-    assert!(world.run(calibrate(Some(Severity::Critical))).unwrap());
-    assert!(!world.run(calibrate(Some(Severity::Critical))).unwrap());
+    assert!(world.run(Command::Spread(Some(&spread(Band::Systemic)))).unwrap());
+    assert!(!world.run(Command::Spread(Some(&spread(Band::Systemic)))).unwrap());
     assert_eq!(severity(&world), Severity::Critical);
-    assert!(world.run(calibrate(None)).unwrap());
+    assert!(world.run(Command::Spread(None)).unwrap());
     assert_eq!((severity(&world), world.events.len()), (Severity::High, 2));
+}
+
+#[test]
+fn the_kernels_raise_follows_the_policy_in_force_and_the_posture_that_joins_it() {
+    let mut world = World::new();
+    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    let severity = |world: &World| world.finding.as_ref().unwrap().severity();
+    assert_eq!(severity(&world), Severity::High, "the kernel alone raises nothing");
+    world.fail("a");
+    assert_eq!(severity(&world), Severity::Critical);
+    world.policy.runtime = None;
+    assert!(world.run(Command::Recalibrate).unwrap());
+    assert!(!world.run(Command::Recalibrate).unwrap());
+    assert_eq!(severity(&world), Severity::High);
+    world.policy = policy();
+    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+    assert_eq!(severity(&world), Severity::Critical, "whatever touches it brings it up to date");
 }
 
 /// Every status that a finding may have while it is not closed.
@@ -561,6 +587,8 @@ enum Move {
     Kernel(bool),
     Tool(bool),
     NotReported(bool),
+    Spread(Option<Band>),
+    Policy(Option<u8>),
 }
 
 fn statements() -> impl Strategy<Value = Move> {
@@ -588,6 +616,8 @@ fn moves() -> impl Strategy<Value = Move> {
         1 => any::<bool>().prop_map(Move::Kernel),
         1 => any::<bool>().prop_map(Move::Tool),
         1 => any::<bool>().prop_map(Move::NotReported),
+        1 => prop::option::of(prop::sample::select(Band::ALL)).prop_map(Move::Spread),
+        1 => prop::option::of(0u8..3).prop_map(Move::Policy),
     ]
 }
 
@@ -608,6 +638,16 @@ fn play(world: &mut World, step: &Move) {
             Ok(true)
         }
         _ if world.finding.is_none() => Ok(false),
+        Move::Spread(band) => {
+            let reading = band.map(spread);
+            world.run(Command::Spread(reading.as_ref()))
+        }
+        Move::Policy(raise) => {
+            world.policy = policy();
+            world.policy.runtime =
+                world.policy.runtime.take().zip(*raise).map(|(rule, raise)| RuntimeRule { raise, ..rule });
+            world.run(Command::Recalibrate)
+        }
         Move::NotReported(can_judge) => Ok(not_reported(world, *can_judge)),
         Move::NotRepeated => world.run(Command::Silent(LEDGER)),
         Move::Start => world.run(Command::Start),
@@ -697,9 +737,7 @@ fn detect(world: &mut World, fact: &str, can_look: bool) {
 
 fn detected(world: &mut World, detection: Detection, can_look: bool) {
     let (key, origin) = (key(), Origin::default());
-    let raise = Raise { steps: 1, rule: "seen".into(), rationale: "it runs".into(), approver: "nobody".into() };
-    let raise = (detection.source == Source::Kernel).then_some(raise);
-    let detected = Detected { key: &key, origin: &origin, control_version: 1, detection, can_look, raise };
+    let detected = Detected { key: &key, origin: &origin, control_version: 1, detection, can_look };
     world.run(Command::Detect(detected)).unwrap();
 }
 
@@ -715,9 +753,9 @@ fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_r
     assert_eq!(world.events.len(), 2, "more of the same is a count, not seven alerts");
     let now = world.finding.clone().unwrap();
     assert_eq!((now.id, now.locations(), now.statement()), (before.id, before.locations(), before.statement()));
-    let (evidence, raise) = (now.kernel().unwrap(), now.state.raise.as_ref().unwrap());
-    assert_eq!((evidence.seen.count, evidence.seen.locations.len(), raise.steps), (7, 1, 1));
-    assert_eq!(raise.rule, "seen");
+    let (evidence, step) = (now.kernel().unwrap(), &now.state.calibration.as_ref().unwrap().steps[0]);
+    assert_eq!((evidence.seen.count, evidence.seen.locations.len(), step.raise), (7, 1, 1));
+    assert_eq!(step.rule, "seen");
     assert!(now.severity() > before.severity() || before.severity() == Severity::Critical);
     detect(&mut world, "no_new_privs is not set", true);
     assert_eq!(world.events.last().map(String::as_str), Some("runtime-evidence"), "another fact is news");
@@ -726,6 +764,7 @@ fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_r
 #[test]
 fn the_use_of_something_open_is_evidence_and_raises_nothing() {
     let mut world = World::at(Status::Open);
+    world.by_processes = false;
     let before = world.finding.clone().unwrap();
     detect(&mut world, "a connection to 203.0.113.7:443, outside the cluster", false);
     let now = world.finding.clone().unwrap();
@@ -931,6 +970,20 @@ proptest! {
                 prop_assert_eq!(finding.status() == Status::Verified, finding.verified_at().is_some(), "{:?}", step);
                 prop_assert_eq!(finding.status() == Status::Retired, finding.retired_reason().is_some(), "{:?}", step);
             }
+        }
+    }
+
+    #[test]
+    fn a_stored_calibration_is_the_fresh_one(steps in prop::collection::vec(moves(), 1..60), by_processes: bool) {
+        let mut world = World::new();
+        world.by_processes = by_processes;
+        for step in &steps {
+            play(&mut world, step);
+            let Some(finding) = &world.finding else { continue };
+            let fresh = calibrate(finding.state.base_severity, &finding.readings(by_processes), &world.policy);
+            prop_assert_eq!(finding.severity(), fresh.severity, "{:?}", step);
+            let fresh = Some(fresh).filter(|fresh| !fresh.steps.is_empty());
+            prop_assert_eq!(&finding.state.calibration, &fresh, "{:?}", step);
         }
     }
 

@@ -4,6 +4,7 @@ use holdfast_controls::catalog::Control;
 use holdfast_controls::{fix, kubectl};
 use holdfast_model as model;
 use holdfast_record as record;
+use holdfast_record::calibration::{Factor, Step};
 use holdfast_store::{Retest, StoredEvent};
 
 use super::ClusterNames;
@@ -57,7 +58,7 @@ pub fn whole(
         unjudged: finding.state.unjudged.clone(),
         current: finding.is_current(),
         refuted: finding.state.refuted,
-        calibration: finding.state.calibration.as_ref().map(|moved| calibration(finding.state.base_severity, moved)),
+        calibration: calibration(finding),
         check_again: kubectl::get_line(&finding.key.resource, finding.locations()),
         fix: control.and_then(|control| fix(control, finding)),
         retests: retests.into_iter().map(Into::into).collect(),
@@ -78,35 +79,40 @@ fn evidence(finding: &record::Finding) -> Evidence {
         resource_version: finding.state.read.resource_version.clone(),
         control_version: finding.state.control_version,
         observed_at: Time(finding.state.changed_at),
-        runtime: finding.kernel().map(|kernel| runtime(kernel, finding.state.raise.as_ref())),
+        runtime: finding.kernel().map(|kernel| runtime(finding, kernel)),
     }
 }
 
-fn runtime(kernel: &record::Detection, raise: Option<&record::calibration::Raise>) -> RuntimeEvidence {
+fn runtime(finding: &record::Finding, kernel: &record::Detection) -> RuntimeEvidence {
     let model::Occurrences { locations, count, first_seen_at, last_seen_at } = kernel.seen.clone();
+    let calibration = finding.state.calibration.as_ref();
+    let is_runtime = |step: &&Step| matches!(step.reading, Factor::Runtime { .. });
+    let step = calibration.and_then(|calibration| calibration.steps.iter().find(is_runtime));
     RuntimeEvidence {
         locations: locations.into_iter().map(Into::into).collect(),
         count,
         first_seen_at: Time(first_seen_at),
         last_seen_at: Time(last_seen_at),
-        raise: raise.map_or(0, |raise| raise.steps),
-        rule: raise.map(|raise| raise.rule.clone()),
-        rationale: raise.map(|raise| raise.rationale.clone()),
-        approver: raise.map(|raise| raise.approver.clone()),
+        raise: step.map_or(0, |step| u8::try_from(step.raise).unwrap_or_default()),
+        rule: step.map(|step| step.rule.clone()),
+        rationale: step.map(|step| step.rationale.clone()),
+        approver: step.and(calibration).map(|calibration| calibration.approver.clone()),
     }
 }
 
-fn calibration(from: model::Severity, moved: &record::Calibration) -> Calibration {
-    let text = |key: &str| moved.detail.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-    Calibration {
-        from,
+/// Shown as long as the severity is another than the catalog's. The sentence and the rule are those of the last step.
+fn calibration(finding: &record::Finding) -> Option<Calibration> {
+    let moved = finding.state.calibration.as_ref().filter(|moved| moved.severity != moved.base)?;
+    let step = moved.steps.last()?;
+    Some(Calibration {
+        from: moved.base,
         to: moved.severity,
-        rationale: moved.cause.clone(),
-        rule: text("rule"),
-        approver: text("approver"),
-        reading: moved.detail.clone(),
-        at: Time(moved.at),
-    }
+        rationale: step.cause(),
+        rule: Some(step.rule.clone()),
+        approver: Some(moved.approver.clone()),
+        reading: serde_json::to_value(moved).ok()?,
+        at: Time(finding.state.calibrated_at.unwrap_or(finding.state.changed_at)),
+    })
 }
 
 /// The patch for the places where it fails, or what to create where something is missing; as long as it fails.

@@ -44,7 +44,17 @@ impl Harness {
         let (writer, _) = Writer::start(store.clone(), environment.clone(), policy, live.clone(), sessions.clone());
         let (watched, written) = (live.clone(), writer.clone());
         let open = sessions.clone();
-        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, environment };
+        let jobs = Jobs::default();
+        let parts = crate::jobs::Parts {
+            store: store.clone(),
+            writer: writer.clone(),
+            authority: authority.clone(),
+            environment: environment.clone(),
+            policy: std::sync::Arc::new(crate::fleet::policy::shipped().unwrap()),
+            recheck: Some(std::time::Duration::from_secs(3600)),
+        };
+        crate::jobs::all(parts).iter().for_each(|job| jobs.register(job.as_ref()));
+        let state = AppState { store: store.clone(), authority, writer, sessions, enrolments, live, environment, jobs };
         Self { router: router(state), store, admin, writer: written, live: watched, sessions: open, _folder: folder }
     }
 
@@ -72,6 +82,20 @@ impl Harness {
     async fn token(&self, role: Role) -> String {
         mint::mint(&self.store, role.as_str(), role, Actor::Holdfast("test".into()), NOW).await.unwrap().text
     }
+}
+
+#[tokio::test]
+async fn background_work_is_listed_in_order_and_counted() {
+    let harness = Harness::start().await;
+    let (status, page) = harness.get("/api/v1/jobs").await;
+    assert_eq!(status, StatusCode::OK);
+    let names: Vec<_> = page["items"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["activity-log", "fleet-bands", "periodic-retests"]);
+    let first = json!({
+        "name": "activity-log", "period_seconds": 6, "passes": 0, "failures": 0, "last_at": null, "last_took_ms": 0,
+        "last_did": null, "last_error": null,
+    });
+    assert_eq!(page["items"][0], first);
 }
 
 #[test]

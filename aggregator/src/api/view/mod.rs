@@ -11,6 +11,7 @@ pub mod activity;
 pub mod cluster;
 pub mod control;
 pub mod finding;
+pub mod job;
 pub mod pattern;
 pub mod retest;
 pub mod schema_name;
@@ -23,6 +24,7 @@ pub use finding::{
     ActionResult, Calibration, ClusterCounts, Count, Evidence, Finding, FindingRow, Fix, History, Location, Note,
     Origin, Resource, RuntimeEvidence, Summary,
 };
+pub use job::Job;
 pub use pattern::{Pattern, PatternRow};
 pub use retest::Retest;
 

@@ -91,14 +91,12 @@ impl Work {
         let key = FindingKey { cluster, resource: resource.clone(), control: control.clone() };
         let id = key.finding_id();
         self.load_findings(cluster, &[id]).await?;
-        let policy = self.policy.clone();
         let detected = Detected {
             key: &key,
             origin,
             control_version: *control_version,
             detection: Detection::kernel(*severity, *control_version, seen.clone()),
-            can_look: Control::find(control.as_str()).and_then(|control| control.running).is_some_and(can_look),
-            raise: policy.raise(),
+            can_look: Control::find(control.as_str()).and_then(|control| control.running).is_some_and(is_of_processes),
         };
         self.decide(actor, (cluster, id), Command::Detect(detected), None)
     }
@@ -118,8 +116,8 @@ impl Work {
     }
 }
 
-/// Whether a retest can look for what was observed. A behavior is over when it is reported: nothing that runs later takes it
-/// back.
-fn can_look(running: Running) -> bool {
+/// Whether what runs says whether the control holds, so that a retest can look for it. A behavior is over when it is reported:
+/// nothing that runs later takes it back.
+pub(super) fn is_of_processes(running: Running) -> bool {
     !matches!(running, Running::Behaviors(_))
 }

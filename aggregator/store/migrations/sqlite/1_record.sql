@@ -188,7 +188,7 @@ CREATE TABLE pattern (
     changed BIGINT NOT NULL
 );
 CREATE INDEX pattern_active ON pattern (active, id);
-CREATE INDEX pattern_changed ON pattern (id) WHERE changed = 1;
+CREATE INDEX pattern_changed ON pattern (id) WHERE changed <> 0;
 
 CREATE TABLE coverage (
     cluster BLOB NOT NULL,

@@ -225,17 +225,25 @@ async fn counts_and_patterns_follow(store: &Store) {
         std::slice::from_ref(&here),
     )
     .await;
+    let is_marked = async |id| store.marked_patterns(10_000).await.unwrap().iter().any(|marked| marked.id == id);
+    assert!(is_marked(pattern.id).await);
     let mut tx = store.begin().await.unwrap();
-    let changed = tx.lock_changed_patterns(10_000).await.unwrap();
-    let mut pattern = changed.into_iter().find(|changed| changed.id == pattern.id).unwrap();
-    assert_eq!(pattern.active, 1);
-    pattern.band = Band::Several;
+    let mut pattern = tx.lock_patterns(&[pattern.id]).await.unwrap().pop().unwrap();
+    assert_eq!((pattern.active, pattern.mark), (1, Mark::Changed));
+    (pattern.band, pattern.mark) = (Band::Several, Mark::Pending);
     pattern.state = Some("{}".into());
     tx.put_band(&pattern).await.unwrap();
-    assert!(tx.lock_changed_patterns(10_000).await.unwrap().iter().all(|changed| changed.id != pattern.id));
-    assert_eq!(tx.findings_of_pattern(pattern.id).await.unwrap().len(), 2);
     tx.commit().await.unwrap();
-    assert_eq!(store.pattern(pattern.id).await.unwrap(), Some(pattern));
+    assert_eq!(store.pattern(pattern.id).await.unwrap().as_ref(), Some(&pattern));
+    assert!(is_marked(pattern.id).await, "its findings are still to follow");
+    let members = store.members_of_pattern(pattern.id, None, 9).await.unwrap();
+    assert_eq!(members, [(cluster(1), here.id), (cluster(2), members[1].1)]);
+    assert_eq!(store.members_of_pattern(pattern.id, Some(cluster(1)), 9).await.unwrap(), members[1..]);
+    let mut tx = store.begin().await.unwrap();
+    assert_eq!(tx.findings_at(&members).await.unwrap().len(), 2);
+    tx.settle_patterns(&[pattern.id]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!is_marked(pattern.id).await);
     let verified = store.counts().await.unwrap().into_iter().find(|count| count.status == Status::Verified).unwrap();
     assert_eq!((verified.cluster, verified.findings), (cluster(1), 1));
 }

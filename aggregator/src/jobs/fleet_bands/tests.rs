@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use holdfast_model::{
-    ClusterId, ControlId, Coverage, CoverageState, FindingKey, Location, Observation, Origin, Read, Resource, Severity,
-    Statement,
+    Band, ControlId, Coverage, CoverageState, FindingKey, Location, Occurrences, Reach, Resource, Severity,
 };
 use holdfast_record::calibration::UNAPPROVED;
 use holdfast_record::finding::Phase;
-use holdfast_record::lifecycle::Observed;
+use holdfast_record::{Detection, Finding};
+use holdfast_store::finding::{Counted, Written};
 use holdfast_store::{Cluster, Connected, EventFilter};
 
 use super::*;
 use crate::environment::Environment;
 use crate::environment::testing::TestEnvironment;
+use crate::fleet::policy;
+use crate::live::Live;
+use crate::sessions::Sessions;
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");
 
@@ -35,8 +38,8 @@ fn key(number: u8) -> FindingKey {
     }
 }
 
-fn policy() -> FleetPolicy {
-    let text = include_str!("../../policy/fleet.yaml").replace("dwell_seconds: 300", "dwell_seconds: 60");
+fn shortly_held() -> Policy {
+    let text = include_str!("../../../policy/fleet.yaml").replace("dwell_seconds: 300", "dwell_seconds: 60");
     policy::parse("test", &text).unwrap()
 }
 
@@ -63,8 +66,15 @@ async fn fleet(size: u8) -> Fleet {
 }
 
 impl Fleet {
-    fn worker(&self) -> FleetWorker {
-        FleetWorker::new(self.store.clone(), Live::default(), self.environment.clone(), std::sync::Arc::new(policy()))
+    fn worker(&self) -> FleetBands {
+        self.worker_by(shortly_held())
+    }
+
+    fn worker_by(&self, policy: Policy) -> FleetBands {
+        let (policy, environment) = (Arc::new(policy), self.environment.clone());
+        let (live, sessions) = (Live::default(), Sessions::default());
+        let (writer, _) = Writer::start(self.store.clone(), environment.clone(), policy.clone(), live, sessions);
+        FleetBands::new(self.store.clone(), writer, environment, policy)
     }
 
     fn minutes_later(&self, minutes: i64) {
@@ -79,29 +89,23 @@ impl Fleet {
     }
 
     async fn fails_in(&self, number: u8) {
-        let key = key(number);
-        let (origin, read) = (Origin::default(), Read::default());
-        let observation = Observation::Fail { severity: Severity::Medium, locations: vec![Location::field("a", "b")] };
-        let statement = Statement { control: CONTROL, control_version: 1, observation };
-        let observed = Observed { key: &key, origin: &origin, read: &read, statement: &statement };
-        let now = self.environment.now();
-        let mut made = None;
-        decide(&context(&CONTROL, now), &mut made, Command::Observe(observed)).unwrap();
+        let (now, locations) = (self.environment.now(), vec![Location::field("a", "b")]);
+        self.write(None, &Finding::opened(key(number), Severity::Medium, 1, locations, now)).await;
+    }
+
+    async fn write(&self, before: Option<Counted>, after: &Finding) {
         let mut tx = self.store.begin().await.unwrap();
-        tx.write_findings(&[Written { before: None, after: &made.unwrap(), evidence: true }]).await.unwrap();
+        tx.write_findings(&[Written { before, after, evidence: true }]).await.unwrap();
         tx.commit().await.unwrap();
     }
 
     /// As a verdict would: straight to verified.
     async fn fixed_in(&self, number: u8) {
-        let before = self.finding(number).await;
-        let mut after = before.clone();
-        let (at, resolved_at, reach) = (2, 1, holdfast_model::Reach::Config);
-        after.state.phase = Phase::Verified { at, resolved_at, reach, current: true };
-        let mut tx = self.store.begin().await.unwrap();
-        let before = Some(Counted::of(&before));
-        tx.write_findings(&[Written { before, after: &after, evidence: false }]).await.unwrap();
-        tx.commit().await.unwrap();
+        let mut finding = self.finding(number).await;
+        let before = Some(Counted::of(&finding));
+        let (at, resolved_at, reach) = (2, 1, Reach::Config);
+        finding.state.phase = Phase::Verified { at, resolved_at, reach, current: true };
+        self.write(before, &finding).await;
     }
 
     async fn finding(&self, number: u8) -> Finding {
@@ -169,9 +173,10 @@ async fn the_events_of_findings_cite_the_one_event_of_their_pattern() {
     let leaf = data_encoding::HEXLOWER.encode(&crossing.leaf);
     for event in moved {
         let activity = event.activity.unwrap();
-        assert_eq!(activity.detail["reading"]["pattern_event"], leaf);
-        assert_eq!(activity.detail["reading"]["rule"], "widespread-raises-one-step");
-        assert_eq!(activity.detail["reading"]["approver"], UNAPPROVED);
+        let (calibration, step) = (&activity.detail["calibration"], &activity.detail["calibration"]["steps"][0]);
+        assert_eq!(step["reading"]["pattern_event"], leaf);
+        assert_eq!(step["rule"], "widespread-raises-one-step");
+        assert_eq!(calibration["approver"], UNAPPROVED);
         assert_eq!((&activity.detail["from"], &activity.detail["to"]), (&"medium".into(), &"high".into()));
         assert_eq!(activity.cause, "4 of 4 clusters have it, so it is widespread: rule widespread-raises-one-step");
     }
@@ -231,13 +236,12 @@ async fn another_policy_moves_what_is_on_record() {
         fleet.fails_in(number).await;
     }
     fleet.worker().pass().await.unwrap();
-    let mut approved = fleet.worker();
-    let policy = std::sync::Arc::make_mut(&mut approved.policy);
+    let mut policy = shortly_held();
     policy.rules[0].raise = 2;
     policy.approver = Some("the board".into());
-    approved.pass().await.unwrap();
+    fleet.worker_by(policy).pass().await.unwrap();
     let calibration = fleet.finding(1).await.state.calibration.unwrap();
-    assert_eq!((calibration.severity, &calibration.detail["approver"]), (Severity::Critical, &"the board".into()));
+    assert_eq!((calibration.severity, calibration.approver.as_str()), (Severity::Critical, "the board"));
 }
 
 #[tokio::test]
@@ -252,4 +256,42 @@ async fn a_finding_that_joins_a_spread_pattern_is_calibrated_like_the_others() {
     worker.pass().await.unwrap();
     assert_eq!(fleet.finding(5).await.severity(), Severity::High);
     assert_eq!(fleet.events("pattern-band-changed").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_kernels_raise_follows_another_policy_wherever_its_findings_are() {
+    let fleet = fleet(1).await;
+    fleet.fails_in(1).await;
+    let mut finding = fleet.finding(1).await;
+    let seen = Occurrences::once(vec![Location::field("process", "CapEff has CAP_SYS_ADMIN")], 5);
+    finding.detections.push(Detection::kernel(Severity::Medium, 1, seen));
+    fleet.write(Some(Counted::of(&finding)), &finding).await;
+    let mut raising = shortly_held();
+    raising.name = "mine".into();
+    fleet.worker_by(raising).pass().await.unwrap();
+    assert_eq!(fleet.finding(1).await.severity(), Severity::High);
+    let mut without = shortly_held();
+    without.runtime = None;
+    fleet.worker_by(without).pass().await.unwrap();
+    assert_eq!(fleet.finding(1).await.severity(), Severity::Medium);
+}
+
+/// A band that was decided, and a process that ended before its findings followed.
+#[tokio::test]
+async fn a_pass_that_broke_off_is_taken_up_by_its_mark() {
+    let fleet = fleet(4).await;
+    for number in 1..=4 {
+        fleet.fails_in(number).await;
+    }
+    let pattern = fleet.store.pattern(key(1).pattern_id()).await.unwrap().unwrap();
+    let broken = fleet.worker();
+    let reading = Reading { clusters: 4, judging: 4 };
+    let planned = PatternMove { read: pattern, crosses_to: Some(Band::Widespread), reading, members: true };
+    assert_eq!(broken.writer.move_patterns(vec![planned.clone()]).await.unwrap().len(), 1);
+    assert_eq!(broken.writer.move_patterns(vec![planned]).await.unwrap(), [], "planned from what is no more");
+    assert_eq!(fleet.finding(1).await.severity(), Severity::Medium);
+    fleet.worker().pass().await.unwrap();
+    assert_eq!(fleet.finding(1).await.severity(), Severity::High);
+    assert_eq!(fleet.events("pattern-band-changed").await.len(), 1);
+    assert_eq!(fleet.store.marked_patterns(9).await.unwrap(), []);
 }
