@@ -14,7 +14,7 @@ use crate::collect::decode;
 use holdfast_agent_core::text;
 
 /// How long an API server may take to say its version again.
-const LOOK: Duration = Duration::from_secs(3);
+const REFRESH: Duration = Duration::from_secs(3);
 
 /// What is known of the cluster before anything is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +106,8 @@ impl Server {
     }
 
     /// Asks again. An API server that does not answer now is taken to be the one that it was.
-    pub async fn look(&self) -> ServerVersion {
-        if let Ok(Ok(now)) = timeout(LOOK, version(&self.api)).await
+    pub async fn refresh(&self) -> ServerVersion {
+        if let Ok(Ok(now)) = timeout(REFRESH, version(&self.api)).await
             && now.minor.is_some()
         {
             self.known.send_replace(now);

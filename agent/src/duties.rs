@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
+use holdfast_agent_core::engine::{Engine, Progress};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Api;
 use crate::cluster::{self, ClusterFacts, Server};
 use crate::credential::{AgentKey, Credential};
-use crate::engine::{self, Command, Engine, Handle};
-use crate::relay::{self, NodeCounts, Relay};
+use crate::engine::{self, EngineCommand, EngineHandle, NodeObservations};
+use crate::pod_directory::PodDirectory;
+use crate::relay::{self, NodeCounts, Relay, RelayContext};
 use crate::runtime_scan::RuntimeScan;
 use crate::uplink::{Link, Uplink};
 use crate::vault::Vault;
@@ -29,7 +31,7 @@ struct Member {
     credential: Credential,
 }
 
-/// Does the duties until it is told to stop. All of them have ended when this returns.
+/// Does the duties until it is stopped. All of them have ended when this returns.
 pub(crate) async fn run(
     config: &AgentConfig,
     api: Api,
@@ -43,12 +45,12 @@ pub(crate) async fn run(
     };
     tracing::info!(agent = config.name, cluster.id = %member.credential.cluster, "enrolled");
     let mut parts = JoinSet::new();
-    let (link, link_told) = watch::channel(Link::default());
+    let (link, link_state) = watch::channel(Link::default());
     let (handle, nodes, mut collectors) = begin(config, api, vault, member, link, &mut parts).await?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         part = parts.join_next() => named(part),
-        () = report(handle.progress, link_told, nodes, status) => bail_engine(),
+        () = report(handle.progress, link_state, nodes, status) => bail_engine(),
     };
     parts.shutdown().await;
     collectors.shutdown().await;
@@ -74,10 +76,10 @@ async fn enrolled(
     vault: &Vault,
     status: &watch::Sender<AgentStatus>,
 ) -> Result<Member> {
-    let tell = |error: &str| status.send_modify(|status| status.link.last_error = Some(error.to_owned()));
-    let facts = patiently("the cluster", tell, || cluster::facts(api)).await?;
+    let report_error = |error: &str| status.send_modify(|status| status.link.last_error = Some(error.to_owned()));
+    let facts = patiently("the cluster", report_error, || cluster::facts(api)).await?;
     let key = Arc::new(vault.key().await?);
-    let credential = credential(config, vault, &key, &facts, tell).await?;
+    let credential = credential(config, vault, &key, &facts, report_error).await?;
     Ok(Member { facts, key, credential })
 }
 
@@ -89,38 +91,38 @@ async fn begin(
     member: Member,
     link: watch::Sender<Link>,
     parts: &mut JoinSet<&'static str>,
-) -> Result<(Handle, Option<watch::Receiver<NodeCounts>>, JoinSet<()>)> {
+) -> Result<(EngineHandle, Option<watch::Receiver<NodeCounts>>, JoinSet<()>)> {
     let Member { facts, key, credential } = member;
     let (events, received) = mpsc::channel(collect::EVENTS);
     let (orders, ordered) = mpsc::channel(retest::ORDERS);
     let (answers, answered) = mpsc::channel(64);
-    let (nodes, wanted) = mpsc::channel(relay::REQUESTS);
+    let (requests, requested) = mpsc::channel(relay::REQUESTS);
     let (renewed, credentials) = watch::channel(credential.clone());
-    let (handle, commands, progress) = Handle::new();
+    let (handle, commands, progress) = EngineHandle::new();
     let run = format!("{:08x}{:08x}", jitter::number(), jitter::number());
-    let (sighted, observations) = mpsc::channel(relay::REQUESTS);
-    let mut engine = Engine::new(credential.cluster, &run, clock::now());
-    engine.set_windows(config.windows);
+    let (observed, observations) = mpsc::channel(relay::REQUESTS);
+    let mut engine = Engine::new(credential.cluster, &run, config.windows, clock::now());
+    let pods = PodDirectory::default();
     facts.server.minor.into_iter().for_each(|minor| engine.set_server_minor(minor));
     let (mut views, mut counts) = (config.views.clone(), None);
     if let Some(settings) = &config.relay {
-        let world = relay::World {
+        let context = RelayContext {
             api: api.clone(),
-            places: engine.places(),
+            pods: pods.clone(),
             key: key.clone(),
             credential: credentials,
-            nodes,
+            requests,
             engine: handle.clone(),
-            observations: Some(sighted),
+            observations: Some(observed),
         };
-        let relay = Relay::listen(settings.clone(), world).await?;
+        let relay = Relay::listen(settings.clone(), context).await?;
         views.get_or_insert_with(|| Arc::new(relay.nodes()));
         counts = Some(relay.nodes().counts());
         tracing::info!(address = %relay.address(), "serving nodes");
         parts.spawn(named_part("the relay", async move { relay.serve().await }));
     } else {
-        // No node is looked at.
-        engine.covered();
+        // No node is expected to be looked at.
+        engine.complete_coverage();
     }
     let (server, version) = Server::new(api.clone(), facts.server);
     let retester = retest::Retester {
@@ -139,7 +141,7 @@ async fn begin(
         key,
         credential,
         renewed,
-        nodes: wanted,
+        nodes: requested,
         fingerprint: facts.fingerprint,
         server,
         engine: handle.clone(),
@@ -150,21 +152,21 @@ async fn begin(
     };
     if let Some(views) = views {
         let runtime_scan =
-            RuntimeScan { views, places: engine.places(), engine: handle.clone(), every: config.runtime_scan };
-        parts.spawn(named_part("the runtime_scan", runtime_scan.run()));
+            RuntimeScan { views, pods: pods.clone(), engine: handle.clone(), every: config.runtime_scan };
+        parts.spawn(named_part("the runtime scan", runtime_scan.run()));
     }
     parts.spawn(named_part("the observations", hand_on(observations, handle.clone())));
-    parts.spawn(named_part("the engine", engine::run(engine, received, commands, progress)));
+    parts.spawn(named_part("the engine", engine::run(engine, pods, received, commands, progress)));
     parts.spawn(named_part("the retests", retest::run(retester, ordered, answers)));
     parts.spawn(named_part("the uplink", uplink.run()));
     let collectors = collect::start(&api, config.pace, &events, &CancellationToken::new());
     Ok((handle, counts, collectors))
 }
 
-/// Hands on what sensors saw until the engine is gone. Without a relay nothing comes, and that is no end.
-async fn hand_on(mut observations: mpsc::Receiver<relay::NodeObservations>, engine: Handle) {
+/// Hands on what sensors observed until the engine is gone. Without a relay nothing comes, and that is no end.
+async fn hand_on(mut observations: mpsc::Receiver<NodeObservations>, engine: EngineHandle) {
     while let Some(batch) = observations.recv().await {
-        if engine.tell(Command::Detected(batch)).await.is_err() {
+        if engine.send(EngineCommand::Observed(batch)).await.is_err() {
             return;
         }
     }
@@ -182,7 +184,7 @@ async fn credential(
     vault: &Vault,
     key: &AgentKey,
     facts: &ClusterFacts,
-    tell: impl Fn(&str),
+    report_error: impl Fn(&str),
 ) -> Result<Credential> {
     let good = |kept: &Credential| kept.certificates().any(|issued| issued.not_after > clock::now());
     if let Some(kept) = vault.credential().await?.filter(good) {
@@ -191,7 +193,7 @@ async fn credential(
     let token = config.join_token.as_ref().context(
         "this agent has no certificate, or only one that has expired: give it a join token (`holdfast cluster token`)",
     )?;
-    let credential = patiently("the aggregator", tell, || async {
+    let credential = patiently("the aggregator", report_error, || async {
         Ok(enrol::enrol(&config.aggregator, token, key, &facts.fingerprint).await?)
     })
     .await?;
@@ -199,10 +201,10 @@ async fn credential(
     Ok(credential)
 }
 
-/// Tries until it works, telling why it does not yet. A cluster or an aggregator that is down comes back.
+/// Tries until it works, reporting why it does not yet. A cluster or an aggregator that is down comes back.
 async fn patiently<T, F: Future<Output = Result<T>>>(
     what: &str,
-    tell: impl Fn(&str),
+    report_error: impl Fn(&str),
     mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
     let waits = ExponentialBuilder::new()
@@ -216,7 +218,7 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
             Err(error) => {
                 let error = format!("{what}: {error:#}");
                 tracing::warn!(%error, "not yet");
-                tell(&error);
+                report_error(&error);
                 tokio::time::sleep(wait).await;
             }
         }
@@ -226,7 +228,7 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
 
 /// Folds the engine's progress, the link's state and the nodes into one status.
 async fn report(
-    mut progress: watch::Receiver<engine::Progress>,
+    mut progress: watch::Receiver<Progress>,
     mut link: watch::Receiver<Link>,
     mut nodes: Option<watch::Receiver<NodeCounts>>,
     status: &watch::Sender<AgentStatus>,
@@ -238,7 +240,7 @@ async fn report(
         let changed = tokio::select! {
             changed = progress.changed() => changed,
             changed = link.changed() => changed,
-            () = moved(nodes.as_mut()) => Ok(()),
+            () = nodes_changed(nodes.as_mut()) => Ok(()),
         };
         if changed.is_err() {
             return;
@@ -247,12 +249,12 @@ async fn report(
 }
 
 /// Returns when the nodes have changed; never, where there is no relay, or no more.
-async fn moved(nodes: Option<&mut watch::Receiver<NodeCounts>>) {
-    let has_moved = match nodes {
+async fn nodes_changed(nodes: Option<&mut watch::Receiver<NodeCounts>>) {
+    let is_changed = match nodes {
         Some(nodes) => nodes.changed().await.is_ok(),
         None => false,
     };
-    if !has_moved {
+    if !is_changed {
         std::future::pending().await
     }
 }

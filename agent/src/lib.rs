@@ -1,15 +1,16 @@
-//! The agent of one cluster: it sees what is wrong, says only what has changed, and looks again when asked.
+//! The agent of one cluster: it finds what is wrong, reports only what has changed, and reads again when a retest is ordered.
 //!
-//! The way of the data: [`collect`] watches the API server and projects objects to facts; the [`engine`] judges what was
-//! touched and keeps the [`ledger`] of what was said; the [`uplink`] pulls what is new and sends it. Orders come back down
-//! the same stream and are answered by [`retest`] from live reads, never from what was watched.
-//! It changes nothing in the cluster, and what it cannot look at it says.
+//! The way of the data: [`collect`] watches the API server and projects objects to facts; the [`engine`] owns the core
+//! (`holdfast-agent-core`), which judges what was touched and keeps what was reported; the [`uplink`] pulls what is new and sends
+//! it. Orders come back down the same stream and are answered by [`retest`] from live reads, never from what was watched.
+//! It changes nothing in the cluster, and reports what it cannot observe.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use holdfast_agent_core::engine::Progress;
 use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::join_token::JoinToken;
 use tokio::sync::watch;
@@ -30,8 +31,7 @@ pub mod lease;
 pub mod metrics;
 pub mod node;
 pub mod node_views;
-pub mod outbox;
-pub mod places;
+pub mod pod_directory;
 pub mod relay;
 pub mod retest;
 pub mod rights;
@@ -75,7 +75,7 @@ pub struct AgentConfig {
     /// What the agent shares with its replicas, in a cluster; none where it is alone.
     pub shared: Option<Shared>,
     /// How it serves its nodes; none where it does not.
-    pub relay: Option<relay::Settings>,
+    pub relay: Option<relay::RelaySettings>,
     /// Needed once, to enrol; not looked at while there is a certificate that is good.
     pub join_token: Option<JoinToken>,
     /// How the agent is called in its own logs.
@@ -109,7 +109,7 @@ pub struct Shared {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// How far it has come with its cluster.
-    pub progress: engine::Progress,
+    pub progress: Progress,
     /// How the link to the aggregator stands.
     pub link: Link,
     /// Who leads instead, where this replica stands by.

@@ -257,7 +257,7 @@ fn config(run: &Run) -> Result<AgentConfig> {
     let aggregator = run.aggregator.clone().context("no aggregator: give --aggregator or HOLDFAST_AGGREGATOR")?;
     let shared = shared(run)?;
     let relay = run.replica.relay_listen.zip(run.replica.node_service_account.clone());
-    let relay = relay.map(|(listen, account)| holdfast_agent::relay::Settings { listen, account });
+    let relay = relay.map(|(listen, account)| holdfast_agent::relay::RelaySettings { listen, account });
     let join_token = join_token(run, shared.is_some())?;
     let usual = AgentConfig::new(kube_source(run), aggregator, run.state_dir.clone());
     let windows = ObservationWindows {

@@ -86,7 +86,9 @@ fn cluster(page: &mut Page, status: &AgentStatus) {
     page.sample("holdfast_agent_batches_acknowledged_total", &[], progress.acknowledged);
     let of_nodes = "holdfast_agent_nodes";
     page.gauge(of_nodes, "Nodes at the relay: connected, with an open view, with sensors that see.");
-    for (state, nodes) in [("connected", nodes.connected), ("view-open", nodes.open), ("sensors-see", nodes.sensing)] {
+    for (state, nodes) in
+        [("connected", nodes.connected), ("view-open", nodes.available), ("sensors-see", nodes.sensing)]
+    {
         page.sample(of_nodes, &[("state", state)], count(nodes));
     }
 }
@@ -160,7 +162,7 @@ mod tests {
         let mut status = AgentStatus::default();
         (status.progress.kinds, status.progress.kinds_seen) = (17, 16);
         (status.progress.objects, status.progress.sent, status.progress.acknowledged) = (300, 7, 6);
-        status.nodes = NodeCounts { connected: 3, open: 2, sensing: 1 };
+        status.nodes = NodeCounts { connected: 3, available: 2, sensing: 1 };
         let page = Figures { cluster: Some(watch::channel(status.clone()).1), node: None }.render();
         for expected in [
             "holdfast_agent_leading 1",

@@ -1,7 +1,8 @@
-//! Looks at everything that runs, node by node and without being asked, so that what the kernel shows is evidence before
-//! anybody claims anything. It judges nothing: statements go to the engine, which knows whose the Pods are.
+//! Reads everything that runs, node by node and on its own account, so that what the kernel shows is evidence before anybody
+//! claims anything. It judges nothing: statements go to the engine, which knows the Pods' owners.
 //!
-//! A node that says nothing here is no news to the engine: the relay, which asks it, shows it as blind until it answers again.
+//! A node that does not answer here is not reported to the engine: the relay, which asks it, shows it as failing until it
+//! answers again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,19 +11,19 @@ use std::time::Duration;
 use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Nonce, RetestId};
 
-use crate::engine::{Command, Handle, Stopped};
+use crate::engine::{EngineCommand, EngineHandle, EngineStopped};
 use crate::jitter;
-use crate::node_views::{Look, NodeViews, Seen};
-use crate::places::Places;
+use crate::node_views::{NodeViews, ViewAnswer, ViewRequest};
+use crate::pod_directory::PodDirectory;
 
-/// What the runtime_scan works with.
+/// What the runtime scan works with.
 pub struct RuntimeScan {
-    /// The nodes' eyes.
+    /// The nodes' kernel views.
     pub views: Arc<dyn NodeViews>,
-    /// Where Pods are.
-    pub places: Places,
-    /// Who judges what was seen.
-    pub engine: Handle,
+    /// Which Pods run where.
+    pub pods: PodDirectory,
+    /// Receives the statements.
+    pub engine: EngineHandle,
     /// The pause between two rounds, and some more.
     pub every: Duration,
 }
@@ -35,20 +36,23 @@ impl RuntimeScan {
         }
     }
 
-    /// Looks at each node whose eye is open, one after the other.
-    async fn round(&self) -> Result<(), Stopped> {
-        for node in self.views.open() {
-            let mut pods: Vec<String> = self.places.on_node(&node).borrow().keys().cloned().collect();
-            pods.extend(self.places.departed_from(&node));
+    /// Asks each node whose kernel view is available, one after the other.
+    async fn round(&self) -> Result<(), EngineStopped> {
+        for node in self.views.available() {
+            let pods: Vec<String> = {
+                let known = self.pods.on_node(&node);
+                let known = known.borrow();
+                known.listed.keys().cloned().chain(known.departed.iter().map(|gone| gone.uid.clone())).collect()
+            };
             if pods.is_empty() {
                 continue;
             }
-            // The name of a question that nobody else asks: nothing is proved with the answer.
+            // Ids that no order bears: nothing is proved with the answer.
             let (retest, nonce) = (RetestId::from_bytes(jitter::bytes()), Nonce::from_bytes(jitter::bytes()));
-            let look = Look { retest, nonce, pods: BTreeMap::from([(node, pods)]) };
-            for seen in self.views.look(look).await.into_values() {
-                if let Some(statement) = statement(&seen) {
-                    self.engine.tell(Command::Viewed(Box::new(statement))).await?;
+            let request = ViewRequest { retest, nonce, pods: BTreeMap::from([(node.clone(), pods)]) };
+            for answer in self.views.read(request).await.into_values() {
+                if let Some(statement) = statement(&node, &answer) {
+                    self.engine.send(EngineCommand::Viewed(Box::new(statement))).await?;
                 }
             }
         }
@@ -56,9 +60,8 @@ impl RuntimeScan {
     }
 }
 
-fn statement(seen: &Seen) -> Option<NodeStatement> {
-    match seen {
-        Seen::Statement(signed) => serde_json::from_str(&signed.statement).ok(),
-        Seen::Silent(_) => None,
-    }
+fn statement(node: &str, answer: &ViewAnswer) -> Option<NodeStatement> {
+    let ViewAnswer::Statement(signed) = answer else { return None };
+    let read = serde_json::from_str(&signed.statement);
+    read.inspect_err(|error| tracing::warn!(node, %error, "a node's statement is unreadable")).ok()
 }

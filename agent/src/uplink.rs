@@ -1,13 +1,16 @@
 //! The one stream to the aggregator: connect, agree, send what differs, acknowledge, connect again.
 //!
-//! It pulls batches from the engine and pushes orders to the retests; of controls and Kubernetes it knows the versions. What
-//! a lost connection leaves open is decided by the digests and by what was not acknowledged, never by sending blindly again.
+//! It pulls batches from the engine and hands orders to the retests; of controls and Kubernetes it knows the versions. What a
+//! lost connection leaves open is decided by the digests and by what was not acknowledged, never by sending everything again.
+//! `wire` turns a batch into its message: nothing before it knows one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use holdfast_agent_core::outbox::UplinkBatch;
+use holdfast_agent_core::text;
 use holdfast_controls::catalog;
 use holdfast_model::RetestOrder;
 use holdfast_model::digest::controls_digest;
@@ -22,21 +25,22 @@ use v1::to_agent::Message as Down;
 use crate::clock;
 use crate::cluster::Server;
 use crate::credential::{AgentKey, Credential, CredentialError, Issued};
-use crate::engine::{Command, Handle};
+use crate::engine::{EngineCommand, EngineHandle, EngineStopped};
 use crate::enrol::{self, EnrolError};
 use crate::jitter;
-use crate::outbox::Draft;
-use crate::relay::{Certified, NodeRequest};
+use crate::relay::{CertificateAnswer, CertificateRequest};
 use crate::vault::Vault;
+
+mod wire;
 
 /// Batches that may be under way at once.
 const WINDOW: usize = 8;
-/// How often the agent says that it is there, when it has nothing else to say.
+/// How often the agent sends a sign of life, when it has nothing else to send.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long the aggregator may take for its first answer.
 const WELCOME: Duration = Duration::from_secs(10);
-/// A session that held this long was a good one: the next failure waits shortly again. Two agents that share a credential
-/// replace each other for ever, and must not do so ten times a second.
+/// After a session that held this long the next failure waits shortly again. Two agents that share a credential replace each
+/// other for ever, and must not do so ten times a second.
 const HELD: Duration = Duration::from_secs(30);
 /// A renewed certificate is never renewed again sooner, whatever the clocks say.
 const RENEW_APART: Duration = Duration::from_secs(1);
@@ -62,16 +66,16 @@ pub struct Uplink {
     pub key: Arc<AgentKey>,
     /// Who the agent is.
     pub credential: Credential,
-    /// Where it is told that the credential has changed: the relay shows it to the nodes.
+    /// Receives the credential when it has changed: the relay presents it to the nodes.
     pub renewed: watch::Sender<Credential>,
     /// Nodes that need a certificate.
-    pub nodes: mpsc::Receiver<NodeRequest>,
+    pub nodes: mpsc::Receiver<CertificateRequest>,
     /// The uid of the namespace kube-system.
     pub fingerprint: String,
     /// The API server, whose version is asked at every connection.
     pub server: Server,
     /// The engine.
-    pub engine: Handle,
+    pub engine: EngineHandle,
     /// Where orders go.
     pub orders: mpsc::Sender<RetestOrder>,
     /// Where answers come from.
@@ -94,14 +98,14 @@ enum SessionError {
     #[error(transparent)]
     State(#[from] CredentialError),
     #[error(transparent)]
-    Engine(#[from] crate::engine::Stopped),
+    Engine(#[from] EngineStopped),
     #[error("a renewed certificate is put to use")]
     Renewed,
 }
 
 impl From<tonic::Status> for SessionError {
     fn from(status: tonic::Status) -> Self {
-        Self::Ended(holdfast_agent_core::text::line(&format!("{:?}: {}", status.code(), status.message())))
+        Self::Ended(text::line(&format!("{:?}: {}", status.code(), status.message())))
     }
 }
 
@@ -112,14 +116,14 @@ struct Session {
     epoch: u64,
     /// How far this machine's clock is ahead of the aggregator's, which is the one that certificates go by.
     ahead: i64,
-    flying: usize,
+    in_flight: usize,
     acknowledged: u64,
     sent: u64,
-    pull: Option<oneshot::Receiver<Draft>>,
+    pull: Option<oneshot::Receiver<UplinkBatch>>,
     /// Whether the buckets must still be compared, once the first lists have ended.
     disagrees: bool,
-    /// Nodes whose certificates were asked for in this session, by the number of the request. When it ends they are told.
-    certifying: HashMap<u64, oneshot::Sender<Certified>>,
+    /// Nodes whose certificates were asked for in this session, by the number of the request; answered with nothing when it ends.
+    certifying: HashMap<u64, oneshot::Sender<CertificateAnswer>>,
     certified: u64,
 }
 
@@ -153,14 +157,14 @@ impl Uplink {
         self.introduced = match &opened {
             Ok(_) => true,
             Err(SessionError::Connect(_)) => self.introduced,
-            // It may be an aggregator that has lost the list and refuses its digest: the next attempt says everything.
+            // It may be an aggregator that has lost the list and refuses its digest: the next attempt sends the list.
             Err(_) => false,
         };
         match opened {
             Ok((mut session, channel)) => {
                 let began = Instant::now();
                 self.link.send_replace(Link { connected: true, last_error: None });
-                let ended = match self.talk(&mut session, channel).await {
+                let ended = match self.converse(&mut session, channel).await {
                     Ok(never) => match never {},
                     Err(ended) => ended,
                 };
@@ -173,7 +177,7 @@ impl Uplink {
         }
     }
 
-    /// Connects with the newest certificate that works, and says hello.
+    /// Connects with the newest certificate that works, and sends the Hello.
     async fn open(&mut self) -> Result<(Session, tonic::transport::Channel), SessionError> {
         let mut refused = SessionError::Ended("no certificate".to_owned());
         for issued in self.credential.certificates().cloned().collect::<Vec<_>>() {
@@ -194,11 +198,11 @@ impl Uplink {
 
     async fn open_with(&self, issued: &Issued) -> Result<(Session, tonic::transport::Channel), SessionError> {
         let channel = enrol::connect(&self.url, &self.key, &self.credential, issued).await?;
-        let version = self.server.look().await;
+        let version = self.server.refresh().await;
         if let Some(minor) = version.minor {
-            self.engine.tell(Command::ServerMinor(minor)).await?;
+            self.engine.send(EngineCommand::ServerMinor(minor)).await?;
         }
-        let root = self.engine.ask(Command::Open).await?.await.map_err(|_| crate::engine::Stopped)?.root;
+        let root = self.engine.ask(EngineCommand::Open).await?.await.map_err(|_| EngineStopped)?;
         let (up, outgoing) = mpsc::channel(WINDOW + 4);
         send(&up, Up::Hello(self.hello(version.name, root))).await?;
         let connecting = async {
@@ -219,7 +223,7 @@ impl Uplink {
             down,
             epoch,
             ahead,
-            flying: 0,
+            in_flight: 0,
             acknowledged: 0,
             sent: 0,
             pull: None,
@@ -245,8 +249,8 @@ impl Uplink {
         }
     }
 
-    /// Talks until something ends the session.
-    async fn talk(
+    /// Sends and receives until something ends the session.
+    async fn converse(
         &mut self,
         session: &mut Session,
         channel: tonic::transport::Channel,
@@ -258,25 +262,25 @@ impl Uplink {
         loop {
             if session.disagrees && progress.borrow_and_update().synced {
                 session.disagrees = false;
-                let buckets = self.engine.ask(Command::Buckets).await?.await.map_err(|_| crate::engine::Stopped)?;
-                send(&session.up, Up::Buckets(buckets)).await?;
+                let digest = self.engine.ask(EngineCommand::Digest).await?.await.map_err(|_| EngineStopped)?;
+                send(&session.up, Up::Buckets(wire::buckets(&digest))).await?;
             }
-            if session.flying < WINDOW && session.pull.is_none() {
-                session.pull = Some(self.engine.ask(Command::Pull).await?);
+            if session.in_flight < WINDOW && session.pull.is_none() {
+                session.pull = Some(self.engine.ask(EngineCommand::Pull).await?);
             }
             tokio::select! {
-                draft = pulled(&mut session.pull) => {
+                batch = pulled(&mut session.pull) => {
                     session.pull = None;
-                    self.depart(session, draft.map_err(|_| crate::engine::Stopped)?).await?;
+                    self.send_batch(session, batch.map_err(|_| EngineStopped)?).await?;
                 }
                 message = session.down.message() => {
-                    let message = message?.ok_or_else(|| SessionError::Ended("without a word".to_owned()))?;
+                    let message = message?.ok_or_else(|| SessionError::Ended("without a reason".to_owned()))?;
                     self.receive(session, message).await?;
                 }
                 Some(request) = self.nodes.recv() => self.certify(session, request).await?,
-                Some(answer) = self.answers.recv() => testify(&session.up, answer).await?,
+                Some(answer) = self.answers.recv() => send_answer(&session.up, answer).await?,
                 changed = progress.changed(), if session.disagrees => {
-                    changed.map_err(|_| crate::engine::Stopped)?;
+                    changed.map_err(|_| EngineStopped)?;
                 }
                 _ = heartbeat.tick() => send(&session.up, Up::Heartbeat(v1::Heartbeat { clock: clock::now() })).await?,
                 () = &mut renew => match self.renew(session, channel.clone()).await {
@@ -291,20 +295,10 @@ impl Uplink {
         }
     }
 
-    async fn depart(&self, session: &mut Session, draft: Draft) -> Result<(), SessionError> {
-        session.flying += 1;
-        session.sent = draft.sequence;
-        let batch = v1::Batch {
-            epoch: session.epoch,
-            sequence: draft.sequence,
-            reports: draft.reports,
-            coverage: draft.coverage,
-            scope_proposals: draft.proposals,
-            detection_batches: draft.detection_batches,
-            coverage_complete: draft.coverage_complete,
-            complete_buckets: draft.complete_buckets,
-        };
-        send(&session.up, Up::Batch(batch)).await
+    async fn send_batch(&self, session: &mut Session, batch: UplinkBatch) -> Result<(), SessionError> {
+        session.in_flight += 1;
+        session.sent = batch.sequence;
+        send(&session.up, Up::Batch(wire::batch(session.epoch, batch))).await
     }
 
     async fn receive(&self, session: &mut Session, message: v1::ToAgent) -> Result<(), SessionError> {
@@ -315,11 +309,11 @@ impl Uplink {
                 }
                 let newly = ack.sequence.saturating_sub(session.acknowledged);
                 session.acknowledged = session.acknowledged.max(ack.sequence);
-                session.flying = session.flying.saturating_sub(usize::try_from(newly).unwrap_or(usize::MAX));
-                self.engine.tell(Command::Acknowledged(ack.sequence)).await?;
+                session.in_flight = session.in_flight.saturating_sub(usize::try_from(newly).unwrap_or(usize::MAX));
+                self.engine.send(EngineCommand::Acknowledged(ack.sequence)).await?;
             }
             Some(Down::DifferingBuckets(buckets)) if !buckets.numbers.is_empty() => {
-                self.engine.tell(Command::Resync(buckets.numbers)).await?;
+                self.engine.send(EngineCommand::Resync(buckets.numbers)).await?;
             }
             Some(Down::RetestOrder(order)) => match convert::retest(order) {
                 // The aggregator asks again for what was not answered: a full queue loses nothing.
@@ -329,18 +323,18 @@ impl Uplink {
             Some(Down::NodeCertificate(answer)) => {
                 if let Some(waiting) = session.certifying.remove(&answer.request_id) {
                     // A node that waits no more asks again.
-                    let _gone = waiting.send(Certified::of(answer));
+                    let _gone = waiting.send(CertificateAnswer::from(answer));
                 }
             }
             Some(Down::Welcome(_)) => return Err(SessionError::Protocol("a second welcome")),
-            // Answers to an earlier epoch, agreement, and what a newer aggregator may say.
+            // Answers to an earlier epoch, agreement, and what a newer aggregator may send.
             _ => {}
         }
         Ok(())
     }
 
     /// Hands a node's request on. Its answer comes as a message of its own.
-    async fn certify(&self, session: &mut Session, request: NodeRequest) -> Result<(), SessionError> {
+    async fn certify(&self, session: &mut Session, request: CertificateRequest) -> Result<(), SessionError> {
         session.certifying.retain(|_, waiting| !waiting.is_closed());
         session.certified += 1;
         let request_id = session.certified;
@@ -364,8 +358,8 @@ impl Uplink {
     }
 }
 
-/// The draft that was asked for; never, if none was.
-async fn pulled(pull: &mut Option<oneshot::Receiver<Draft>>) -> Result<Draft, oneshot::error::RecvError> {
+/// The batch that was pulled; never, if none was.
+async fn pulled(pull: &mut Option<oneshot::Receiver<UplinkBatch>>) -> Result<UplinkBatch, oneshot::error::RecvError> {
     match pull {
         Some(pull) => pull.await,
         None => std::future::pending().await,
@@ -373,7 +367,7 @@ async fn pulled(pull: &mut Option<oneshot::Receiver<Draft>>) -> Result<Draft, on
 }
 
 /// Sends an answer, in parts where it is larger than a message.
-async fn testify(up: &mpsc::Sender<v1::FromAgent>, answer: v1::RetestAnswer) -> Result<(), SessionError> {
+async fn send_answer(up: &mpsc::Sender<v1::FromAgent>, answer: v1::RetestAnswer) -> Result<(), SessionError> {
     for part in parts::split(answer) {
         send(up, Up::RetestAnswer(part)).await?;
     }

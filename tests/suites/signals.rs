@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use holdfast_agent::places;
+use holdfast_agent_core::pod_index;
 use holdfast_controls::facts::Facts;
 use holdfast_controls::facts::workload::POD;
 use holdfast_controls::inventory::ObjectKey;
@@ -228,11 +228,11 @@ async fn peers(plane: &ControlPlane) -> Result<Peers> {
         if let (Facts::Service(service), Some(namespace)) = (&known.facts, &known.meta.namespace) {
             peers.put_service(namespace, &known.meta.name, service);
         }
-        let (key, placed) = (ObjectKey::of(&known), places::read(known.kind, object.to_string().as_bytes()));
+        let (key, pod) = (ObjectKey::of(&known), pod_index::read(known.kind, object.to_string().as_bytes()));
         inventory.apply(known);
-        if let Some(mut placed) = placed {
-            placed.owner = inventory.subject_of(&key).cloned();
-            peers.put_pod(&placed.uid, placed.peer(), &placed.node, &placed.addresses);
+        if let Some(mut pod) = pod {
+            pod.owner = inventory.subject_of(&key).cloned();
+            peers.put_pod(&pod.uid, pod.peer(), &pod.node, &pod.addresses);
         }
     }
     Ok(peers)

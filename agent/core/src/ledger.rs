@@ -1,6 +1,6 @@
-//! What this agent has said: every failing statement about its cluster, as a hash.
+//! What this agent has reported: every failing statement about its cluster, as a hash.
 //!
-//! PURE. A judgement goes in, only its differences come out; a replay says nothing. Locations are not kept: they are judged
+//! A judgement goes in, only its differences come out; the same again is no difference. Locations are not kept: they are judged
 //! again when they must be sent again, so that a cluster of 300,000 findings costs tens of bytes for each. The digest over
 //! all failing statements is kept beside them and compared with the aggregator's at reconnect.
 
@@ -20,12 +20,12 @@ use crate::text::clip;
 /// The most bytes of locations in one statement: several of them fit a batch.
 const LOCATION_BYTES: usize = 64 * 1024;
 
-/// What may be said beside failures.
+/// Which differences may be reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speak {
-    /// Everything.
-    Freely,
-    /// Failures only: what else there is to say waits until all that can be seen has been seen once.
+pub enum Reported {
+    /// All of them.
+    Everything,
+    /// Failures only: the rest waits until everything that it rests on has been seen.
     FailuresOnly,
 }
 
@@ -41,11 +41,11 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Subject {
     uid: Box<str>,
-    entries: Vec<Entry>,
+    entries: Vec<FailingControl>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct FailingControl {
     control: &'static Control,
     hash: StatementHash,
     bucket: u8,
@@ -57,9 +57,9 @@ impl Ledger {
         Self { cluster, subjects: BTreeMap::new(), digest: LedgerDigest::default(), failing: 0 }
     }
 
-    /// Takes in a judgement and answers what is different from what was said before: a failure that is new or has moved;
+    /// Takes in a judgement and answers what is different from what was reported before: a failure that is new or has moved;
     /// what failed before and passes or can't be judged now. `None`: nothing.
-    pub fn diff(&mut self, subject: &Arc<Resource>, judgement: &Judgement, speak: Speak) -> Option<Report> {
+    pub fn diff(&mut self, subject: &Arc<Resource>, judgement: &Judgement, reported: Reported) -> Option<Report> {
         let mut key =
             FindingKey { cluster: self.cluster, resource: Resource::clone(subject), control: ControlId::known("") };
         let mut entries = self.subjects.remove(&**subject).map(|subject| subject.entries).unwrap_or_default();
@@ -71,21 +71,22 @@ impl Ledger {
                     statements.extend(self.fails(&mut entries, &key, outcome.control, locations));
                 }
                 Answer::Pass => {
-                    statements.extend(self.ends(&mut entries, &key, outcome.control, speak, || Observation::Pass));
+                    statements.extend(self.ends(&mut entries, &key, outcome.control, reported, || Observation::Pass));
                 }
                 Answer::Unknown(reason) => {
                     let unknown = || Observation::Unknown { reason: clip(reason) };
-                    statements.extend(self.ends(&mut entries, &key, outcome.control, speak, unknown));
+                    statements.extend(self.ends(&mut entries, &key, outcome.control, reported, unknown));
                 }
             }
         }
-        let silent = |entry: &&Entry| !judgement.outcomes.iter().any(|outcome| outcome.control.id == entry.control.id);
-        let silent: Vec<_> = entries.iter().filter(silent).map(|entry| entry.control).collect();
+        let is_without_answer =
+            |entry: &&FailingControl| !judgement.outcomes.iter().any(|outcome| outcome.control.id == entry.control.id);
+        let silent: Vec<_> = entries.iter().filter(is_without_answer).map(|entry| entry.control).collect();
         for control in silent {
             key.control = control.control_id();
             let unknown =
                 || Observation::Unknown { reason: "the control says nothing about this resource any more".into() };
-            statements.extend(self.ends(&mut entries, &key, control, speak, unknown));
+            statements.extend(self.ends(&mut entries, &key, control, reported, unknown));
         }
         if !entries.is_empty() {
             let uid = judgement.read.uid.as_str().into();
@@ -105,7 +106,7 @@ impl Ledger {
     }
 
     /// Whether anything fails on this subject.
-    pub fn knows(&self, resource: &Resource) -> bool {
+    pub fn has_failures(&self, resource: &Resource) -> bool {
         self.subjects.contains_key(resource)
     }
 
@@ -143,12 +144,12 @@ impl Ledger {
 
     fn fails(
         &mut self,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<FailingControl>,
         key: &FindingKey,
         control: &'static Control,
         locations: &[Location],
     ) -> Option<Statement> {
-        let locations = fit(locations);
+        let locations = bounded(locations);
         let finding = key.finding_id();
         let hash = statement_hash(finding, control.version, &locations);
         match entries.iter_mut().find(|entry| entry.control.id == control.id) {
@@ -159,7 +160,7 @@ impl Ledger {
             }
             None => {
                 // One byte of 256 buckets.
-                entries.push(Entry { control, hash, bucket: bucket_of(finding) as u8 });
+                entries.push(FailingControl { control, hash, bucket: bucket_of(finding) as u8 });
                 self.failing += 1;
             }
         }
@@ -169,17 +170,17 @@ impl Ledger {
 
     fn ends(
         &mut self,
-        entries: &mut Vec<Entry>,
+        entries: &mut Vec<FailingControl>,
         key: &FindingKey,
         control: &'static Control,
-        speak: Speak,
+        reported: Reported,
         observation: impl FnOnce() -> Observation,
     ) -> Option<Statement> {
-        let place = entries.iter().position(|entry| entry.control.id == control.id)?;
-        if speak == Speak::FailuresOnly {
+        let position = entries.iter().position(|entry| entry.control.id == control.id)?;
+        if reported == Reported::FailuresOnly {
             return None;
         }
-        self.forget(key, entries.swap_remove(place));
+        self.forget(key, entries.swap_remove(position));
         Some(statement(control, observation()))
     }
 
@@ -195,7 +196,7 @@ impl Ledger {
         report(resource, &read, &Origin::default(), statements)
     }
 
-    fn forget(&mut self, key: &FindingKey, entry: Entry) {
+    fn forget(&mut self, key: &FindingKey, entry: FailingControl) {
         self.digest.toggle(key.finding_id(), entry.hash);
         self.failing -= 1;
     }
@@ -214,7 +215,7 @@ fn report(resource: &Resource, read: &Read, origin: &Origin, statements: Vec<Sta
 }
 
 /// Locations as they travel and are hashed: cut, bounded, sorted; what is left out is counted.
-pub fn fit(locations: &[Location]) -> Vec<Location> {
+pub fn bounded(locations: &[Location]) -> Vec<Location> {
     let mut bytes = 0;
     let mut fitting = Vec::with_capacity(locations.len().min(limits::LOCATIONS));
     for location in locations {
@@ -229,7 +230,7 @@ pub fn fit(locations: &[Location]) -> Vec<Location> {
             location.path.len() + location.value.len() + optional(&location.container) + optional(&location.object);
         if fitting.len() + 1 == limits::LOCATIONS || bytes > LOCATION_BYTES {
             let left_out = locations.len() - fitting.len();
-            fitting.push(Location::field("", format!("and {left_out} more places")));
+            fitting.push(Location::field("", format!("and {left_out} more locations")));
             break;
         }
         fitting.push(location);
@@ -251,7 +252,7 @@ mod tests {
         Arc::new(Resource::namespaced("apps", "Deployment", "shop", &format!("web{number}")))
     }
 
-    /// The answers of the first controls of the catalog, one letter each: `f` or `F` fails, at different places, `p`
+    /// The answers of the first controls of the catalog, one letter each: `f` or `F` fails, at different locations, `p`
     /// passes, `u` is unknown, anything else is no answer.
     fn judgement(number: u8, answers: &str) -> Judgement {
         let fail = |value: &str| Answer::Fail(vec![Location::field("spec", value)]);
@@ -270,7 +271,7 @@ mod tests {
         Judgement { resource, read, origin: Origin::default(), outcomes }
     }
 
-    fn said(report: Option<Report>) -> String {
+    fn letters(report: Option<Report>) -> String {
         let letter = |statement: Statement| match statement.observation {
             Observation::Fail { .. } => 'f',
             Observation::Pass => 'p',
@@ -282,56 +283,56 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_said() {
+    fn only_what_differs_is_letters() {
         let mut ledger = Ledger::new(CLUSTER);
-        let mut hear = |answers: &str| said(ledger.diff(&subject(0), &judgement(0, answers), Speak::Freely));
-        let story =
+        let mut diff = |answers: &str| letters(ledger.diff(&subject(0), &judgement(0, answers), Reported::Everything));
+        let cases =
             [("fpu", "f"), ("fpu", ""), ("Fpf", "ff"), ("Fpu", "u"), ("ppu", "p"), ("ppp", ""), ("f", "f"), ("", "u")];
-        for (answers, expected) in story {
-            assert_eq!(hear(answers), expected, "{answers}");
+        for (answers, expected) in cases {
+            assert_eq!(diff(answers), expected, "{answers}");
         }
     }
 
     #[test]
-    fn a_pass_waits_until_everything_was_seen_and_is_said_then() {
+    fn a_pass_waits_until_everything_was_seen_and_is_reported_then() {
         let mut ledger = Ledger::new(CLUSTER);
-        ledger.diff(&subject(0), &judgement(0, "f"), Speak::FailuresOnly);
-        assert_eq!(said(ledger.diff(&subject(0), &judgement(0, "p"), Speak::FailuresOnly)), "");
+        ledger.diff(&subject(0), &judgement(0, "f"), Reported::FailuresOnly);
+        assert_eq!(letters(ledger.diff(&subject(0), &judgement(0, "p"), Reported::FailuresOnly)), "");
         assert_eq!(ledger.failing(), 1);
-        assert_eq!(said(ledger.diff(&subject(0), &judgement(0, "p"), Speak::Freely)), "p");
+        assert_eq!(letters(ledger.diff(&subject(0), &judgement(0, "p"), Reported::Everything)), "p");
     }
 
     #[test]
-    fn what_is_gone_is_said_with_the_uid_that_it_had() {
+    fn what_is_gone_is_reported_with_the_uid_that_it_had() {
         let mut ledger = Ledger::new(CLUSTER);
-        ledger.diff(&subject(0), &judgement(0, "ff"), Speak::Freely);
+        ledger.diff(&subject(0), &judgement(0, "ff"), Reported::Everything);
         let report = ledger.gone(&subject(0)).unwrap();
-        assert_eq!((report.read.uid.as_str(), said(Some(report.clone())).as_str()), ("uid0", "gg"));
+        assert_eq!((report.read.uid.as_str(), letters(Some(report.clone())).as_str()), ("uid0", "gg"));
         assert_eq!((ledger.gone(&subject(0)), ledger.failing()), (None, 0));
         assert_eq!(*ledger.digest(), LedgerDigest::default());
     }
 
     #[test]
-    fn a_thousand_places_become_a_bounded_statement_that_counts_the_rest() {
+    fn a_thousand_locations_become_a_bounded_statement_that_counts_the_rest() {
         let many: Vec<_> = (0..1000).map(|i| Location::field(format!("spec.x[{i}]"), "v")).collect();
-        let fitting = fit(&many);
+        let fitting = bounded(&many);
         assert_eq!(fitting.len(), limits::LOCATIONS);
-        assert_eq!(fitting[0].value, "and 745 more places");
+        assert_eq!(fitting[0].value, "and 745 more locations");
         let large: Vec<_> = (0..100).map(|_| Location::field("x", "v".repeat(10_000))).collect();
-        let bytes: usize = fit(&large).iter().map(|location| location.path.len() + location.value.len()).sum();
+        let bytes: usize = bounded(&large).iter().map(|location| location.path.len() + location.value.len()).sum();
         assert!(bytes <= LOCATION_BYTES + 100, "{bytes}");
     }
 
     proptest! {
         #[test]
-        fn however_it_came_there_the_digest_is_that_of_what_fails(
+        fn the_digest_is_that_of_what_fails_whatever_came_before(
             steps in prop::collection::vec((0u8..4, "[fFpu-]{0,5}", any::<bool>()), 0..40),
         ) {
             let mut ledger = Ledger::new(CLUSTER);
             for (number, answers, freely) in &steps {
-                let speak = if *freely { Speak::Freely } else { Speak::FailuresOnly };
-                ledger.diff(&subject(*number), &judgement(*number, answers), speak);
-                let replayed = ledger.diff(&subject(*number), &judgement(*number, answers), speak);
+                let reported = if *freely { Reported::Everything } else { Reported::FailuresOnly };
+                ledger.diff(&subject(*number), &judgement(*number, answers), reported);
+                let replayed = ledger.diff(&subject(*number), &judgement(*number, answers), reported);
                 prop_assert_eq!(replayed, None);
             }
             let all: Vec<u8> = (0..=u8::MAX).collect();

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use holdfast_agent_core::posture::{ObjectChange, Uids, Versions};
 use holdfast_controls::Kind;
 use holdfast_controls::inventory::ObjectKey;
 use holdfast_model::CoverageState;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::list::{self, Stopped};
 use super::watch::{self, Paused, Position};
-use super::{EngineGone, Event, Uids, Versions, audit, decode, path};
+use super::{EngineGone, Event, audit, decode, path};
 use crate::api::{Api, Refusal};
 use crate::jitter;
 
@@ -166,7 +167,7 @@ impl Collector {
         };
         let mut watch = watch::open(&self.api, &path).await?;
         if at.initial.is_none() {
-            self.well().await?;
+            self.recovered().await?;
         }
         loop {
             match watch.read(self.kind, at, &self.events).await? {
@@ -182,10 +183,13 @@ impl Collector {
         self.events.send(Event::Listed { kind: self.kind, seen, missing }).await.map_err(|_| EngineGone)?;
         for (key, uid) in answer.await.map_err(|_| EngineGone)? {
             if self.is_absent(&key, &uid).await {
-                self.events.send(Event::Deleted { key, uid }).await.map_err(|_| EngineGone)?;
+                self.events
+                    .send(Event::Changed(ObjectChange::Deleted { key, uid }, None))
+                    .await
+                    .map_err(|_| EngineGone)?;
             }
         }
-        self.well().await
+        self.recovered().await
     }
 
     /// A quorum read by name. The same name under another uid proves the old one gone; anything unclear keeps it.
@@ -208,8 +212,8 @@ impl Collector {
         Ok(held.await.map_err(|_| EngineGone)?.difference(&theirs))
     }
 
-    /// All is well: coverage says so, and the next failure starts with a short wait again.
-    async fn well(&mut self) -> Result<(), EngineGone> {
+    /// The kind can be seen: its coverage is reported, and the next failure starts with a short wait again.
+    async fn recovered(&mut self) -> Result<(), EngineGone> {
         self.retry = backoff(&self.pace);
         self.cover(CoverageState::Seen, "").await
     }
@@ -231,8 +235,8 @@ impl Collector {
             return Ok(());
         }
         self.coverage = now;
-        let event = Event::Coverage { kind: self.kind, state, reason: reason.to_owned() };
-        self.events.send(event).await.map_err(|_| EngineGone)
+        let change = ObjectChange::Coverage { kind: self.kind, state, reason: reason.to_owned() };
+        self.events.send(Event::Changed(change, None)).await.map_err(|_| EngineGone)
     }
 }
 

@@ -9,16 +9,16 @@ use holdfast_proto::limits;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Unreadable;
 use crate::api::{Refusal, Status};
-use crate::places::{self, Placed};
+use holdfast_agent_core::pod_index::{self, ScheduledPod};
+use holdfast_agent_core::posture::Unreadable;
 use holdfast_agent_core::text;
 
-/// One line of a watch, read.
+/// One event of a watch: a line of its body.
 #[derive(Debug)]
-pub enum Line {
-    /// ADDED or MODIFIED; of a Pod, where it is.
-    Seen(Box<Object>, Option<Box<Placed>>),
+pub enum WatchEvent {
+    /// ADDED or MODIFIED; of a Pod, with what the index keeps of it.
+    Seen(Box<Object>, Option<Box<ScheduledPod>>),
     /// DELETED.
     Deleted(Identity),
     /// BOOKMARK: everything up to this version has been sent; `initial` when it ends a WatchList's beginning.
@@ -52,7 +52,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The place of the object.
+    /// The key of the object.
     pub fn key(&self, kind: &'static Kind) -> ObjectKey {
         ObjectKey { kind, namespace: self.namespace.clone(), name: self.name.clone() }
     }
@@ -90,26 +90,26 @@ pub fn identity(bytes: &[u8]) -> Identity {
 }
 
 /// Reads one line of a watch.
-pub fn line(kind: &'static Kind, bytes: &[u8]) -> Result<Line, Refusal> {
+pub fn watch_event(kind: &'static Kind, bytes: &[u8]) -> Result<WatchEvent, Refusal> {
     let shape: Shape<'_> = serde_json::from_slice(bytes).map_err(|error| {
         Refusal::Failing(format!("a line of the watch is no event: {}", text::line(&error.to_string())))
     })?;
     let raw = shape.object.get().as_bytes();
     Ok(match &*shape.event {
         "ADDED" | "MODIFIED" => match object(kind, raw) {
-            Ok(object) => Line::Seen(object, places::read(kind, raw)),
-            Err(unreadable) => Line::Unreadable(unreadable, identity(raw).resource_version),
+            Ok(object) => WatchEvent::Seen(object, pod_index::read(kind, raw)),
+            Err(unreadable) => WatchEvent::Unreadable(unreadable, identity(raw).resource_version),
         },
-        "DELETED" => Line::Deleted(identity(raw)),
+        "DELETED" => WatchEvent::Deleted(identity(raw)),
         "BOOKMARK" => bookmark(identity(raw)),
-        "ERROR" => Line::Error(serde_json::from_slice::<Status>(raw).unwrap_or_default().into_refusal()),
+        "ERROR" => WatchEvent::Error(serde_json::from_slice::<Status>(raw).unwrap_or_default().into_refusal()),
         other => return Err(Refusal::Failing(format!("the watch sent an event of type {:?}", text::line(other)))),
     })
 }
 
-fn bookmark(identity: Identity) -> Line {
+fn bookmark(identity: Identity) -> WatchEvent {
     let annotations = identity.annotations.unwrap_or_default();
-    Line::Bookmark {
+    WatchEvent::Bookmark {
         resource_version: identity.resource_version,
         initial_events_end: annotations.get("k8s.io/initial-events-end").is_some_and(|value| value == "true"),
     }
@@ -127,20 +127,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_type_of_line_is_told_apart() {
-        let read = |text: &str| line(&POD, text.as_bytes());
-        assert!(matches!(read(r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#), Ok(Line::Seen(..))));
+    fn each_type_of_event_is_recognised() {
+        let read = |text: &str| watch_event(&POD, text.as_bytes());
+        assert!(matches!(read(r#"{"type":"ADDED","object":{"metadata":{"name":"a"}}}"#), Ok(WatchEvent::Seen(..))));
         assert!(matches!(
             read(r#"{"type":"DELETED","object":{"metadata":{"name":"a","uid":"u"},"spec":7}}"#),
-            Ok(Line::Deleted(identity)) if identity.uid == "u"
+            Ok(WatchEvent::Deleted(identity)) if identity.uid == "u"
         ));
         let end = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7","annotations":{"k8s.io/initial-events-end":"true"}}}}"#;
         assert!(
-            matches!(read(end), Ok(Line::Bookmark { resource_version, initial_events_end: true }) if resource_version == "7")
+            matches!(read(end), Ok(WatchEvent::Bookmark { resource_version, initial_events_end: true }) if resource_version == "7")
         );
         let expired =
             r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#;
-        assert!(matches!(read(expired), Ok(Line::Error(Refusal::Expired(_)))));
+        assert!(matches!(read(expired), Ok(WatchEvent::Error(Refusal::Expired(_)))));
         assert!(read("{}").is_err() && read("\u{0}").is_err());
     }
 

@@ -1,13 +1,14 @@
 //! The paged list: page by page, item by item, to the engine. For servers without WatchList, and wherever that fails.
 
 use futures::StreamExt;
+use holdfast_agent_core::pod_index;
+use holdfast_agent_core::posture::{ObjectChange, Uids};
 use holdfast_controls::Kind;
 use tokio::sync::mpsc;
 
 use super::split::{Items, ListMeta};
-use super::{EngineGone, Event, Uids, decode, path};
+use super::{EngineGone, Event, decode, path};
 use crate::api::{Api, Refusal};
-use crate::places;
 
 /// How a list ended early.
 #[derive(Debug)]
@@ -69,14 +70,14 @@ async fn page(
     let mut items = Items::default();
     let mut found = Vec::new();
     while let Some(bytes) = body.next().await {
-        items.feed(&bytes?, |item| found.push((decode::object(kind, item), places::read(kind, item))))?;
-        for (object, placed) in found.drain(..) {
-            let (uid, event) = match object {
-                Ok(object) => (object.meta.uid.as_str().into(), Event::Seen(object, placed)),
-                Err(unreadable) => (unreadable.uid.as_str().into(), Event::Unreadable(unreadable)),
+        items.feed(&bytes?, |item| found.push((decode::object(kind, item), pod_index::read(kind, item))))?;
+        for (object, pod) in found.drain(..) {
+            let (uid, change) = match object {
+                Ok(object) => (object.meta.uid.as_str().into(), ObjectChange::Seen(object)),
+                Err(unreadable) => (unreadable.uid.as_str().into(), ObjectChange::Unreadable(unreadable)),
             };
             seen.insert(uid);
-            events.send(event).await.map_err(|_| EngineGone)?;
+            events.send(Event::Changed(change, pod)).await.map_err(|_| EngineGone)?;
         }
     }
     Ok(items.finish()?)

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use holdfast_agent_core::posture::{ObjectChange, Uids};
 use holdfast_controls::Kind;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::decode::{self, Line};
+use super::decode::{self, WatchEvent};
 use super::list::Stopped;
 use super::split::Lines;
-use super::{EngineGone, Event, Uids};
+use super::{EngineGone, Event};
 use crate::api::{Api, Refusal};
 
 /// A bookmark comes about once a minute: a watch that is silent for longer than this has lost its other end.
@@ -38,7 +39,7 @@ pub(super) enum Paused {
 pub(super) struct Watch<S> {
     body: S,
     lines: Lines,
-    waiting: std::collections::VecDeque<Result<Line, Refusal>>,
+    waiting: std::collections::VecDeque<Result<WatchEvent, Refusal>>,
 }
 
 /// Opens a watch by its path.
@@ -59,8 +60,8 @@ impl<S: futures::Stream<Item = Result<bytes::Bytes, Refusal>> + Unpin> Watch<S> 
         events: &mpsc::Sender<Event>,
     ) -> Result<Paused, Stopped> {
         loop {
-            while let Some(line) = self.waiting.pop_front() {
-                if let Some(paused) = take(line?, kind, at, events).await? {
+            while let Some(event) = self.waiting.pop_front() {
+                if let Some(paused) = hand_on(event?, kind, at, events).await? {
                     return Ok(paused);
                 }
             }
@@ -71,39 +72,40 @@ impl<S: futures::Stream<Item = Result<bytes::Bytes, Refusal>> + Unpin> Watch<S> 
             let waiting = &mut self.waiting;
             self.lines.feed(&bytes?, |line| {
                 if !line.is_empty() {
-                    waiting.push_back(decode::line(kind, line));
+                    waiting.push_back(decode::watch_event(kind, line));
                 }
             })?;
         }
     }
 }
 
-async fn take(
-    line: Line,
+async fn hand_on(
+    event: WatchEvent,
     kind: &'static Kind,
     at: &mut Position,
     events: &mpsc::Sender<Event>,
 ) -> Result<Option<Paused>, Stopped> {
-    let (event, version) = match line {
-        Line::Seen(object, placed) => {
+    let (change, pod, version) = match event {
+        WatchEvent::Seen(object, pod) => {
             note(at, &object.meta.uid);
             let version = object.meta.resource_version.clone();
-            (Event::Seen(object, placed), version)
+            (ObjectChange::Seen(object), pod, version)
         }
-        Line::Unreadable(unreadable, version) => {
+        WatchEvent::Unreadable(unreadable, version) => {
             note(at, &unreadable.uid);
-            (Event::Unreadable(unreadable), version)
+            (ObjectChange::Unreadable(unreadable), None, version)
         }
-        Line::Deleted(identity) => {
-            (Event::Deleted { key: identity.key(kind), uid: identity.uid }, identity.resource_version)
+        WatchEvent::Deleted(identity) => {
+            let (key, uid) = (identity.key(kind), identity.uid);
+            (ObjectChange::Deleted { key, uid }, None, identity.resource_version)
         }
-        Line::Bookmark { resource_version, initial_events_end } => {
+        WatchEvent::Bookmark { resource_version, initial_events_end } => {
             at.resource_version = resource_version;
             return Ok((initial_events_end && at.initial.is_some()).then_some(Paused::InitialEventsEnded));
         }
-        Line::Error(refusal) => return Err(refusal.into()),
+        WatchEvent::Error(refusal) => return Err(refusal.into()),
     };
-    events.send(event).await.map_err(|_| EngineGone)?;
+    events.send(Event::Changed(change, pod)).await.map_err(|_| EngineGone)?;
     // Initial events come in no order of versions: only the bookmark that ends them is a place to go on from.
     if at.initial.is_none() && !version.is_empty() {
         at.resource_version = version;

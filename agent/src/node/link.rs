@@ -12,7 +12,7 @@ use holdfast_proto::{limits, v1};
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 use v1::relay_client::RelayClient;
 
-use super::NodeConfig;
+use super::{NodeConfig, host};
 use crate::clock;
 use crate::credential::{AgentKey, CredentialError, certificate_pem};
 use crate::tls::{ExpectedServer, PinnedRoot};
@@ -117,7 +117,7 @@ impl Link {
             token: token.trim().to_owned(),
             csr: self.key.csr()?,
             node: self.config.name.clone(),
-            boot: super::session::boot(),
+            boot: host::boot(),
         };
         let member = self.member_of(client.enrol(request).await.map_err(refused)?.into_inner())?;
         tracing::info!(node = member.node, cluster.id = %member.cluster, "enrolled at the relay");

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::credential::AgentKey;
 use crate::health::Readiness;
 
-pub(crate) mod fold;
+mod host;
 mod kernel;
 mod link;
 mod outgoing;
@@ -31,7 +31,7 @@ mod statement;
 mod view;
 
 pub use kernel::NodeKernel;
-pub use outgoing::SIGHTINGS;
+pub use outgoing::OBSERVATIONS;
 pub use view::{Kernel, Opened, Reading, Shut};
 
 use link::Link;
@@ -125,7 +125,7 @@ pub async fn run(
     let Senses { kernel, observations, sensors, kept } = senses;
     let mut view = NodeView::new(kernel, kept);
     view.open().await;
-    let mut outgoing = Outgoing::new(&session::boot(), observations);
+    let mut outgoing = Outgoing::new(&host::boot(), observations);
     let mut link = Link::new(config.clone(), AgentKey::generate()?);
     let mut wait = reconnect();
     loop {

@@ -1,22 +1,22 @@
-//! What sensors saw, on its way to the relay: folded, numbered, kept until it is acknowledged, said again after a reconnect.
+//! What sensors observed, on its way to the relay: folded, numbered, kept until it is acknowledged, sent again after a reconnect.
 //!
-//! One batch is under way at a time: it never changes once it was said, so that whoever hears it again knows it. What is seen
-//! meanwhile is folded behind it. Bounded: where too much waits no more is taken from the sensors, whose channel fills, and
-//! who count what they must drop.
+//! One batch is under way at a time: it never changes once it was sent, so that whoever receives it again recognises it. What is
+//! observed meanwhile is folded behind it. Bounded: where too much waits no more is taken from the sensors, whose channel fills
+//! and who count what they must drop.
 
 use std::time::Duration;
 
+use holdfast_agent_core::observation_fold::{ObservationFold, REPEAT_AFTER};
 use holdfast_model::canonical;
 use holdfast_model::runtime_observation::RuntimeObservation;
 use holdfast_proto::v1;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::fold::{Fold, QUIET};
 use crate::jitter;
 
 /// Records that may wait between the sensors and the relay.
-pub const SIGHTINGS: usize = 4096;
+pub const OBSERVATIONS: usize = 4096;
 /// Behaviors in one batch: what becomes of them must fit one message of the uplink.
 const RECORDS: usize = 128;
 /// A record that is larger leaves without its arguments: every other text of a sensor is at most a few hundred bytes.
@@ -24,11 +24,13 @@ const RECORD_BYTES: usize = 7 * 1024;
 /// A batch that was not full is followed no sooner, so that a burst is one batch.
 const APART: Duration = Duration::from_millis(250);
 
-/// Batches that are owed to the relay.
+/// Batches that the relay has not acknowledged.
 pub(super) struct Outgoing {
-    records: mpsc::Receiver<RuntimeObservation>,
-    open: bool,
-    fold: Fold,
+    observations: mpsc::Receiver<RuntimeObservation>,
+    is_open: bool,
+    fold: ObservationFold,
+    /// The fold's time counts from here.
+    began: Instant,
     /// This start of the agent: what it numbers begins with 1.
     run: String,
     sequence: u64,
@@ -37,10 +39,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(boot: &str, records: mpsc::Receiver<RuntimeObservation>) -> Self {
+    pub(super) fn new(boot: &str, observations: mpsc::Receiver<RuntimeObservation>) -> Self {
         let run = format!("{boot}.{:08x}{:08x}", jitter::number(), jitter::number());
-        let (fold, not_before) = (Fold::new(QUIET), Instant::now());
-        Self { records, open: true, fold, run, sequence: 0, unacknowledged: None, not_before }
+        let (fold, began) = (ObservationFold::new(REPEAT_AFTER), Instant::now());
+        let not_before = began;
+        Self { observations, is_open: true, fold, began, run, sequence: 0, unacknowledged: None, not_before }
     }
 
     /// What was sent and not acknowledged: a new stream begins with it.
@@ -48,24 +51,24 @@ impl Outgoing {
         self.unacknowledged.clone()
     }
 
-    /// The next batch; never, while one is unacknowledged or nothing is seen. Losing this future loses nothing.
+    /// The next batch; never, while one is unacknowledged or nothing is observed. Dropping this future loses nothing.
     pub(super) async fn next(&mut self) -> v1::RuntimeObservations {
         loop {
             let due = match self.unacknowledged {
                 Some(_) => None,
                 None if self.fold.is_full() => Some(Instant::now()),
-                None => self.fold.due().map(|due| due.max(self.not_before)),
+                None => self.fold.due().map(|due| (self.began + due).max(self.not_before)),
             };
             if due.is_some_and(|due| due <= Instant::now())
                 && let Some(batch) = self.batch()
             {
                 return batch;
             }
-            let may_take = self.open && !self.fold.is_full();
+            let may_take = self.is_open && !self.fold.is_full();
             tokio::select! {
-                record = self.records.recv(), if may_take => match record {
-                    Some(record) => self.fold.take(record, Instant::now()),
-                    None => self.open = false,
+                observation = self.observations.recv(), if may_take => match observation {
+                    Some(observation) => self.fold.add(observation, self.began.elapsed()),
+                    None => self.is_open = false,
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 else => std::future::pending().await,
@@ -75,11 +78,11 @@ impl Outgoing {
 
     fn batch(&mut self) -> Option<v1::RuntimeObservations> {
         let now = Instant::now();
-        let leaving = self.fold.leave(RECORDS, now);
-        if leaving.len() < RECORDS {
+        let taken = self.fold.take(RECORDS, now.duration_since(self.began));
+        if taken.len() < RECORDS {
             self.not_before = now + APART;
         }
-        let records: Vec<_> = leaving.into_iter().filter_map(record).collect();
+        let records: Vec<_> = taken.into_iter().filter_map(record).collect();
         if records.is_empty() {
             return None;
         }
@@ -107,8 +110,29 @@ fn record(observation: RuntimeObservation) -> Option<Vec<u8>> {
 mod tests {
     use futures::FutureExt;
 
-    use super::super::fold::tests::observation;
+    use holdfast_model::runtime_observation::SignalKind;
+
     use super::*;
+
+    fn observation(path: &str, count: u64, first: i64) -> RuntimeObservation {
+        RuntimeObservation {
+            kind: SignalKind::EtcWrite,
+            cgroup: 7,
+            pod: "u1".into(),
+            container: "c1".into(),
+            pid: 1,
+            started: 1,
+            name: "sh".into(),
+            binary: "/bin/sh".into(),
+            arguments: Vec::new(),
+            path: path.into(),
+            object: String::new(),
+            address: None,
+            count,
+            first,
+            last: first,
+        }
+    }
 
     fn counts(batch: &v1::RuntimeObservations) -> Vec<(String, u64)> {
         let read = |record: &Vec<u8>| serde_json::from_slice::<RuntimeObservation>(record).unwrap();
@@ -116,9 +140,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_batch_is_under_way_and_stays_as_it_was_said() {
+    async fn one_batch_is_under_way_and_does_not_change() {
         let (send, records) = mpsc::channel(8);
-        let mut outgoing = Outgoing { fold: Fold::new(Duration::ZERO), ..Outgoing::new("b", records) };
+        let mut outgoing = Outgoing { fold: ObservationFold::new(Duration::ZERO), ..Outgoing::new("b", records) };
         send.send(observation("/etc/a", 1, 5)).await.unwrap();
         let first = outgoing.next().await;
         assert_eq!((first.sequence, counts(&first)), (1, vec![("/etc/a".into(), 1)]));
@@ -143,13 +167,13 @@ mod tests {
             send.send(observation(&format!("/etc/{number}"), 1, 5)).await.unwrap();
         }
         drop(send);
-        let mut told = 0;
-        while told <= RECORDS {
+        let mut sent = 0;
+        while sent <= RECORDS {
             let batch = outgoing.next().await;
             assert!(batch.observations.len() <= RECORDS);
-            told += batch.observations.len();
+            sent += batch.observations.len();
             outgoing.acknowledged(&v1::RuntimeObservationsAck { run: batch.run, sequence: batch.sequence });
         }
-        assert_eq!(told, RECORDS + 1);
+        assert_eq!(sent, RECORDS + 1);
     }
 }

@@ -12,7 +12,7 @@ use holdfast_ebpf::{Blind, Sensors as Kernel, Watch, since_boot};
 use holdfast_model::{CoverageState, SignalKind, runtime_observation::RuntimeObservation};
 use tokio::sync::{mpsc, watch};
 
-use super::{SIGHTINGS, Sensors, Watching};
+use super::{OBSERVATIONS, Sensors, Watching};
 use crate::clock;
 
 /// How long the thread sleeps where nothing happens.
@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Starts the thread. It ends when the receiver is dropped.
 pub(super) fn start(kept: Watching) -> std::io::Result<(mpsc::Receiver<RuntimeObservation>, watch::Receiver<Sensors>)> {
-    let (seen, observations) = mpsc::channel(SIGHTINGS);
+    let (seen, observations) = mpsc::channel(OBSERVATIONS);
     let (state, told) = watch::channel(Sensors::default());
     let watcher = Watcher { seen, state, kept, lost: 0 };
     std::thread::Builder::new().name("holdfast-sense".to_owned()).spawn(move || watcher.run())?;

@@ -17,7 +17,7 @@ use super::link::{Link, LinkError, Member};
 use super::outgoing::Outgoing;
 use super::statement::{self, Asked, Told};
 use super::view::NodeView;
-use super::{NodeConfig, Sensors};
+use super::{NodeConfig, Sensors, host};
 use crate::clock;
 use crate::health::Readiness;
 use crate::jitter;
@@ -43,12 +43,6 @@ pub(super) enum Ended {
     Protocol(&'static str),
     #[error("a renewed certificate is put to use")]
     Renewed,
-}
-
-/// The boot of this node; empty where it cannot be read.
-pub(super) fn boot() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    read.map(|boot| text::line(&boot)).unwrap_or_default()
 }
 
 /// An open stream.
@@ -95,7 +89,7 @@ async fn talk(
     ready: &watch::Sender<Readiness>,
 ) -> Result<std::convert::Infallible, Ended> {
     let (up, messages) = mpsc::channel(WINDOW);
-    let mut session = Session { member, boot: boot(), up, told: Told::default(), sensors };
+    let mut session = Session { member, boot: host::boot(), up, told: Told::default(), sensors };
     let state = view.state(&sensors.borrow());
     let mut down = session.open(&mut client, messages, state).await.inspect_err(|_| link.forget())?;
     tracing::info!(node = session.member.node, "connected to the relay");
@@ -142,7 +136,7 @@ impl Session<'_> {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             boot: self.boot.clone(),
             kernel_view: Some(view),
-            kernel_release: kernel(),
+            kernel_release: host::kernel_release(),
         };
         self.send(Up::Hello(hello)).await?;
         let opening = async {
@@ -242,9 +236,4 @@ fn stream(status: &tonic::Status) -> Ended {
         Code::Unauthenticated | Code::PermissionDenied => Ended::Unknown(told),
         _ => Ended::Stream(told),
     }
-}
-
-fn kernel() -> String {
-    let read = std::fs::read_to_string("/proc/sys/kernel/osrelease");
-    read.map(|release| text::line(&release)).unwrap_or_default()
 }

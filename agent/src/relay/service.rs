@@ -14,15 +14,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use v1::from_node::Message as From;
 
-use super::line::{self, Line, NodeCertificate, Outbound};
-use super::review::{self, Refused};
-use super::{Certified, NodeRequest, Nodes, locked};
+use super::certificate::{CertificateAnswer, CertificateRequest};
+use super::node_connection::{NodeCertificate, NodeConnection, Outbound};
+use super::node_stream;
+use super::nodes::Nodes;
+use super::token_review::{self, TokenRefused};
 use crate::clock;
 use holdfast_agent_core::text::line as one_line;
 
 /// How long the aggregator may take to make a certificate.
 const CERTIFY: Duration = Duration::from_secs(15);
-/// How long a node may take to say Hello.
+/// How long a node may take to send its Hello.
 const HELLO: Duration = Duration::from_secs(10);
 /// Messages to a node that may wait.
 const OUTBOUND: usize = 64;
@@ -47,11 +49,11 @@ impl v1::relay_server::Relay for Nodes {
             return Err(Status::resource_exhausted("too many nodes enrol at once: try again"));
         };
         let shared = &self.shared;
-        let node = review::node(&shared.api, &shared.account, &shared.places, &asked.token).await;
+        let node = token_review::node(&shared.api, &shared.account, &shared.pods, &asked.token).await;
         let node = node.map_err(|refused| {
             tracing::warn!(called = one_line(&asked.node), reason = %refused, "a node was refused");
             match refused {
-                Refused::Unreviewed(_) | Refused::UnknownPod => Status::unavailable(refused.to_string()),
+                TokenRefused::Unreviewed(_) | TokenRefused::UnknownPod => Status::unavailable(refused.to_string()),
                 _ => Status::unauthenticated(refused.to_string()),
             }
         })?;
@@ -73,9 +75,9 @@ impl v1::relay_server::Relay for Nodes {
         let nodes = self.clone();
         tokio::spawn(async move {
             let node = peer.node.clone();
-            if let Err(status) = nodes.talk(peer, request.into_inner(), &outbound).await {
+            if let Err(status) = nodes.converse(peer, request.into_inner(), &outbound).await {
                 tracing::info!(%node, reason = status.message(), "a node's stream has ended");
-                // The node may be gone already, which is no news.
+                // The node may be gone already.
                 let _gone = outbound.try_send(Err(status));
             }
         });
@@ -107,11 +109,11 @@ impl Nodes {
         }
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.shared.requests.send(NodeRequest { node, csr, answer }).await.ok()?;
+            self.shared.requests.send(CertificateRequest { node, csr, answer }).await.ok()?;
             answered.await.ok()
         };
         let unavailable = || Status::unavailable("the aggregator cannot be asked for a certificate now: try again");
-        let Certified(certified) = timeout(CERTIFY, asked).await.ok().flatten().ok_or_else(unavailable)?;
+        let CertificateAnswer(certified) = timeout(CERTIFY, asked).await.ok().flatten().ok_or_else(unavailable)?;
         let (certificate, not_after) = certified.map_err(Status::failed_precondition)?;
         let root = self.shared.root.clone();
         let cluster_id = self.shared.cluster.as_bytes().to_vec();
@@ -119,7 +121,12 @@ impl Nodes {
     }
 
     /// One stream, from Hello to its end.
-    async fn talk(&self, peer: Peer, mut inbound: Streaming<v1::FromNode>, outbound: &Outbound) -> Result<(), Status> {
+    async fn converse(
+        &self,
+        peer: Peer,
+        mut inbound: Streaming<v1::FromNode>,
+        outbound: &Outbound,
+    ) -> Result<(), Status> {
         let first = timeout(HELLO, inbound.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no Hello came"))??;
         let Some(From::Hello(hello)) = first.and_then(|first| first.message) else {
@@ -133,47 +140,19 @@ impl Nodes {
             return Err(Status::invalid_argument("hello.boot: no boot id"));
         }
         let number = self.shared.numbers.fetch_add(1, Ordering::Relaxed);
-        let line =
-            Line::new(number, self.shared.cluster, peer.node.as_str(), &hello, peer.certificate, outbound.clone());
-        let line = Arc::new(line);
+        let name = peer.node.as_str();
+        let cluster = self.shared.cluster;
+        let node = Arc::new(NodeConnection::new(number, cluster, name, &hello, peer.certificate, outbound.clone()));
         let welcome = v1::NodeWelcome {
-            node: line.node.clone(),
+            node: node.name.clone(),
             cluster_id: self.shared.cluster.as_bytes().to_vec(),
             clock: clock::now(),
         };
-        line.send(v1::to_node::Message::Welcome(welcome)).await?;
-        self.register(&line)?;
-        tracing::info!(node = line.node, version = one_line(&hello.agent_version), "a node is connected");
-        let ended = line::serve(self, &line, inbound).await;
-        self.forget(&line);
+        node.send(v1::to_node::Message::Welcome(welcome)).await?;
+        self.register(&node)?;
+        tracing::info!(node = node.name, version = one_line(&hello.agent_version), "a node is connected");
+        let ended = node_stream::serve(self, &node, inbound).await;
+        self.remove(&node);
         ended
-    }
-
-    /// A node has one stream: the one before ends. A certificate older than its own is that of another machine, which had the
-    /// node's name before.
-    fn register(&self, line: &Arc<Line>) -> Result<(), Status> {
-        let mut lines = locked(&self.shared.lines);
-        if lines.get(&line.node).is_some_and(|present| line.is_older_than(present)) {
-            tracing::warn!(
-                node = line.node,
-                "somebody came with an older certificate of a connected node, and was refused"
-            );
-            return Err(Status::unauthenticated("this node has a newer certificate: enrol again"));
-        }
-        let before = lines.insert(line.node.clone(), line.clone());
-        drop(lines);
-        before.into_iter().for_each(|before| before.gone.cancel());
-        self.shared.changed.send_replace(());
-        Ok(())
-    }
-
-    fn forget(&self, line: &Arc<Line>) {
-        line.gone.cancel();
-        let mut lines = locked(&self.shared.lines);
-        if lines.get(&line.node).is_some_and(|present| present.number == line.number) {
-            lines.remove(&line.node);
-        }
-        drop(lines);
-        self.shared.changed.send_replace(());
     }
 }

@@ -1,7 +1,8 @@
-//! A small inventory for one order, from live reads alone: what the control needs is asked of pure data until nothing new is.
+//! A small inventory for one order, from live reads alone: what the control depends on is read until nothing new is needed.
 
 use std::collections::{BTreeMap, HashSet};
 
+use holdfast_agent_core::pod_index::ScheduledPod;
 use holdfast_controls::evaluate::Answer;
 use holdfast_controls::facts::pod::PodSpec;
 use holdfast_controls::facts::{Facts, Workload};
@@ -9,21 +10,20 @@ use holdfast_controls::inventory::Dependency;
 use holdfast_controls::{Control, Inventory, Kind};
 use holdfast_model::{CoverageState, ObjectRead, RetestOrder};
 
-use super::read::{Outcome, Round};
+use super::read::{ReadOutcome, Round};
 use crate::api::Refusal;
-use crate::places::Placed;
 
-/// More reads than any control needs: an end for a cluster that answers in circles.
+/// More reads than any control needs: a bound for objects that refer to each other in a circle.
 const MOST_READS: usize = 64;
 
 /// Everything that was read for one order, and what the control made of it.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     /// The subject itself.
-    pub(super) itself: Itself,
+    pub(super) subject: SubjectObject,
     /// Reads that failed.
-    pub(super) troubles: Vec<Trouble>,
-    /// What the control says; `None` where it says nothing, or where nothing of the subject is there.
+    pub(super) failures: Vec<ReadFailure>,
+    /// The control's answer; `None` where it does not apply, or where nothing of the subject is there.
     pub(super) answer: Option<Answer>,
     /// Whether anything of the subject is there, its Pods included.
     pub(super) present: bool,
@@ -42,13 +42,13 @@ pub(super) struct Gathered {
 /// One Pod of the subject: where it is, and what it was asked to be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Member {
-    pub(super) place: Placed,
+    pub(super) pod: ScheduledPod,
     pub(super) spec: PodSpec,
 }
 
 /// What became of the subject's own object.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Itself {
+pub(super) enum SubjectObject {
     /// The subject is no object of a kind that is read; its Pods name it.
     #[default]
     NoObject,
@@ -62,7 +62,7 @@ pub(super) enum Itself {
 
 /// A read that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ReadFailure {
     /// The API server refused, or did not answer; the kind that was asked for, or none for its version.
     Refused(Option<&'static Kind>, Refusal),
     /// What came could not be read, or more would have had to be.
@@ -81,17 +81,17 @@ pub(super) async fn gather(
     server_minor.into_iter().for_each(|minor| inventory.set_server_minor(minor));
     let mut coverage: BTreeMap<&'static Kind, CoverageState> = BTreeMap::new();
     let mut asked = HashSet::new();
-    let mut places = BTreeMap::new();
+    let mut pods = BTreeMap::new();
     loop {
         let needs = inventory.dependencies(&order.resource, control);
         let Some(need) = needs.into_iter().find(|need| asked.insert(need.clone())) else { break };
         if asked.len() > MOST_READS {
-            gathered.troubles.push(Trouble::Unreadable(format!("more than {MOST_READS} reads are needed")));
+            gathered.failures.push(ReadFailure::Unreadable(format!("more than {MOST_READS} reads are needed")));
             break;
         }
         let fetched = round.fetch(&need).await;
         gathered.reads.extend(fetched.reads.iter().cloned());
-        places.extend(fetched.places.iter().map(|place| (place.uid.clone(), place.clone())));
+        pods.extend(fetched.pods.iter().map(|pod| (pod.uid.clone(), pod.clone())));
         let state = gathered.take(&mut inventory, order, &need, fetched.outcome.clone());
         let Some(kind) = need.kind() else { continue };
         // A kind is seen only if every read of it succeeded.
@@ -102,17 +102,15 @@ pub(super) async fn gather(
         inventory.set_coverage(kind, *known);
     }
     gathered.judge(&inventory, order, control);
-    gathered.pods = members(&inventory, order, places);
+    gathered.pods = members(&inventory, order, pods);
     gathered.template = inventory.template_of(&order.resource).cloned();
     gathered
 }
 
-/// The subject's Pods with their places; a Pod that was read has one.
-fn members(inventory: &Inventory, order: &RetestOrder, mut places: BTreeMap<String, Placed>) -> Vec<Member> {
+/// The subject's Pods, each with its node and its containers.
+fn members(inventory: &Inventory, order: &RetestOrder, mut read: BTreeMap<String, ScheduledPod>) -> Vec<Member> {
     let pods = inventory.pods_of(&order.resource).filter_map(|object| match &object.facts {
-        Facts::Workload(workload) => {
-            Some(Member { place: places.remove(&object.meta.uid)?, spec: workload.pod.clone() })
-        }
+        Facts::Workload(workload) => Some(Member { pod: read.remove(&object.meta.uid)?, spec: workload.pod.clone() }),
         _ => None,
     });
     pods.collect()
@@ -125,38 +123,38 @@ impl Gathered {
         inventory: &mut Inventory,
         order: &RetestOrder,
         need: &Dependency,
-        outcome: Outcome,
+        outcome: ReadOutcome,
     ) -> CoverageState {
-        let (itself, state) = match outcome {
-            Outcome::Objects(objects) => {
+        let (subject, state) = match outcome {
+            ReadOutcome::Objects(objects) => {
                 for object in objects {
                     self.versions.push((object.meta.uid.clone(), object.meta.resource_version.clone()));
                     inventory.apply(object);
                 }
-                (Itself::Found, CoverageState::Seen)
+                (SubjectObject::Found, CoverageState::Seen)
             }
-            Outcome::Absent => (Itself::Absent, CoverageState::Seen),
-            Outcome::ServerMinor(minor) => {
+            ReadOutcome::Absent => (SubjectObject::Absent, CoverageState::Seen),
+            ReadOutcome::ServerMinor(minor) => {
                 // One that does not tell is taken to be the one that it was.
                 minor.into_iter().for_each(|minor| inventory.set_server_minor(minor));
-                (Itself::Found, CoverageState::Seen)
+                (SubjectObject::Found, CoverageState::Seen)
             }
-            Outcome::Refused(refused) => {
+            ReadOutcome::Refused(refused) => {
                 let state = match refused {
                     Refusal::Forbidden(_) => CoverageState::Forbidden,
                     Refusal::NotServed(_) => CoverageState::Absent,
                     _ => CoverageState::Failing,
                 };
-                self.troubles.push(Trouble::Refused(need.kind(), refused));
-                (Itself::Unclear, state)
+                self.failures.push(ReadFailure::Refused(need.kind(), refused));
+                (SubjectObject::Unclear, state)
             }
-            Outcome::Unreadable(problem) => {
-                self.troubles.push(Trouble::Unreadable(problem));
-                (Itself::Unclear, CoverageState::Failing)
+            ReadOutcome::Unreadable(problem) => {
+                self.failures.push(ReadFailure::Unreadable(problem));
+                (SubjectObject::Unclear, CoverageState::Failing)
             }
         };
         if is_subject(need, order) {
-            self.itself = itself;
+            self.subject = subject;
         }
         state
     }

@@ -1,8 +1,8 @@
 //! Retests: an order comes in, the cluster is read anew, a signed attestation goes out.
 //!
-//! Where the order wants it and the objects pass, the nodes are asked what runs: `running` holds their statements against
-//! the control. Nothing here asks the engine's cache. Orders that arrive together form a round and share their reads: every read of a
-//! round begins after all its nonces have arrived. What was read is told to the engine, which drops older watch events.
+//! Where the order wants it and the objects pass, the nodes are asked what runs: `running` holds their statements against the
+//! control. Nothing here reads the engine's inventory. Orders that arrive together form a round and share their reads: every read
+//! of a round begins after all its nonces have arrived. The engine is sent what was read, and drops older watch events.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use crate::api::{self, Api};
 use crate::clock;
 use crate::cluster::ServerVersion;
 use crate::credential::AgentKey;
-use crate::engine::{Command, Handle};
+use crate::engine::{EngineCommand, EngineHandle};
 use crate::node_views::NodeViews;
 
 mod gather;
@@ -37,8 +37,8 @@ use verdict::Decision;
 pub const ORDERS: usize = 4096;
 /// Orders in one round.
 const ROUND: usize = 256;
-/// How often one order may look at processes: what still changes then is asked for again by the aggregator.
-const LOOKS: u32 = 3;
+/// How often one order may check processes: what still changes then is ordered again by the aggregator.
+const CHECKS: u32 = 3;
 
 /// How much of the API server the retests may take.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +49,13 @@ pub struct Limits {
     pub reads_per_second: u32,
     /// Rounds under way at once.
     pub rounds: usize,
-    /// The pause before processes are looked at again, where what runs may have changed under the look.
-    pub look_again: Duration,
+    /// The pause before processes are checked again, where what runs may have changed during the check.
+    pub check_again: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrent_reads: 8, reads_per_second: 100, rounds: 4, look_again: Duration::from_secs(1) }
+        Self { concurrent_reads: 8, reads_per_second: 100, rounds: 4, check_again: Duration::from_secs(1) }
     }
 }
 
@@ -69,11 +69,11 @@ pub struct Retester {
     pub cluster: ClusterId,
     /// What attestations are signed with.
     pub key: Arc<AgentKey>,
-    /// Who is told what was read.
-    pub engine: Handle,
+    /// Receives what was read.
+    pub engine: EngineHandle,
     /// How much may be asked of the API server.
     pub limits: Limits,
-    /// The nodes' eyes, where there are any.
+    /// The nodes' kernel views, where there are any.
     pub views: Option<Arc<dyn NodeViews>>,
     /// How long containers must have been watched.
     pub windows: ObservationWindows,
@@ -134,11 +134,11 @@ fn locked(running: &Running) -> MutexGuard<'_, HashSet<RetestId>> {
 }
 
 impl Retester {
-    /// Looks, judges, attests. `None` only if the key cannot sign, which is logged.
+    /// Reads, judges, attests. `None` only if the key cannot sign, which is logged.
     async fn answer(&self, round: &Round, order: &RetestOrder) -> Option<v1::RetestAnswer> {
         let control = Control::find(order.control.as_str()).filter(|control| control.version == order.control_version);
         let (decision, reads) = match control {
-            Some(control) => self.look(round, order, control).await,
+            Some(control) => self.retest(round, order, control).await,
             None => (control_changed(order), Vec::new()),
         };
         let mut attestation = self.attest(order, &decision, &reads);
@@ -154,32 +154,38 @@ impl Retester {
         }
     }
 
-    /// Reads the objects, then looks at the processes where the order wants it and the objects pass. What may have changed
-    /// under the look is looked at again, objects and all, a bounded number of times.
-    async fn look(&self, round: &Round, order: &RetestOrder, control: &'static Control) -> (Decision, Vec<ObjectRead>) {
+    /// Reads the objects, then checks the processes where the order wants it and the objects pass. What may have changed during
+    /// the check is read again, objects and all, a bounded number of times.
+    async fn retest(
+        &self,
+        round: &Round,
+        order: &RetestOrder,
+        control: &'static Control,
+    ) -> (Decision, Vec<ObjectRead>) {
         let mut again = None;
-        for looks in 1.. {
+        for checks in 1.. {
             let minor = self.server.borrow().minor;
             let mut gathered = gather::gather(again.as_ref().unwrap_or(round), order, control, minor).await;
             let versions = std::mem::take(&mut gathered.versions);
             // An engine that is gone has no watch events to drop.
-            let _gone = self.engine.tell(Command::Retested(versions)).await;
+            let _gone = self.engine.send(EngineCommand::Retested(versions)).await;
             let by_objects = verdict::decide(order, control, &gathered);
             let decision = match &self.views {
-                _ if !verdict::wants_a_look(order, control, &by_objects) => by_objects,
-                None => verdict::unseen(by_objects),
+                _ if !verdict::needs_runtime_check(order, control, &by_objects) => by_objects,
+                None => verdict::without_views(by_objects),
                 Some(views) => {
-                    let question = running::question(order, &gathered.pods, &**views);
-                    let asked = question.pods.clone();
-                    let answers = views.look(question).await;
-                    let asks = running::Asks { order, control, cluster: self.cluster, windows: self.windows };
-                    let looked = running::judge(asks, &gathered, &asked, answers);
-                    if looked.may_settle() && looks < LOOKS {
-                        tokio::time::sleep(self.limits.look_again).await;
+                    let request = running::request(order, &gathered.pods, &**views);
+                    let asked = request.pods.clone();
+                    let answers = views.read(request).await;
+                    let (cluster, windows) = (self.cluster, self.windows);
+                    let question = running::RuntimeQuestion { order, control, cluster, windows };
+                    let check = running::judge(question, &gathered, &asked, answers);
+                    if check.may_settle() && checks < CHECKS {
+                        tokio::time::sleep(self.limits.check_again).await;
                         again = Some(round.afresh());
                         continue;
                     }
-                    verdict::with_processes(by_objects, looked, &gathered.pods, &asked)
+                    verdict::with_processes(by_objects, check, &gathered.pods, &asked)
                 }
             };
             return (decision, gathered.reads);

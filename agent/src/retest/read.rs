@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use holdfast_agent_core::pod_index::{self, ScheduledPod};
+use holdfast_agent_core::posture::Unreadable;
 use holdfast_controls::inventory::{Dependency, ObjectKey};
 use holdfast_controls::{Kind, Object};
 use holdfast_model::ObjectRead;
@@ -16,11 +18,10 @@ use crate::api::{Answer, Api, Refusal, refusal};
 use crate::cluster;
 use crate::collect::split::{Items, ListMeta};
 use crate::collect::{decode, path};
-use crate::places::{self, Placed};
 
 /// What a read came to.
 #[derive(Debug, Clone)]
-pub(super) enum Outcome {
+pub(super) enum ReadOutcome {
     /// These objects: one, or all of a list.
     Objects(Vec<Object>),
     /// The object is proved absent.
@@ -36,10 +37,10 @@ pub(super) enum Outcome {
 /// One dependency, read.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ReadOutcome,
     pub(super) reads: Vec<ObjectRead>,
-    /// Where the Pods among the objects are.
-    pub(super) places: Vec<Placed>,
+    /// The Pods among the objects, with their nodes.
+    pub(super) pods: Vec<ScheduledPod>,
 }
 
 /// The reads of one round.
@@ -68,25 +69,25 @@ impl Gate {
         }
     }
 
-    /// Waits for the next free place. What was not used in the last second may be used at once.
+    /// Waits for the next free slot. What was not used in the last second may be used at once.
     async fn pass(&self) -> Option<SemaphorePermit<'_>> {
-        sleep_until(self.place()).await;
+        sleep_until(self.slot()).await;
         self.permits.acquire().await.ok()
     }
 
-    fn place(&self) -> Instant {
+    fn slot(&self) -> Instant {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let place = (*next).max(now.checked_sub(self.apart * self.burst).unwrap_or(now));
-        *next = place + self.apart;
-        place
+        let slot = (*next).max(now.checked_sub(self.apart * self.burst).unwrap_or(now));
+        *next = slot + self.apart;
+        slot
     }
 }
 
 impl Fetched {
     /// Without any Pod.
-    fn of(outcome: Outcome, reads: Vec<ObjectRead>) -> Self {
-        Self { outcome, reads, places: Vec::new() }
+    fn of(outcome: ReadOutcome, reads: Vec<ObjectRead>) -> Self {
+        Self { outcome, reads, pods: Vec::new() }
     }
 }
 
@@ -129,9 +130,9 @@ impl Round {
         match self.ask(&path).await {
             Ok(answer) => {
                 let minor = cluster::server_version(&answer.body).minor;
-                Fetched::of(Outcome::ServerMinor(minor), vec![read_of(path, &answer, "", "")])
+                Fetched::of(ReadOutcome::ServerMinor(minor), vec![read_of(path, &answer, "", "")])
             }
-            Err(refused) => Fetched::of(Outcome::Refused(refused), Vec::new()),
+            Err(refused) => Fetched::of(ReadOutcome::Refused(refused), Vec::new()),
         }
     }
 
@@ -139,38 +140,38 @@ impl Round {
         let path = path::object(key);
         let answer = match self.ask(&path).await {
             Ok(answer) => answer,
-            Err(refused) => return Fetched::of(Outcome::Refused(refused), Vec::new()),
+            Err(refused) => return Fetched::of(ReadOutcome::Refused(refused), Vec::new()),
         };
         if !answer.status.is_success() {
             let absent = answer.proves_absence_of(&key.name);
-            let outcome = if absent { Outcome::Absent } else { Outcome::Refused(refusal(&answer)) };
+            let outcome = if absent { ReadOutcome::Absent } else { ReadOutcome::Refused(refusal(&answer)) };
             return Fetched::of(outcome, vec![read_of(path, &answer, "", "")]);
         }
         let identity = decode::identity(&answer.body);
         let outcome = match decode::object(key.kind, &answer.body) {
-            Ok(object) => Outcome::Objects(vec![*object]),
-            Err(unreadable) => Outcome::Unreadable(format!("{} {}: {}", key.kind, key.name, unreadable.problem)),
+            Ok(object) => ReadOutcome::Objects(vec![*object]),
+            Err(unreadable) => ReadOutcome::Unreadable(format!("{} {}: {}", key.kind, key.name, unreadable.problem)),
         };
-        let places = places::read(key.kind, &answer.body).map(|placed| *placed).into_iter().collect();
+        let pods = pod_index::read(key.kind, &answer.body).map(|pod| *pod).into_iter().collect();
         let reads = vec![read_of(path, &answer, &identity.uid, &identity.resource_version)];
-        Fetched { outcome, reads, places }
+        Fetched { outcome, reads, pods }
     }
 
     /// Every page of a list, or only its first.
     async fn list(&self, kind: &'static Kind, first: &str, only_first: bool) -> Fetched {
-        let (mut reads, mut objects, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut reads, mut objects, mut pods) = (Vec::new(), Vec::new(), Vec::new());
         let mut path = first.to_owned();
         loop {
             let answer = match self.ask(&path).await {
                 Ok(answer) => answer,
-                Err(refused) => return Fetched::of(Outcome::Refused(refused), reads),
+                Err(refused) => return Fetched::of(ReadOutcome::Refused(refused), reads),
             };
-            match page(kind, &answer, &mut places) {
+            match page(kind, &answer, &mut pods) {
                 Ok((found, meta)) => {
                     reads.push(read_of(path, &answer, "", &meta.resource_version));
                     objects.extend(found);
                     let Some(next) = meta.next().filter(|_| !only_first) else {
-                        return Fetched { outcome: Outcome::Objects(objects), reads, places };
+                        return Fetched { outcome: ReadOutcome::Objects(objects), reads, pods };
                     };
                     path = format!("{first}&continue={}", path::escaped(next));
                 }
@@ -183,25 +184,28 @@ impl Round {
     }
 
     async fn ask(&self, path: &str) -> Result<Answer, Refusal> {
-        let _place = self.gate.pass().await;
+        let _permit = self.gate.pass().await;
         self.api.get(path).await
     }
 }
 
-fn page(kind: &'static Kind, answer: &Answer, places: &mut Vec<Placed>) -> Result<(Vec<Object>, ListMeta), Outcome> {
+fn page(
+    kind: &'static Kind,
+    answer: &Answer,
+    pods: &mut Vec<ScheduledPod>,
+) -> Result<(Vec<Object>, ListMeta), ReadOutcome> {
     if !answer.status.is_success() {
-        return Err(Outcome::Refused(refusal(answer)));
+        return Err(ReadOutcome::Refused(refusal(answer)));
     }
     let (mut items, mut found) = (Items::default(), Vec::new());
     let fed = items.feed(&answer.body, |item| {
-        places.extend(places::read(kind, item).map(|placed| *placed));
+        pods.extend(pod_index::read(kind, item).map(|pod| *pod));
         found.push(decode::object(kind, item));
     });
-    let meta = fed.and_then(|()| items.finish()).map_err(Outcome::Refused)?;
+    let meta = fed.and_then(|()| items.finish()).map_err(ReadOutcome::Refused)?;
     let objects: Result<Vec<_>, _> = found.into_iter().map(|object| object.map(|object| *object)).collect();
-    let named =
-        |unreadable: crate::collect::Unreadable| format!("{kind} {}: {}", unreadable.key.name, unreadable.problem);
-    objects.map(|objects| (objects, meta)).map_err(|unreadable| Outcome::Unreadable(named(unreadable)))
+    let named = |unreadable: Unreadable| format!("{kind} {}: {}", unreadable.key.name, unreadable.problem);
+    objects.map(|objects| (objects, meta)).map_err(|unreadable| ReadOutcome::Unreadable(named(unreadable)))
 }
 
 fn read_of(path: String, answer: &Answer, uid: &str, resource_version: &str) -> ObjectRead {

@@ -1,9 +1,10 @@
 //! The runtime re-check: what the nodes attest to about a subject's Pods, held against the control. PURE.
 //!
 //! After the live read has passed, each Pod that the subject has now is asked for at the node that runs it, and each that it
-//! had until its node is seen without it. Where it has none, every node that can look attests so. A process that disagrees is
-//! a failure, whatever else could not be looked at. Everything else must have been looked at: a node that is silent or
-//! blind, a process that could not be read, a container that runs and shows no process leave the question open.
+//! had until its node is seen without it. Where it has none, every node whose kernel view is available attests so. A process that
+//! contradicts the control is a failure, whatever else could not be read. Everything else must have been read: a node that does
+//! not answer or does not see everything, a process that could not be read, a container that runs and shows no process leave the
+//! question open.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +16,16 @@ use holdfast_model::{ClusterId, Location, RetestOrder};
 use holdfast_proof::{NodeQuestion, StatementProblem, node_statement};
 
 use super::gather::{Gathered, Member};
-use crate::node_views::{Look, NodeViews, Seen};
+use crate::node_views::{NodeViews, ViewAnswer, ViewRequest};
 
-/// What the nodes' statements come to.
+/// What the nodes' statements amount to.
 #[derive(Debug, Default)]
-pub(super) struct Looked {
+pub(super) struct RuntimeCheck {
     /// What the control makes of the processes.
     pub(super) shown: RuntimeJudgement,
-    /// Nodes that said nothing that counts, each with its reason.
+    /// Nodes without a statement that counts, each with its reason.
     pub(super) missing: Vec<String>,
-    /// What may have changed under the look: containers that run and show no process.
+    /// What may have changed during the check: containers that run and show no process.
     pub(super) unsettled: Vec<String>,
     /// Containers with a process.
     pub(super) containers: usize,
@@ -34,10 +35,10 @@ pub(super) struct Looked {
     pub(super) windows: Option<ObservationWindows>,
 }
 
-/// The question: every Pod that has a node, at that node. A Pod that has ended, or left, is asked for too: its processes may
-/// not have. Where no Pod has a node, each node that can look is asked.
-pub(super) fn question(order: &RetestOrder, pods: &[Member], views: &dyn NodeViews) -> Look {
-    let listed = pods.iter().map(|pod| (pod.place.node.clone(), pod.place.uid.clone()));
+/// The request: every Pod that has a node, at that node. A Pod that has ended, or left, is asked for too: its processes may
+/// not have. Where no Pod has a node, each node whose kernel view is available is asked.
+pub(super) fn request(order: &RetestOrder, pods: &[Member], views: &dyn NodeViews) -> ViewRequest {
+    let listed = pods.iter().map(|pod| (pod.pod.node.clone(), pod.pod.uid.clone()));
     let listed = listed.filter(|(node, _)| !node.is_empty());
     let departed = views.departed(&order.resource).into_iter().map(|gone| (gone.node, gone.uid));
     let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -45,7 +46,7 @@ pub(super) fn question(order: &RetestOrder, pods: &[Member], views: &dyn NodeVie
         by_node.entry(node).or_default().push(uid);
     }
     if by_node.is_empty() {
-        by_node.extend(views.open().into_iter().map(|node| (node, Vec::new())));
+        by_node.extend(views.available().into_iter().map(|node| (node, Vec::new())));
     }
     for (node, uid) in departed {
         by_node.entry(node).or_default().push(uid);
@@ -54,12 +55,12 @@ pub(super) fn question(order: &RetestOrder, pods: &[Member], views: &dyn NodeVie
         uids.sort_unstable();
         uids.dedup();
     }
-    Look { retest: order.retest, nonce: order.nonce, pods: by_node }
+    ViewRequest { retest: order.retest, nonce: order.nonce, pods: by_node }
 }
 
-/// What is asked, by whom, and how long must have been watched.
+/// The control that is asked about, and how long must have been watched.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asks<'a> {
+pub(super) struct RuntimeQuestion<'a> {
     pub(super) order: &'a RetestOrder,
     pub(super) control: &'a Control,
     pub(super) cluster: ClusterId,
@@ -68,43 +69,43 @@ pub(super) struct Asks<'a> {
 
 /// Holds the answers against the question and the control.
 pub(super) fn judge(
-    asks: Asks<'_>,
+    question: RuntimeQuestion<'_>,
     gathered: &Gathered,
     asked: &BTreeMap<String, Vec<String>>,
-    mut answers: BTreeMap<String, Seen>,
-) -> Looked {
-    let Asks { order, control, cluster, windows } = asks;
+    mut answers: BTreeMap<String, ViewAnswer>,
+) -> RuntimeCheck {
+    let RuntimeQuestion { order, control, cluster, windows } = question;
     let takes_time = control.running.is_some_and(|running| running.takes_time());
-    let mut looked = Looked { windows: takes_time.then_some(windows), ..Looked::default() };
+    let mut check = RuntimeCheck { windows: takes_time.then_some(windows), ..RuntimeCheck::default() };
     if asked.is_empty() {
-        looked.missing.push("no node's kernel can be looked into now".to_owned());
+        check.missing.push("no node's kernel can be looked into now".to_owned());
     }
     for (node, uids) in asked {
         let checked = match answers.remove(node) {
-            Some(Seen::Statement(signed)) => check(order, cluster, node, uids, &signed)
+            Some(ViewAnswer::Statement(signed)) => verified(order, cluster, node, uids, &signed)
                 .map(|it| (it, signed))
                 .map_err(|problem| format!("its statement proves nothing here: {problem}")),
-            Some(Seen::Silent(reason)) => Err(reason),
+            Some(ViewAnswer::Missing(reason)) => Err(reason),
             None => Err("it was not asked".to_owned()),
         };
         match checked {
             Ok((statement, signed)) => {
-                looked.take(asks, gathered, &statement);
-                looked.statements.push(signed);
+                check.take(question, gathered, &statement);
+                check.statements.push(signed);
             }
-            Err(reason) => looked.missing.push(format!("node {node}: {reason}")),
+            Err(reason) => check.missing.push(format!("node {node}: {reason}")),
         }
     }
-    looked.shown = std::mem::take(&mut looked.shown).settle();
-    if takes_time && looked.shown.containers == 0 {
-        // What nobody could watch has neither used a thing nor left it alone.
-        looked.unsettled.push("nothing of it runs, so nothing could be watched".to_owned());
+    check.shown = std::mem::take(&mut check.shown).settle();
+    if takes_time && check.shown.containers == 0 {
+        // What was not watched proves neither use nor disuse.
+        check.unsettled.push("nothing of it runs, so nothing could be watched".to_owned());
     }
-    looked
+    check
 }
 
 /// The statement, if it answers this question for this node and is whole. The relay has checked its signature.
-fn check(
+fn verified(
     order: &RetestOrder,
     cluster: ClusterId,
     node: &str,
@@ -118,34 +119,34 @@ fn check(
     Ok(statement)
 }
 
-impl Looked {
-    fn take(&mut self, asks: Asks<'_>, gathered: &Gathered, statement: &NodeStatement) {
+impl RuntimeCheck {
+    fn take(&mut self, question: RuntimeQuestion<'_>, gathered: &Gathered, statement: &NodeStatement) {
         let pods = &gathered.pods;
         for container in running::asked(&statement.containers) {
-            let pod = pods.iter().find(|pod| pod.place.uid == container.pod);
-            let known = pod.map_or_else(|| container.clone(), |pod| pod.place.know(container));
+            let pod = pods.iter().find(|pod| pod.pod.uid == container.pod);
+            let known = pod.map_or_else(|| container.clone(), |pod| pod.pod.named_as_listed(container));
             self.containers += usize::from(container.processes() > 0);
             let seen = ObservedContainer {
                 node: &statement.node,
-                pod: pod.map_or(&container.pod, |pod| &pod.place.name),
+                pod: pod.map_or(&container.pod, |pod| &pod.pod.name),
                 container: &known,
                 host: &statement.host,
                 listed: pod.map(|pod| &pod.spec),
                 template: gathered.template.as_ref(),
-                windows: asks.windows,
+                windows: question.windows,
             };
-            self.shown.ask(asks.control, &seen);
+            self.shown.ask(question.control, &seen);
         }
-        for pod in pods.iter().filter(|pod| pod.place.node == statement.node && !pod.place.ended) {
+        for pod in pods.iter().filter(|pod| pod.pod.node == statement.node && !pod.pod.ended) {
             self.expect(pod, statement);
         }
     }
 
-    /// What runs by the API server's word must show itself: a sandbox that sleeps does not speak for its containers.
+    /// What runs according to the API server must have a process: a sandbox's process is none of its containers'.
     fn expect(&mut self, pod: &Member, statement: &NodeStatement) {
-        let (name, node) = (&pod.place.name, &statement.node);
-        for container in pod.place.containers.iter().filter(|container| container.runs) {
-            if !shows_a_process(statement, &pod.place.uid, &container.id) {
+        let (name, node) = (&pod.pod.name, &statement.node);
+        for container in pod.pod.containers.iter().filter(|container| container.is_running) {
+            if !shows_a_process(statement, &pod.pod.uid, &container.id) {
                 let container = &container.name;
                 let sentence = "runs by the API server, and shows no process on node";
                 self.unsettled.push(format!("container {container} of Pod {name} {sentence} {node}"));
@@ -157,10 +158,10 @@ impl Looked {
         }
     }
 
-    /// Whether another look could say more: something disagrees or is open, though every node answered.
+    /// Whether another check could show more: something disagrees or is open, though every node answered.
     pub(super) fn may_settle(&self) -> bool {
         let open = !self.unsettled.is_empty() || !self.shown.unread.is_empty() || !self.shown.contradictions.is_empty();
-        // A window does not pass while we wait.
+        // A window does not pass within a retry.
         self.missing.is_empty() && open && self.windows.is_none()
     }
 
@@ -211,8 +212,8 @@ fn count(number: u64, one: &str, many: &str) -> String {
 impl Member {
     /// Whether containers of it were started and none runs, for now: what runs next is not known.
     fn has_stopped(&self) -> bool {
-        let containers = &self.place.containers;
+        let containers = &self.pod.containers;
         let started = containers.iter().any(|container| container.role == "container" && !container.id.is_empty());
-        started && !containers.iter().any(|container| container.runs)
+        started && !containers.iter().any(|container| container.is_running)
     }
 }

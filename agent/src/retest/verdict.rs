@@ -1,4 +1,4 @@
-//! From what was read to the verdict. PURE, and in one place: this is where "fixed" is said.
+//! From what was read to the verdict. PURE; the only place that decides "fixed".
 //!
 //! A failure that was seen is a failure, whatever else could not be read. Everything else needs every read to have
 //! succeeded: a refusal is never a pass, and an object is absent only when the API server says so by name.
@@ -12,8 +12,8 @@ use holdfast_model::container_observation::ObservationWindows;
 use holdfast_model::kernel::SignedNodeStatement;
 use holdfast_model::{Location, Method, Reach, RetestOrder, Verdict};
 
-use super::gather::{Gathered, Itself, Member, Trouble};
-use super::running::{self, Looked};
+use super::gather::{Gathered, Member, ReadFailure, SubjectObject};
+use super::running::{self, RuntimeCheck};
 use crate::api::Refusal;
 use holdfast_agent_core::{ledger, text};
 
@@ -34,7 +34,7 @@ pub(super) struct Decision {
 pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered) -> Decision {
     let (verdict, reason) = answer(order, control, gathered);
     let locations = match &gathered.answer {
-        Some(Answer::Fail(locations)) => ledger::fit(locations),
+        Some(Answer::Fail(locations)) => ledger::bounded(locations),
         _ => Vec::new(),
     };
     let uid = if gathered.present { gathered.uid.clone() } else { order.uid.clone() };
@@ -51,49 +51,50 @@ pub(super) fn decide(order: &RetestOrder, control: &Control, gathered: &Gathered
     }
 }
 
-/// Whether processes are to be looked at: the order counts on it, the control has an eye for them, and the objects pass.
-pub(super) fn wants_a_look(order: &RetestOrder, control: &Control, by_objects: &Decision) -> bool {
+/// Whether processes are to be checked: the order wants it, the control judges them, and the objects pass.
+pub(super) fn needs_runtime_check(order: &RetestOrder, control: &Control, by_objects: &Decision) -> bool {
     let ordered = order.methods.contains(&Method::RuntimeRecheck) && control.running.is_some();
     ordered && by_objects.verdict == Verdict::Fixed
 }
 
-/// The objects pass and the processes should have been looked at, and nothing here can: it could when it was claimed.
-pub(super) fn unseen(by_objects: Decision) -> Decision {
+/// The objects pass and the processes should have been checked, which this agent could when the retest was requested and cannot
+/// now.
+pub(super) fn without_views(by_objects: Decision) -> Decision {
     open(by_objects, "this agent has no views on nodes any more, and had when the retest was requested")
 }
 
 /// From the nodes' statements to the verdict, once the objects pass.
 pub(super) fn with_processes(
     by_objects: Decision,
-    looked: Looked,
+    check: RuntimeCheck,
     pods: &[Member],
     asked: &BTreeMap<String, Vec<String>>,
 ) -> Decision {
-    let by_objects = Decision { windows: looked.windows, ..by_objects };
+    let by_objects = Decision { windows: check.windows, ..by_objects };
     let methods = vec![Method::LiveRead, Method::RuntimeRecheck];
-    if !looked.shown.contradictions.is_empty() {
-        let mut locations = looked.shown.contradictions;
+    if !check.shown.contradictions.is_empty() {
+        let mut locations = check.shown.contradictions;
         locations.sort();
         let reason = text::line(&running::disagreement(&locations));
-        let (verdict, locations) = (Verdict::StillFailing, ledger::fit(&locations));
+        let (verdict, locations) = (Verdict::StillFailing, ledger::bounded(&locations));
         return Decision {
             verdict,
             reason,
             locations,
             reach: Reach::Running,
             methods,
-            nodes: looked.statements,
+            nodes: check.statements,
             ..by_objects
         };
     }
-    if let Some(why) = looked.open() {
+    if let Some(why) = check.open() {
         return open(by_objects, &why);
     }
-    let reason = text::line(&format!("{}; {}", by_objects.reason, looked.agreement(pods, asked)));
-    Decision { reason, reach: Reach::Running, methods, nodes: looked.statements, ..by_objects }
+    let reason = text::line(&format!("{}; {}", by_objects.reason, check.agreement(pods, asked)));
+    Decision { reason, reach: Reach::Running, methods, nodes: check.statements, ..by_objects }
 }
 
-/// What the nodes attest to does not fit into a message: a proof that cannot be shown is none.
+/// What the nodes attest to does not fit into a receipt, which must carry it.
 pub(super) fn too_large(decision: Decision, bytes: usize) -> Decision {
     open(decision, &format!("the nodes' statements take {} KiB, more than a receipt can carry", bytes / 1024))
 }
@@ -121,8 +122,8 @@ fn old_pods(locations: &[Location], pods: &[Member]) -> String {
 
 fn node_of<'p>(object: &str, pods: &'p [Member]) -> Option<&'p str> {
     let name = object.strip_prefix("Pod ")?;
-    let pod = pods.iter().find(|pod| pod.place.name == name)?;
-    Some(pod.place.node.as_str()).filter(|node| !node.is_empty())
+    let pod = pods.iter().find(|pod| pod.pod.name == name)?;
+    Some(pod.pod.node.as_str()).filter(|node| !node.is_empty())
 }
 
 fn answer(order: &RetestOrder, control: &Control, gathered: &Gathered) -> (Verdict, String) {
@@ -131,11 +132,11 @@ fn answer(order: &RetestOrder, control: &Control, gathered: &Gathered) -> (Verdi
         let pods = old_pods(locations, &gathered.pods);
         return (Verdict::StillFailing, format!("it still fails at {} {places}{pods}", locations.len()));
     }
-    if let Some(trouble) = gathered.troubles.iter().min_by_key(|trouble| !trouble.is_silence()) {
-        return trouble.verdict();
+    if let Some(failure) = gathered.failures.iter().min_by_key(|failure| !failure.is_no_answer()) {
+        return failure.verdict();
     }
     let subject = &order.resource;
-    match (&gathered.answer, gathered.present, gathered.itself) {
+    match (&gathered.answer, gathered.present, gathered.subject) {
         (Some(Answer::Unknown(reason)), ..) => (Verdict::Inconclusive, reason.clone()),
         (Some(_), ..)
             if matches!(control.judge, Judge::Processes) && !order.methods.contains(&Method::RuntimeRecheck) =>
@@ -143,19 +144,19 @@ fn answer(order: &RetestOrder, control: &Control, gathered: &Gathered) -> (Verdi
             (Verdict::Inconclusive, "only what runs can show it, and no node's kernel could be seen".to_owned())
         }
         (Some(_), ..) => {
-            (Verdict::Fixed, format!("{subject}, read live: {}{}", control.title, unlooked(order, control)))
+            (Verdict::Fixed, format!("{subject}, read live: {}{}", control.title, unchecked(order, control)))
         }
         (None, true, _) => (Verdict::Inconclusive, format!("the control says nothing about {subject}")),
-        (None, false, Itself::Absent) => (Verdict::WorkloadDeleted, format!("the API server has no {subject}")),
-        (None, false, Itself::NoObject) => {
+        (None, false, SubjectObject::Absent) => (Verdict::WorkloadDeleted, format!("the API server has no {subject}")),
+        (None, false, SubjectObject::NoObject) => {
             (Verdict::WorkloadDeleted, format!("no Pod of its namespace belongs to {subject}"))
         }
         (None, false, _) => (Verdict::Inconclusive, format!("{subject} belongs to another owner now")),
     }
 }
 
-/// Said where a control has an eye for processes and nobody had one for it when the retest was requested.
-fn unlooked(order: &RetestOrder, control: &Control) -> &'static str {
+/// Where a control judges processes and no kernel view was available when the retest was requested.
+fn unchecked(order: &RetestOrder, control: &Control) -> &'static str {
     let looks = order.methods.contains(&Method::RuntimeRecheck);
     if looks || control.running.is_none() {
         ""
@@ -164,14 +165,14 @@ fn unlooked(order: &RetestOrder, control: &Control) -> &'static str {
     }
 }
 
-impl Trouble {
-    /// Whether the API server did not answer at all, which says more than any other trouble.
-    fn is_silence(&self) -> bool {
+impl ReadFailure {
+    /// Whether the API server did not answer at all: reported before any other failure.
+    fn is_no_answer(&self) -> bool {
         matches!(self, Self::Refused(_, Refusal::Failing(_) | Refusal::Expired(_)))
     }
 
     fn verdict(&self) -> (Verdict, String) {
-        let verdict = if self.is_silence() { Verdict::Unreachable } else { Verdict::Inconclusive };
+        let verdict = if self.is_no_answer() { Verdict::Unreachable } else { Verdict::Inconclusive };
         match self {
             Self::Refused(kind, refused) => {
                 let what = kind.map_or_else(|| "the API server's version".to_owned(), Kind::subject);
@@ -204,19 +205,25 @@ mod tests {
     }
 
     fn found(answer: Answer) -> Gathered {
-        Gathered { itself: Itself::Found, present: true, answer: Some(answer), uid: "u".into(), ..Gathered::default() }
+        Gathered {
+            subject: SubjectObject::Found,
+            present: true,
+            answer: Some(answer),
+            uid: "u".into(),
+            ..Gathered::default()
+        }
     }
 
-    fn troubled(gathered: Gathered, refusal: Refusal) -> Gathered {
-        Gathered { troubles: vec![Trouble::Refused(Some(&POD), refusal)], ..gathered }
+    fn with_failure(gathered: Gathered, refusal: Refusal) -> Gathered {
+        Gathered { failures: vec![ReadFailure::Refused(Some(&POD), refusal)], ..gathered }
     }
 
     #[test]
     fn a_pass_needs_every_read() {
         assert_eq!(verdict(found(Answer::Pass)), Verdict::Fixed);
-        assert_eq!(verdict(troubled(found(Answer::Pass), Refusal::Forbidden("no".into()))), Verdict::Inconclusive);
-        assert_eq!(verdict(troubled(found(Answer::Pass), Refusal::Failing("no".into()))), Verdict::Unreachable);
-        let unreadable = Gathered { troubles: vec![Trouble::Unreadable("x".into())], ..found(Answer::Pass) };
+        assert_eq!(verdict(with_failure(found(Answer::Pass), Refusal::Forbidden("no".into()))), Verdict::Inconclusive);
+        assert_eq!(verdict(with_failure(found(Answer::Pass), Refusal::Failing("no".into()))), Verdict::Unreachable);
+        let unreadable = Gathered { failures: vec![ReadFailure::Unreadable("x".into())], ..found(Answer::Pass) };
         assert_eq!(verdict(unreadable), Verdict::Inconclusive);
         assert_eq!(verdict(found(Answer::Unknown("x".into()))), Verdict::Inconclusive);
     }
@@ -224,19 +231,19 @@ mod tests {
     #[test]
     fn a_failure_that_was_seen_stands_whatever_else_was_refused() {
         let fails = || found(Answer::Fail(vec![Location::field("spec", "x")]));
-        assert_eq!(verdict(troubled(fails(), Refusal::Forbidden("no".into()))), Verdict::StillFailing);
+        assert_eq!(verdict(with_failure(fails(), Refusal::Forbidden("no".into()))), Verdict::StillFailing);
         assert_eq!(verdict(fails()), Verdict::StillFailing);
     }
 
     #[test]
     fn absence_is_proved_or_it_is_nothing() {
-        let absent = || Gathered { itself: Itself::Absent, ..Gathered::default() };
+        let absent = || Gathered { subject: SubjectObject::Absent, ..Gathered::default() };
         assert_eq!(verdict(absent()), Verdict::WorkloadDeleted);
-        assert_eq!(verdict(troubled(absent(), Refusal::Forbidden("no".into()))), Verdict::Inconclusive);
-        let api_gone = Trouble::Refused(Some(&DEPLOYMENT), Refusal::NotServed("404 page not found".into()));
-        let unclear = Gathered { itself: Itself::Unclear, troubles: vec![api_gone], ..Gathered::default() };
+        assert_eq!(verdict(with_failure(absent(), Refusal::Forbidden("no".into()))), Verdict::Inconclusive);
+        let api_gone = ReadFailure::Refused(Some(&DEPLOYMENT), Refusal::NotServed("404 page not found".into()));
+        let unclear = Gathered { subject: SubjectObject::Unclear, failures: vec![api_gone], ..Gathered::default() };
         assert_eq!(verdict(unclear), Verdict::Inconclusive);
-        assert_eq!(verdict(Gathered { itself: Itself::Found, ..Gathered::default() }), Verdict::Inconclusive);
+        assert_eq!(verdict(Gathered { subject: SubjectObject::Found, ..Gathered::default() }), Verdict::Inconclusive);
         assert_eq!(verdict(Gathered { answer: None, ..found(Answer::Pass) }), Verdict::Inconclusive);
     }
 }

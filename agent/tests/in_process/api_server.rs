@@ -19,7 +19,7 @@ use tokio_stream::wrappers::BroadcastStream;
 /// Objects by resource in the plural, then by namespace and name.
 type Objects = BTreeMap<String, BTreeMap<(String, String), Value>>;
 
-struct World {
+struct Harness {
     objects: Objects,
     version: u64,
     minor: u32,
@@ -37,21 +37,21 @@ struct World {
 }
 
 pub struct ApiServer {
-    world: Arc<Mutex<World>>,
+    harness: Arc<Mutex<Harness>>,
     events: broadcast::Sender<(String, String)>,
     pub client: kube::Client,
 }
 
 #[derive(Clone)]
 struct Shared {
-    world: Arc<Mutex<World>>,
+    harness: Arc<Mutex<Harness>>,
     events: broadcast::Sender<(String, String)>,
 }
 
 impl ApiServer {
     pub async fn start(watch_list: bool) -> Self {
         let _installed = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let world = Arc::new(Mutex::new(World {
+        let harness = Arc::new(Mutex::new(Harness {
             objects: Objects::new(),
             version: 100,
             minor: 34,
@@ -65,12 +65,12 @@ impl ApiServer {
             tokens: BTreeMap::new(),
         }));
         let events = broadcast::channel(1024).0;
-        let shared = Shared { world: world.clone(), events: events.clone() };
+        let shared = Shared { harness: harness.clone(), events: events.clone() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer).with_state(shared)).await });
         let client = kube::Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
-        let server = Self { world, events, client };
+        let server = Self { harness, events, client };
         server.put("namespaces", json!({"metadata": {"name": "kube-system", "uid": "fingerprint"}}));
         server
     }
@@ -78,11 +78,11 @@ impl ApiServer {
     /// Creates or changes an object, as a user would.
     pub fn put(&self, plural: &str, mut object: Value) {
         let line = {
-            let mut world = self.world.lock().unwrap();
-            world.version += 1;
-            object["metadata"]["resourceVersion"] = json!(world.version.to_string());
+            let mut harness = self.harness.lock().unwrap();
+            harness.version += 1;
+            object["metadata"]["resourceVersion"] = json!(harness.version.to_string());
             let key = key_of(&object);
-            let old = world.objects.entry(plural.to_owned()).or_default().insert(key, object.clone());
+            let old = harness.objects.entry(plural.to_owned()).or_default().insert(key, object.clone());
             json!({"type": if old.is_some() { "MODIFIED" } else { "ADDED" }, "object": object})
         };
         let _nobody_watches = self.events.send((plural.to_owned(), format!("{line}\n")));
@@ -97,27 +97,27 @@ impl ApiServer {
 
     /// Deletes an object that no watch hears of.
     pub fn vanish(&self, plural: &str, namespace: &str, name: &str) -> Value {
-        let mut world = self.world.lock().unwrap();
-        world.version += 1;
+        let mut harness = self.harness.lock().unwrap();
+        harness.version += 1;
         let key = (namespace.to_owned(), name.to_owned());
-        world.objects.get_mut(plural).unwrap().remove(&key).unwrap()
+        harness.objects.get_mut(plural).unwrap().remove(&key).unwrap()
     }
 
     /// Takes the right to a resource away, or gives it back. Open watches end.
     pub fn forbid(&self, plural: &str, forbidden: bool) {
-        let mut world = self.world.lock().unwrap();
+        let mut harness = self.harness.lock().unwrap();
         if forbidden {
-            world.forbidden.insert(plural.to_owned())
+            harness.forbidden.insert(plural.to_owned())
         } else {
-            world.forbidden.remove(plural)
+            harness.forbidden.remove(plural)
         };
-        drop(world);
+        drop(harness);
         self.cut(plural);
     }
 
     /// Stops serving a resource.
     pub fn withdraw(&self, plural: &str) {
-        self.world.lock().unwrap().absent.insert(plural.to_owned());
+        self.harness.lock().unwrap().absent.insert(plural.to_owned());
         self.cut(plural);
     }
 
@@ -128,32 +128,32 @@ impl ApiServer {
 
     /// Is another version of Kubernetes from now on.
     pub fn become_minor(&self, minor: u32) {
-        self.world.lock().unwrap().minor = minor;
+        self.harness.lock().unwrap().minor = minor;
     }
 
     pub fn forget_history(&self, gone: bool) {
-        self.world.lock().unwrap().history_gone = gone;
+        self.harness.lock().unwrap().history_gone = gone;
     }
 
     /// Refuses every write, or takes them again.
     pub fn set_read_only(&self, read_only: bool) {
-        self.world.lock().unwrap().read_only = read_only;
+        self.harness.lock().unwrap().read_only = read_only;
     }
 
     /// Somebody else writes the object just before the next one who read it does.
     pub fn overtake_the_next_write(&self) {
-        self.world.lock().unwrap().overtake = true;
+        self.harness.lock().unwrap().overtake = true;
     }
 
     /// Whether that has not happened yet.
     pub fn is_overtaking(&self) -> bool {
-        self.world.lock().unwrap().overtake
+        self.harness.lock().unwrap().overtake
     }
 
     /// An object as it is now.
     pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Value {
         let key = (namespace.to_owned(), name.to_owned());
-        self.world.lock().unwrap().objects[plural][&key].clone()
+        self.harness.lock().unwrap().objects[plural][&key].clone()
     }
 
     /// Knows a token as one of this service account and audience, bound to a Pod on this node.
@@ -162,12 +162,12 @@ impl ApiServer {
             "authenticated": true, "audiences": [audience],
             "user": {"username": account, "extra": {"authentication.kubernetes.io/node-name": [node]}},
         });
-        self.world.lock().unwrap().tokens.insert(token.to_owned(), status);
+        self.harness.lock().unwrap().tokens.insert(token.to_owned(), status);
     }
 
     /// The requests so far that contain this text.
     pub fn requests(&self, text: &str) -> Vec<String> {
-        self.world.lock().unwrap().requests.iter().filter(|path| path.contains(text)).cloned().collect()
+        self.harness.lock().unwrap().requests.iter().filter(|path| path.contains(text)).cloned().collect()
     }
 }
 
@@ -179,60 +179,60 @@ fn key_of(object: &Value) -> (String, String) {
 async fn answer(State(shared): State<Shared>, method: Method, uri: Uri, body: Bytes) -> Response {
     let query: BTreeMap<_, _> =
         uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')).collect();
-    let mut world = shared.world.lock().unwrap();
+    let mut harness = shared.harness.lock().unwrap();
     if method == Method::POST {
-        return review(&world, &serde_json::from_slice(&body).unwrap());
+        return review(&harness, &serde_json::from_slice(&body).unwrap());
     }
     if method == Method::PUT {
-        return replace(&mut world, uri.path(), serde_json::from_slice(&body).unwrap());
+        return replace(&mut harness, uri.path(), serde_json::from_slice(&body).unwrap());
     }
-    world.requests.push(uri.to_string());
+    harness.requests.push(uri.to_string());
     if uri.path() == "/version" {
-        let minor = world.minor;
+        let minor = harness.minor;
         return whole(200, &json!({"gitVersion": format!("v1.{minor}.4"), "major": "1", "minor": format!("{minor}+")}));
     }
     let mut path: Vec<&str> = uri.path().split('/').skip(if uri.path().starts_with("/apis") { 4 } else { 3 }).collect();
     let namespace = if path.len() > 2 { path.drain(..2).nth(1) } else { None };
     let (plural, name) = (path[0], path.get(1).copied());
-    if world.absent.contains(plural) {
+    if harness.absent.contains(plural) {
         return Response::builder().status(404).body(Body::from("404 page not found\n")).unwrap();
     }
-    if world.forbidden.contains(plural) {
+    if harness.forbidden.contains(plural) {
         let message = format!("{plural} is forbidden: User \"agent\" cannot do that");
         return whole(403, &status(403, "Forbidden", &message, None));
     }
     if let Some(name) = name {
         let key = (namespace.unwrap_or_default().to_owned(), name.to_owned());
-        return match world.objects.get(plural).and_then(|objects| objects.get(&key)) {
+        return match harness.objects.get(plural).and_then(|objects| objects.get(&key)) {
             Some(object) => whole(200, object),
             None => whole(404, &status(404, "NotFound", &format!("{plural} {name:?} not found"), Some(name))),
         };
     }
     if query.contains_key("watch") {
-        return watch(&shared, &world, plural, &query);
+        return watch(&shared, &harness, plural, &query);
     }
-    list(&world, plural, namespace, &query)
+    list(&harness, plural, namespace, &query)
 }
 
 /// A token is known for the audiences that it was made for, of those that are asked about.
-fn review(world: &World, question: &Value) -> Response {
+fn review(harness: &Harness, question: &Value) -> Response {
     let unknown = json!({"authenticated": false, "error": "unknown"});
-    let known = world.tokens.get(question["spec"]["token"].as_str().unwrap());
+    let known = harness.tokens.get(question["spec"]["token"].as_str().unwrap());
     let fits = |status: &&Value| status["audiences"] == question["spec"]["audiences"];
     whole(201, &json!({"kind": "TokenReview", "status": known.filter(fits).unwrap_or(&unknown)}))
 }
 
 /// Replaces an object at the version that was read.
-fn replace(world: &mut World, path: &str, mut object: Value) -> Response {
-    if world.read_only {
+fn replace(harness: &mut Harness, path: &str, mut object: Value) -> Response {
+    if harness.read_only {
         return whole(500, &status(500, "InternalError", "etcd is not there", None));
     }
     let plural = path.rsplit('/').nth(1).unwrap().to_owned();
-    world.version += 2;
-    let version = world.version;
-    let (key, objects) = (key_of(&object), world.objects.get_mut(&plural).unwrap());
+    harness.version += 2;
+    let version = harness.version;
+    let (key, objects) = (key_of(&object), harness.objects.get_mut(&plural).unwrap());
     let present = objects.get_mut(&key).unwrap();
-    if std::mem::take(&mut world.overtake) {
+    if std::mem::take(&mut harness.overtake) {
         present["metadata"]["resourceVersion"] = json!((version - 1).to_string());
     }
     if present["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
@@ -243,33 +243,33 @@ fn replace(world: &mut World, path: &str, mut object: Value) -> Response {
     whole(200, &object)
 }
 
-fn list(world: &World, plural: &str, namespace: Option<&str>, query: &BTreeMap<&str, &str>) -> Response {
+fn list(harness: &Harness, plural: &str, namespace: Option<&str>, query: &BTreeMap<&str, &str>) -> Response {
     let none = BTreeMap::new();
-    let objects = world.objects.get(plural).unwrap_or(&none);
+    let objects = harness.objects.get(plural).unwrap_or(&none);
     let inside = objects.iter().filter(|(key, _)| namespace.is_none_or(|namespace| key.0 == namespace));
     let start: usize = query.get("continue").map_or(0, |start| start.parse().unwrap());
     // Pages of two, whatever is asked for: the limit is a wish.
     let all: Vec<_> = inside.map(|(_, object)| object).collect();
     let end = if query.get("limit") == Some(&"0") { all.len() } else { (start + 2).min(all.len()) };
     let next = if end < all.len() { end.to_string() } else { String::new() };
-    let meta = json!({"resourceVersion": world.version.to_string(), "continue": next});
+    let meta = json!({"resourceVersion": harness.version.to_string(), "continue": next});
     whole(200, &json!({"kind": "List", "metadata": meta, "items": all[start..end]}))
 }
 
-fn watch(shared: &Shared, world: &World, plural: &str, query: &BTreeMap<&str, &str>) -> Response {
+fn watch(shared: &Shared, harness: &Harness, plural: &str, query: &BTreeMap<&str, &str>) -> Response {
     let initial = query.contains_key("sendInitialEvents");
-    if initial && !world.watch_list {
+    if initial && !harness.watch_list {
         return whole(422, &status(422, "Invalid", "sendInitialEvents is forbidden", None));
     }
     let mut begin = String::new();
     if initial {
-        for object in world.objects.get(plural).into_iter().flat_map(BTreeMap::values) {
+        for object in harness.objects.get(plural).into_iter().flat_map(BTreeMap::values) {
             begin.push_str(&format!("{}\n", json!({"type": "ADDED", "object": object})));
         }
         let annotations = json!({"k8s.io/initial-events-end": "true"});
-        let meta = json!({"resourceVersion": world.version.to_string(), "annotations": annotations});
+        let meta = json!({"resourceVersion": harness.version.to_string(), "annotations": annotations});
         begin.push_str(&format!("{}\n", json!({"type": "BOOKMARK", "object": {"metadata": meta}})));
-    } else if world.history_gone {
+    } else if harness.history_gone {
         begin = format!(
             "{}\n",
             json!({"type": "ERROR", "object": status(410, "Expired", "too old resource version", None)})
@@ -277,7 +277,7 @@ fn watch(shared: &Shared, world: &World, plural: &str, query: &BTreeMap<&str, &s
         return Response::new(Body::from(begin));
     } else {
         let from: u64 = query["resourceVersion"].parse().unwrap();
-        for object in world.objects.get(plural).into_iter().flat_map(BTreeMap::values) {
+        for object in harness.objects.get(plural).into_iter().flat_map(BTreeMap::values) {
             if object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap() > from {
                 begin.push_str(&format!("{}\n", json!({"type": "MODIFIED", "object": object})));
             }

@@ -1,12 +1,12 @@
-//! Nodes that say what they are told to say: a scripted pair of eyes, and the words that a story needs.
+//! Fake kernel views of nodes, and the statements that a scenario needs.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
-use holdfast_agent::node_views::{Look, NodeViews, Seen};
-use holdfast_agent::places::Departed;
+use holdfast_agent::node_views::{NodeViews, ViewAnswer, ViewRequest};
+use holdfast_agent_core::pod_index::DepartedPod;
 use holdfast_model::canonical;
 use holdfast_model::kernel::{
     Namespaces, NodeStatement, Privileges, ProcessGroup, RunningContainer, Seccomp, SignedNodeStatement, ViewMethod,
@@ -18,58 +18,58 @@ use crate::aggregator::CLUSTER;
 const HOST: Namespaces = Namespaces { user: 1, pid: 2, net: 3, mnt: 4, ipc: 5, uts: 6, cgroup: 7 };
 const OWN: Namespaces = Namespaces { user: 1, pid: 12, net: 13, mnt: 14, ipc: 15, uts: 16, cgroup: 17 };
 
-/// What a node says when it is asked for the n-th time, from 1.
-type Script = Box<dyn Fn(&Look, &str, usize) -> Seen + Send + Sync>;
+/// What a node answers when it is asked for the n-th time, from 1.
+type Answers = Box<dyn Fn(&ViewRequest, &str, usize) -> ViewAnswer + Send + Sync>;
 
-pub struct Scripted {
-    script: Mutex<Script>,
-    looks: AtomicUsize,
-    departed: Vec<Departed>,
+pub struct FakeNodeViews {
+    answers: Mutex<Answers>,
+    reads: AtomicUsize,
+    departed: Vec<DepartedPod>,
 }
 
-impl Scripted {
-    pub fn new(script: impl Fn(&Look, &str, usize) -> Seen + Send + Sync + 'static) -> Self {
-        Self { script: Mutex::new(Box::new(script)), looks: AtomicUsize::new(0), departed: Vec::new() }
+impl FakeNodeViews {
+    pub fn new(answers: impl Fn(&ViewRequest, &str, usize) -> ViewAnswer + Send + Sync + 'static) -> Self {
+        Self { answers: Mutex::new(Box::new(answers)), reads: AtomicUsize::new(0), departed: Vec::new() }
     }
 
     /// The same, where these Pods have left.
-    pub fn without(self, departed: Departed) -> Self {
+    pub fn without(self, departed: DepartedPod) -> Self {
         Self { departed: vec![departed], ..self }
     }
 
-    pub fn looks(&self) -> usize {
-        self.looks.load(Ordering::SeqCst)
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
     }
 }
 
-impl NodeViews for Scripted {
-    fn look(&self, look: Look) -> BoxFuture<'_, BTreeMap<String, Seen>> {
-        let number = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
-        let script = self.script.lock().unwrap();
-        let answers = look.pods.keys().map(|node| (node.clone(), script(&look, node, number))).collect();
-        Box::pin(std::future::ready(answers))
+impl NodeViews for FakeNodeViews {
+    fn read(&self, request: ViewRequest) -> BoxFuture<'_, BTreeMap<String, ViewAnswer>> {
+        let number = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        let answers = self.answers.lock().unwrap();
+        let all = request.pods.keys().map(|node| (node.clone(), answers(&request, node, number))).collect();
+        Box::pin(std::future::ready(all))
     }
 
-    fn open(&self) -> Vec<String> {
+    fn available(&self) -> Vec<String> {
         vec!["node-1".into()]
     }
 
-    fn departed(&self, _: &Resource) -> Vec<Departed> {
+    fn departed(&self, _: &Resource) -> Vec<DepartedPod> {
         self.departed.clone()
     }
 }
 
 /// What a node attests to: these containers, for the Pods that it was asked about.
-pub fn statement(look: &Look, node: &str, containers: Vec<RunningContainer>) -> NodeStatement {
+pub fn statement(request: &ViewRequest, node: &str, containers: Vec<RunningContainer>) -> NodeStatement {
     NodeStatement {
         form: NodeStatement::FORM.into(),
-        retest: look.retest,
-        nonce: look.nonce,
+        retest: request.retest,
+        nonce: request.nonce,
         cluster: CLUSTER,
         node: node.into(),
         boot: "boot".into(),
         method: ViewMethod::TaskIterator,
-        pods: look.pods[node].clone(),
+        pods: request.pods[node].clone(),
         containers,
         host: HOST,
         process_count: 100,
@@ -79,9 +79,9 @@ pub fn statement(look: &Look, node: &str, containers: Vec<RunningContainer>) -> 
     }
 }
 
-pub fn signed(statement: &NodeStatement) -> Seen {
+pub fn signed(statement: &NodeStatement) -> ViewAnswer {
     let statement = String::from_utf8(canonical::bytes(statement).unwrap()).unwrap();
-    Seen::Statement(SignedNodeStatement { statement, signature: vec![1], certificate: vec![2] })
+    ViewAnswer::Statement(SignedNodeStatement { statement, signature: vec![1], certificate: vec![2] })
 }
 
 /// One process in the only container of a Pod.

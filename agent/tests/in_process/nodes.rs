@@ -1,4 +1,4 @@
-//! Nodes at the relay: who is let in as which node, what they are told, what they attest to, and when they are blind.
+//! Nodes at the relay: who enrols as which node, what they are sent, what they attest to, and when they are shown as failing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use holdfast_agent::api::Api;
 use holdfast_agent::credential::{AgentKey, Credential};
-use holdfast_agent::engine::{Command, Handle, Progress};
+use holdfast_agent::engine::{EngineCommand, EngineHandle, NodeObservations};
 use holdfast_agent::health::Readiness;
 use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Sensors, Shut};
-use holdfast_agent::node_views::{Look, NodeViews, Seen};
-use holdfast_agent::places::{self, Places};
-use holdfast_agent::relay::{Certified, NodeObservations, NodeRequest, Nodes, Relay, Settings, World};
+use holdfast_agent::node_views::{NodeViews, ViewAnswer, ViewRequest};
+use holdfast_agent::pod_directory::PodDirectory;
+use holdfast_agent::relay::{CertificateAnswer, CertificateRequest, Nodes, Relay, RelayContext, RelaySettings};
+use holdfast_agent_core::engine::Progress;
+use holdfast_agent_core::pod_index::{self, PodIndex};
 use holdfast_controls::facts::workload::POD;
 use holdfast_model::kernel::{self, Namespaces, NodeStatement, RunningContainer};
 use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
@@ -36,9 +38,10 @@ const YEAR: i64 = 365 * 24 * 3_600_000;
 type Kept = Arc<Mutex<BTreeMap<(String, String, u64), Vec<Vec<u8>>>>>;
 
 /// A relay between an API server and an authority that signs what it is asked to.
-struct Scene {
+struct RelayHarness {
     api: ApiServer,
-    places: Places,
+    pods: PodDirectory,
+    index: Mutex<PodIndex>,
     root: RootFingerprint,
     address: SocketAddr,
     nodes: Nodes,
@@ -52,7 +55,7 @@ struct Scene {
     stop: CancellationToken,
 }
 
-impl Drop for Scene {
+impl Drop for RelayHarness {
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -72,11 +75,11 @@ impl Drop for Node {
     }
 }
 
-/// A kernel that sees what it is told, or nothing for a reason.
+/// A kernel that shows what a test sets, or nothing for a reason.
 #[derive(Clone)]
-pub struct Told(Arc<Mutex<Result<Vec<RunningContainer>, Shut>>>);
+pub struct FakeKernel(Arc<Mutex<Result<Vec<RunningContainer>, Shut>>>);
 
-impl Told {
+impl FakeKernel {
     pub fn seeing(containers: &[(&str, &str)]) -> Self {
         let of = |(pod, id): &(&str, &str)| RunningContainer {
             pod: (*pod).into(),
@@ -91,13 +94,13 @@ impl Told {
     }
 }
 
-impl Kernel for Told {
+impl Kernel for FakeKernel {
     fn open(&self) -> Result<Box<dyn Opened>, Shut> {
         self.0.lock().unwrap().clone().map(|_| Box::new(self.clone()) as Box<dyn Opened>)
     }
 }
 
-impl Opened for Told {
+impl Opened for FakeKernel {
     fn read(&mut self) -> Result<Reading, Shut> {
         let containers = self.0.lock().unwrap().clone()?;
         let (method, host) = (kernel::ViewMethod::TaskIterator, Namespaces::default());
@@ -126,12 +129,12 @@ pub fn observation(path: &str) -> RuntimeObservation {
     }
 }
 
-fn blind() -> Shut {
+fn unavailable() -> Shut {
     Shut { state: CoverageState::Forbidden, reason: "CAP_BPF is missing".into() }
 }
 
-impl Scene {
-    async fn set() -> Self {
+impl RelayHarness {
+    async fn start() -> Self {
         let api = ApiServer::start(true).await;
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -147,31 +150,46 @@ impl Scene {
         };
         let root = RootFingerprint::of(&own.root);
         let credential = watch::channel(Credential::enrolled(own, 0).unwrap()).1;
-        let (engine, commands, progress) = Handle::new();
+        let (engine, commands, progress) = EngineHandle::new();
         let (requests, wanted) = mpsc::channel(8);
         let (observations, seen) = mpsc::channel(8);
-        let places = Places::default();
+        let pods = PodDirectory::default();
         let settings =
-            Settings { listen: "127.0.0.1:0".parse().unwrap(), account: "holdfast-node/agent".parse().unwrap() };
-        let world = World {
+            RelaySettings { listen: "127.0.0.1:0".parse().unwrap(), account: "holdfast-node/agent".parse().unwrap() };
+        let context = RelayContext {
             api: Api::new(api.client.clone()),
-            places: places.clone(),
+            pods: pods.clone(),
             key,
             credential,
-            nodes: requests,
+            requests,
             engine,
             observations: Some(observations),
         };
-        let relay = Relay::listen(settings, world).await.unwrap();
-        let (address, nodes) = (relay.address(), relay.nodes());
+        let listening = Relay::listen(settings, context).await.unwrap();
+        let (address, nodes) = (listening.address(), listening.nodes());
         let (coverage, kept, signing) = (Arc::default(), Arc::default(), Signing::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(relay.serve());
+        tasks.spawn(listening.serve());
         tasks.spawn(sign(authority, wanted, signing.clone()));
         tasks.spawn(cover(Arc::clone(&coverage), commands));
         tasks.spawn(keep(Arc::clone(&kept), seen));
         let (files, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
-        Self { api, places, root, address, nodes, coverage, kept, signing, _progress: progress, files, tasks, stop }
+        let index = Mutex::default();
+        Self {
+            api,
+            pods,
+            index,
+            root,
+            address,
+            nodes,
+            coverage,
+            kept,
+            signing,
+            _progress: progress,
+            files,
+            tasks,
+            stop,
+        }
     }
 
     fn put_pod(&self, uid: &str, node: &str, id: &str) {
@@ -179,34 +197,36 @@ impl Scene {
             "metadata": {"uid": uid, "name": uid, "namespace": "shop"}, "spec": {"nodeName": node},
             "status": {"containerStatuses": [{"name": "web", "containerID": format!("containerd://{id}")}]},
         });
-        self.places.put(*places::read(&POD, object.to_string().as_bytes()).unwrap());
+        let mut index = self.index.lock().unwrap();
+        index.put(*pod_index::read(&POD, object.to_string().as_bytes()).unwrap());
+        self.pods.publish(index.take_changes());
     }
 
     /// A node's agent with a token that the API server knows.
-    fn node(&self, name: &str, kernel: Told) -> Node {
+    fn node(&self, name: &str, kernel: FakeKernel) -> Node {
         self.api.know_token(name, ACCOUNT, "holdfast-relay", name);
         self.node_with(name, name, kernel)
     }
 
-    fn node_with(&self, called: &str, token: &str, kernel: Told) -> Node {
+    fn node_with(&self, called: &str, token: &str, kernel: FakeKernel) -> Node {
         let file = self.files.path().join(token);
         std::fs::write(&file, token).unwrap();
         let relay = format!("https://localhost:{}", self.address.port());
         let heartbeat = Duration::from_millis(50);
         let config = NodeConfig { name: called.into(), heartbeat, ..NodeConfig::new(relay, self.root, file) };
-        let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
+        let (report, ready) = watch::channel(Readiness::NotReady(String::new()));
         let (observations, seen) = mpsc::channel(8);
         let stop = self.stop.child_token();
         let (sense, sensors) = watch::channel(Sensors::default());
         let senses = Senses { observations: seen, sensors, ..Senses::of(kernel) };
-        tokio::spawn(holdfast_agent::node::run(config, senses, tell, stop.clone()));
+        tokio::spawn(holdfast_agent::node::run(config, senses, report, stop.clone()));
         Node { ready, stop, observations, sense }
     }
 
-    async fn look(&self, number: u8, node: &str, pods: &[&str]) -> Seen {
+    async fn read(&self, number: u8, node: &str, pods: &[&str]) -> ViewAnswer {
         let pods = BTreeMap::from([(node.to_owned(), pods.iter().map(|uid| (*uid).to_owned()).collect())]);
         let (retest, nonce) = (RetestId::from_bytes([number; 16]), Nonce::from_bytes([number; 16]));
-        self.nodes.look(Look { retest, nonce, pods }).await.remove(node).unwrap()
+        self.nodes.read(ViewRequest { retest, nonce, pods }).await.remove(node).unwrap()
     }
 
     async fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
@@ -252,115 +272,119 @@ struct Signing {
     made: Arc<AtomicUsize>,
 }
 
-async fn sign(authority: CertifiedIssuer<'static, KeyPair>, mut wanted: mpsc::Receiver<NodeRequest>, signing: Signing) {
-    while let Some(NodeRequest { node, csr, answer }) = wanted.recv().await {
+async fn sign(
+    authority: CertifiedIssuer<'static, KeyPair>,
+    mut wanted: mpsc::Receiver<CertificateRequest>,
+    signing: Signing,
+) {
+    while let Some(CertificateRequest { node, csr, answer }) = wanted.recv().await {
         let name = format!("spiffe://holdfast-test/cluster/{CLUSTER}/node/{node}");
         let life = *signing.life.lock().unwrap();
-        answer.send(Certified(Ok((certificate_for(&authority, csr, &name, life), YEAR)))).unwrap();
+        answer.send(CertificateAnswer(Ok((certificate_for(&authority, csr, &name, life), YEAR)))).unwrap();
         signing.made.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-async fn cover(rows: Arc<Mutex<BTreeMap<String, Coverage>>>, mut commands: mpsc::Receiver<Command>) {
+async fn cover(rows: Arc<Mutex<BTreeMap<String, Coverage>>>, mut commands: mpsc::Receiver<EngineCommand>) {
     while let Some(command) = commands.recv().await {
-        if let Command::Cover(row) = command {
+        if let EngineCommand::Cover(row) = command {
             rows.lock().unwrap().insert(row.subject.clone(), row);
         }
     }
 }
 
 async fn keep(kept: Kept, mut seen: mpsc::Receiver<NodeObservations>) {
-    while let Some(NodeObservations { node, run, sequence, records, kept: told }) = seen.recv().await {
-        let before = kept.lock().unwrap().insert((node, run, sequence), records.clone());
+    while let Some(NodeObservations { id, records, committed }) = seen.recv().await {
+        let before = kept.lock().unwrap().insert((id.node, id.run, id.sequence), records.clone());
         // The stream may have ended meanwhile: then the batch comes again as it was.
         assert!(before.is_none_or(|before| before == records));
-        let _gone = told.send(());
+        let _gone = committed.send(());
     }
 }
 
-fn statement(seen: Seen) -> NodeStatement {
-    match seen {
-        Seen::Statement(signed) => serde_json::from_str(&signed.statement).unwrap(),
-        Seen::Silent(why) => panic!("no statement: {why}"),
+fn statement(answer: ViewAnswer) -> NodeStatement {
+    match answer {
+        ViewAnswer::Statement(signed) => serde_json::from_str(&signed.statement).unwrap(),
+        ViewAnswer::Missing(why) => panic!("no statement: {why}"),
     }
 }
 
 #[tokio::test]
-async fn a_node_joins_by_its_token_and_swears_to_what_runs_there() {
-    let scene = Scene::set().await;
-    scene.put_pod("u1", "worker-1", "c1");
-    scene.put_pod("u2", "worker-1", "c2");
-    scene.put_pod("u3", "worker-2", "c3");
-    let node = scene.node("worker-1", Told::seeing(&[("u1", "c1"), ("u2", "c2"), ("stranger", "c9")]));
+async fn a_node_joins_by_its_token_and_attests_to_what_runs_there() {
+    let relay = RelayHarness::start().await;
+    relay.put_pod("u1", "worker-1", "c1");
+    relay.put_pod("u2", "worker-1", "c2");
+    relay.put_pod("u3", "worker-2", "c3");
+    let node = relay.node("worker-1", FakeKernel::seeing(&[("u1", "c1"), ("u2", "c2"), ("stranger", "c9")]));
     node.until_connected().await;
-    scene.until_covered("worker-1", CoverageState::Seen).await;
-    assert_eq!(scene.nodes.open(), ["worker-1"]);
+    relay.until_covered("worker-1", CoverageState::Seen).await;
+    assert_eq!(relay.nodes.available(), ["worker-1"]);
 
-    let said = statement(scene.look(1, "worker-1", &["u2", "u1", "u1"]).await);
-    assert_eq!((said.node.as_str(), said.cluster, said.nonce), ("worker-1", CLUSTER, Nonce::from_bytes([1; 16])));
-    assert_eq!(said.pods, ["u1", "u2"]);
-    let named: Vec<_> = said.containers.iter().map(|c| (c.pod.as_str(), c.name.as_deref())).collect();
+    let stated = statement(relay.read(1, "worker-1", &["u2", "u1", "u1"]).await);
+    assert_eq!((stated.node.as_str(), stated.cluster, stated.nonce), ("worker-1", CLUSTER, Nonce::from_bytes([1; 16])));
+    assert_eq!(stated.pods, ["u1", "u2"]);
+    let named: Vec<_> = stated.containers.iter().map(|c| (c.pod.as_str(), c.name.as_deref())).collect();
     assert_eq!(named, [("u1", Some("web")), ("u2", Some("web"))]);
 
     // A container that starts later is known by its name as well.
-    scene.put_pod("u4", "worker-1", "c4");
-    let silent = scene.look(2, "worker-2", &["u3"]).await;
-    assert!(matches!(silent, Seen::Silent(why) if why.contains("no agent")));
-    assert_eq!(scene.coverage.lock().unwrap()["node/worker-2/kernel-view"].state, CoverageState::Starting);
+    relay.put_pod("u4", "worker-1", "c4");
+    let missing = relay.read(2, "worker-2", &["u3"]).await;
+    assert!(matches!(missing, ViewAnswer::Missing(why) if why.contains("no agent")));
+    assert_eq!(relay.coverage.lock().unwrap()["node/worker-2/kernel-view"].state, CoverageState::Starting);
     // A node that is added later joins by itself.
-    let later = scene.node("worker-2", Told::seeing(&[("u3", "c3")]));
+    let later = relay.node("worker-2", FakeKernel::seeing(&[("u3", "c3")]));
     later.until_connected().await;
-    scene.until_covered("worker-2", CoverageState::Seen).await;
-    assert_eq!(statement(scene.look(3, "worker-2", &["u3"]).await).containers.len(), 1);
+    relay.until_covered("worker-2", CoverageState::Seen).await;
+    assert_eq!(statement(relay.read(3, "worker-2", &["u3"]).await).containers.len(), 1);
 }
 
 #[tokio::test]
-async fn a_token_of_another_audience_or_account_opens_nothing_and_a_name_is_not_believed() {
-    let scene = Scene::set().await;
-    let kernel = || Told::seeing(&[]);
-    scene.api.know_token("api-token", ACCOUNT, "https://kubernetes.default.svc", "worker-1");
-    scene.api.know_token("other-account", "system:serviceaccount:shop:web", "holdfast-relay", "worker-1");
-    let wrong_audience = scene.node_with("worker-1", "api-token", kernel());
+async fn a_token_of_another_audience_or_account_is_refused_and_a_name_is_not_believed() {
+    let relay = RelayHarness::start().await;
+    let kernel = || FakeKernel::seeing(&[]);
+    relay.api.know_token("api-token", ACCOUNT, "https://kubernetes.default.svc", "worker-1");
+    relay.api.know_token("other-account", "system:serviceaccount:shop:web", "holdfast-relay", "worker-1");
+    let wrong_audience = relay.node_with("worker-1", "api-token", kernel());
     assert!(wrong_audience.refusal().await.contains("does not accept the token"), "{}", wrong_audience.refusal().await);
-    let other = scene.node_with("worker-1", "other-account", kernel());
+    let other = relay.node_with("worker-1", "other-account", kernel());
     assert!(other.refusal().await.contains("not of the node agent's service account"));
-    let unknown = scene.node_with("worker-1", "made-up", kernel());
+    let unknown = relay.node_with("worker-1", "made-up", kernel());
     assert!(unknown.refusal().await.contains("does not accept the token"));
-    assert!(scene.nodes.open().is_empty());
+    assert!(relay.nodes.available().is_empty());
 
-    scene.api.know_token("of-worker-2", ACCOUNT, "holdfast-relay", "worker-2");
-    let liar = scene.node_with("worker-1", "of-worker-2", kernel());
-    liar.until_connected().await;
-    scene.until_covered("worker-2", CoverageState::Seen).await;
-    assert_eq!(scene.nodes.open(), ["worker-2"]);
+    relay.api.know_token("of-worker-2", ACCOUNT, "holdfast-relay", "worker-2");
+    let misnamed = relay.node_with("worker-1", "of-worker-2", kernel());
+    misnamed.until_connected().await;
+    relay.until_covered("worker-2", CoverageState::Seen).await;
+    assert_eq!(relay.nodes.available(), ["worker-2"]);
 }
 
 #[tokio::test]
-async fn a_node_whose_eye_is_shut_is_shown_as_blind_and_answers_with_the_reason() {
-    let scene = Scene::set().await;
-    let kernel = Told::seeing(&[]);
-    kernel.set(Err(blind()));
-    let node = scene.node("worker-1", kernel.clone());
+async fn a_node_whose_kernel_view_is_unavailable_is_shown_so_and_answers_with_the_reason() {
+    let relay = RelayHarness::start().await;
+    let kernel = FakeKernel::seeing(&[]);
+    kernel.set(Err(unavailable()));
+    let node = relay.node("worker-1", kernel.clone());
     node.until_connected().await;
-    let row = scene.until_covered("worker-1", CoverageState::Forbidden).await;
+    let row = relay.until_covered("worker-1", CoverageState::Forbidden).await;
     assert_eq!(row.reason, "CAP_BPF is missing");
-    assert!(scene.nodes.open().is_empty());
-    assert!(matches!(scene.look(1, "worker-1", &["u1"]).await, Seen::Silent(why) if why.contains("CAP_BPF")));
+    assert!(relay.nodes.available().is_empty());
+    assert!(matches!(relay.read(1, "worker-1", &["u1"]).await, ViewAnswer::Missing(why) if why.contains("CAP_BPF")));
 
     kernel.set(Ok(Vec::new()));
-    scene.until_covered("worker-1", CoverageState::Seen).await;
-    assert!(statement(scene.look(2, "worker-1", &["u1"]).await).containers.is_empty());
-    kernel.set(Err(blind()));
-    assert!(matches!(scene.look(3, "worker-1", &["u1"]).await, Seen::Silent(why) if why.contains("CAP_BPF")));
-    scene.until_covered("worker-1", CoverageState::Forbidden).await;
+    relay.until_covered("worker-1", CoverageState::Seen).await;
+    assert!(statement(relay.read(2, "worker-1", &["u1"]).await).containers.is_empty());
+    kernel.set(Err(unavailable()));
+    assert!(matches!(relay.read(3, "worker-1", &["u1"]).await, ViewAnswer::Missing(why) if why.contains("CAP_BPF")));
+    relay.until_covered("worker-1", CoverageState::Forbidden).await;
 }
 
 #[tokio::test]
-async fn a_node_whose_canary_stops_or_that_loses_acts_is_shown_and_its_view_stays_open() {
-    let scene = Scene::set().await;
-    let node = scene.node("worker-1", Told::seeing(&[]));
+async fn a_node_whose_probe_stops_or_that_loses_behaviors_is_shown_and_its_view_stays_available() {
+    let relay = RelayHarness::start().await;
+    let node = relay.node("worker-1", FakeKernel::seeing(&[]));
     node.until_connected().await;
-    let row = async |state| scene.until_row(kernel::sensors_subject("worker-1"), state).await.reason;
+    let row = async |state| relay.until_row(kernel::sensors_subject("worker-1"), state).await.reason;
     assert!(row(CoverageState::Starting).await.starts_with("its sensors"));
     let now = jiff::Timestamp::now().as_millisecond();
     let sees = |probe_at, dropped| Sensors {
@@ -372,104 +396,108 @@ async fn a_node_whose_canary_stops_or_that_loses_acts_is_shown_and_its_view_stay
     node.sense.send_replace(sees(now, 0));
     row(CoverageState::Seen).await;
     node.sense.send_replace(sees(now - 300_000, 0));
-    let blind = row(CoverageState::Failing).await;
-    assert!(blind.starts_with("the canary has not come back for 5 min"), "{blind}");
+    let failing = row(CoverageState::Failing).await;
+    assert!(failing.starts_with("the heartbeat probe has not come back for 5 min"), "{failing}");
     node.sense.send_replace(sees(now, 0));
     row(CoverageState::Seen).await;
     node.sense.send_replace(sees(now, 12));
     let lost = row(CoverageState::Failing).await;
     assert!(lost.starts_with("at least 10 behaviors were lost") && lost.contains("(file)"), "{lost}");
-    scene.until_covered("worker-1", CoverageState::Seen).await;
-    assert_eq!(scene.nodes.open(), ["worker-1"]);
+    relay.until_covered("worker-1", CoverageState::Seen).await;
+    assert_eq!(relay.nodes.available(), ["worker-1"]);
 }
 
 #[tokio::test]
-async fn a_node_whose_statement_never_comes_is_blind_until_one_does() {
-    let scene = Scene::set().await;
-    let kernel = Told::seeing(&[]);
-    let node = scene.node("worker-1", kernel.clone());
+async fn a_node_whose_statement_never_comes_is_failing_until_one_does() {
+    let relay = RelayHarness::start().await;
+    let kernel = FakeKernel::seeing(&[]);
+    let node = relay.node("worker-1", kernel.clone());
     node.until_connected().await;
-    scene.until_covered("worker-1", CoverageState::Seen).await;
+    relay.until_covered("worker-1", CoverageState::Seen).await;
 
     let id = "c".repeat(1 << 20);
     kernel.set(Ok((0..10)
         .map(|_| RunningContainer { id: id.clone(), pod: "u1".into(), ..Default::default() })
         .collect()));
-    assert!(matches!(scene.look(1, "worker-1", &["u1"]).await, Seen::Silent(why) if why.contains("too large")));
-    let row = scene.until_covered("worker-1", CoverageState::Failing).await;
+    assert!(matches!(relay.read(1, "worker-1", &["u1"]).await, ViewAnswer::Missing(why) if why.contains("too large")));
+    let row = relay.until_covered("worker-1", CoverageState::Failing).await;
     assert!(row.reason.contains("did not answer: the node's statement is too large"), "{}", row.reason);
-    assert_eq!(scene.nodes.open(), ["worker-1"], "it is asked again");
+    assert_eq!(relay.nodes.available(), ["worker-1"], "it is asked again");
 
     kernel.set(Ok(Vec::new()));
-    assert!(statement(scene.look(2, "worker-1", &["u1"]).await).containers.is_empty());
-    scene.until_covered("worker-1", CoverageState::Seen).await;
+    assert!(statement(relay.read(2, "worker-1", &["u1"]).await).containers.is_empty());
+    relay.until_covered("worker-1", CoverageState::Seen).await;
 }
 
 #[tokio::test]
-async fn a_node_that_is_gone_is_blind_and_what_it_had_not_said_comes_once_when_it_is_back() {
-    let scene = Scene::set().await;
-    scene.put_pod("u1", "worker-1", "c1");
-    let node = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
+async fn a_node_that_is_gone_is_failing_and_what_it_had_not_sent_comes_once_when_it_is_back() {
+    let relay = RelayHarness::start().await;
+    relay.put_pod("u1", "worker-1", "c1");
+    let node = relay.node("worker-1", FakeKernel::seeing(&[("u1", "c1")]));
     node.until_connected().await;
     node.observations.send(observation("/etc/one")).await.unwrap();
-    scene.until("the first batch", || scene.kept.lock().unwrap().len() == 1).await;
+    relay.until("the first batch", || relay.kept.lock().unwrap().len() == 1).await;
 
     // Another agent of the same node takes the stream over; the first one comes back, and they go on replacing each other.
-    let twin = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
+    let twin = relay.node("worker-1", FakeKernel::seeing(&[("u1", "c1")]));
     twin.until_connected().await;
     twin.stop.cancel();
     node.observations.send(observation("/etc/two")).await.unwrap();
-    scene.until("the second batch", || scene.kept.lock().unwrap().len() == 2).await;
+    relay.until("the second batch", || relay.kept.lock().unwrap().len() == 2).await;
     let path = |record: &Vec<u8>| serde_json::from_slice::<RuntimeObservation>(record).unwrap().path;
-    let kept: Vec<_> = scene.kept.lock().unwrap().iter().map(|((_, _, n), records)| (*n, path(&records[0]))).collect();
+    let kept: Vec<_> = relay.kept.lock().unwrap().iter().map(|((_, _, n), records)| (*n, path(&records[0]))).collect();
     assert_eq!(kept, [(1, "/etc/one".to_owned()), (2, "/etc/two".to_owned())]);
 
     node.stop.cancel();
-    let row = || scene.coverage.lock().unwrap()["node/worker-1/kernel-view"].state;
-    scene.until("the loss", || row() != CoverageState::Seen).await;
-    assert!(matches!(scene.look(9, "worker-1", &["u1"]).await, Seen::Silent(_)));
+    let row = || relay.coverage.lock().unwrap()["node/worker-1/kernel-view"].state;
+    relay.until("the loss", || row() != CoverageState::Seen).await;
+    assert!(matches!(relay.read(9, "worker-1", &["u1"]).await, ViewAnswer::Missing(_)));
 }
 
 #[tokio::test]
 async fn a_relay_of_another_installation_gets_no_token() {
-    let scene = Scene::set().await;
-    scene.api.know_token("t", ACCOUNT, "holdfast-relay", "worker-1");
-    let file = scene.files.path().join("t");
+    let relay = RelayHarness::start().await;
+    relay.api.know_token("t", ACCOUNT, "holdfast-relay", "worker-1");
+    let file = relay.files.path().join("t");
     std::fs::write(&file, "t").unwrap();
-    let relay = format!("https://localhost:{}", scene.address.port());
-    let config = NodeConfig::new(relay, RootFingerprint::of(b"another root"), file);
-    let (tell, ready) = watch::channel(Readiness::NotReady(String::new()));
-    let stop = scene.stop.child_token();
-    tokio::spawn(holdfast_agent::node::run(config, Senses::of(Told::seeing(&[])), tell, stop.clone()));
+    let address = format!("https://localhost:{}", relay.address.port());
+    let config = NodeConfig::new(address, RootFingerprint::of(b"another root"), file);
+    let (report, ready) = watch::channel(Readiness::NotReady(String::new()));
+    let stop = relay.stop.child_token();
+    tokio::spawn(holdfast_agent::node::run(config, Senses::of(FakeKernel::seeing(&[])), report, stop.clone()));
     let node = Node { ready, stop, observations: mpsc::channel(1).0, sense: watch::channel(Sensors::default()).0 };
     assert!(node.refusal().await.contains("cannot connect to the relay"), "{}", node.refusal().await);
-    assert!(scene.nodes.open().is_empty() && !scene.tasks.is_empty());
+    assert!(relay.nodes.available().is_empty() && !relay.tasks.is_empty());
 }
 
 #[tokio::test]
-async fn a_nodes_certificate_is_renewed_before_it_ends_and_what_it_swears_to_verifies_before_and_after() {
-    let scene = Scene::set().await;
-    *scene.signing.life.lock().unwrap() = Some(Duration::from_secs(4));
-    scene.put_pod("u1", "worker-1", "c1");
-    let node = scene.node("worker-1", Told::seeing(&[("u1", "c1")]));
+async fn a_nodes_certificate_is_renewed_before_it_ends_and_its_statements_verify_before_and_after() {
+    let relay = RelayHarness::start().await;
+    *relay.signing.life.lock().unwrap() = Some(Duration::from_secs(4));
+    relay.put_pod("u1", "worker-1", "c1");
+    let node = relay.node("worker-1", FakeKernel::seeing(&[("u1", "c1")]));
     node.until_connected().await;
     let mut certificates = Vec::new();
     for round in 1..=3u8 {
-        scene.until("a certificate", || scene.signing.made.load(Ordering::SeqCst) >= usize::from(round)).await;
-        scene.until_covered("worker-1", CoverageState::Seen).await;
+        relay.until("a certificate", || relay.signing.made.load(Ordering::SeqCst) >= usize::from(round)).await;
+        relay.until_covered("worker-1", CoverageState::Seen).await;
         // What it attests is checked against the certificate of the stream that it came by.
         let deadline = Instant::now() + PATIENCE;
         let certificate = loop {
             assert!(Instant::now() < deadline, "no statement under a new certificate");
-            match scene.look(round, "worker-1", &["u1"]).await {
-                Seen::Statement(signed) if !certificates.contains(&signed.certificate) => break signed.certificate,
-                Seen::Statement(_) | Seen::Silent(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            match relay.read(round, "worker-1", &["u1"]).await {
+                ViewAnswer::Statement(signed) if !certificates.contains(&signed.certificate) => {
+                    break signed.certificate;
+                }
+                ViewAnswer::Statement(_) | ViewAnswer::Missing(_) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await
+                }
             }
         };
         certificates.push(certificate);
         node.observations.send(observation(&format!("/etc/{round}"))).await.unwrap();
-        scene.until("what its sensors saw", || scene.kept.lock().unwrap().len() == usize::from(round)).await;
+        relay.until("what its sensors saw", || relay.kept.lock().unwrap().len() == usize::from(round)).await;
     }
-    let runs: BTreeSet<_> = scene.kept.lock().unwrap().keys().map(|(_, run, _)| run.clone()).collect();
+    let runs: BTreeSet<_> = relay.kept.lock().unwrap().keys().map(|(_, run, _)| run.clone()).collect();
     assert_eq!(runs.len(), 1, "it is the same start of the same agent");
 }

@@ -8,7 +8,7 @@ use holdfast_agent::collect::Pace;
 use holdfast_agent::health::Readiness;
 use holdfast_agent::lease::Timing;
 use holdfast_agent::node::{NodeConfig, Senses};
-use holdfast_agent::relay::Settings;
+use holdfast_agent::relay::RelaySettings;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
 use holdfast_model::runtime_observation::RuntimeObservation;
 use holdfast_model::{Observation, RuntimeDetection};
@@ -19,7 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aggregator::Aggregator;
 use crate::api_server::ApiServer;
-use crate::nodes::{Told, observation};
+use crate::nodes::{FakeKernel, observation};
 use crate::running::{pod, replica_set};
 use crate::{PATIENCE, deployment, ended, fails, web};
 
@@ -53,10 +53,10 @@ fn replica(api: &ApiServer, aggregator: &Aggregator, name: &str) -> Replica {
 /// One that serves nodes at this port of the loopback.
 fn relaying(api: &ApiServer, aggregator: &Aggregator, name: &str, port: u16) -> Replica {
     let account = "holdfast-node/agent".parse().unwrap();
-    replica_with(api, aggregator, name, Some(Settings { listen: ([127, 0, 0, 1], port).into(), account }))
+    replica_with(api, aggregator, name, Some(RelaySettings { listen: ([127, 0, 0, 1], port).into(), account }))
 }
 
-fn replica_with(api: &ApiServer, aggregator: &Aggregator, name: &str, relay: Option<Settings>) -> Replica {
+fn replica_with(api: &ApiServer, aggregator: &Aggregator, name: &str, relay: Option<RelaySettings>) -> Replica {
     let fast = Duration::from_millis(20);
     let shared = Shared {
         namespace: "holdfast".into(),
@@ -192,7 +192,7 @@ fn node(
     std::fs::write(&file, "node-1").unwrap();
     let config = NodeConfig::new(format!("https://localhost:{port}"), aggregator.token.root, file);
     let (sensors, observations) = mpsc::channel(8);
-    let senses = Senses { observations, ..Senses::of(Told::seeing(&[])) };
+    let senses = Senses { observations, ..Senses::of(FakeKernel::seeing(&[])) };
     let stop = CancellationToken::new();
     let ready = watch::channel(Readiness::NotReady(String::new())).0;
     tokio::spawn(holdfast_agent::node::run(config, senses, ready, stop.clone()));

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use holdfast_agent::node_views::{Look, Seen};
-use holdfast_agent::places::Departed;
+use holdfast_agent::node_views::{ViewAnswer, ViewRequest};
+use holdfast_agent_core::pod_index::DepartedPod;
 use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Attestation, Method, Reach, Verdict};
 use serde_json::{Value, json};
 
-use crate::node_views::{Scripted, container, signed, statement};
-use crate::{PRIVILEGED, World, deployment, web};
+use crate::node_views::{FakeNodeViews, container, signed, statement};
+use crate::{Harness, PRIVILEGED, deployment, web};
 
 const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
 
@@ -36,21 +36,24 @@ pub fn replica_set() -> Value {
 }
 
 /// A fixed Deployment with its ReplicaSet and these Pods, under these eyes.
-pub async fn world(views: Option<Arc<Scripted>>, pods: &[Value]) -> World {
-    let world = World::seeing(views.map(|views| views as Arc<_>), &[deployment("web", false)]).await;
-    world.api.put("replicasets", replica_set());
-    pods.iter().for_each(|pod| world.api.put("pods", pod.clone()));
-    world.until_synced().await;
-    world
+pub async fn harness_with(views: Option<Arc<FakeNodeViews>>, pods: &[Value]) -> Harness {
+    let harness = Harness::seeing(views.map(|views| views as Arc<_>), &[deployment("web", false)]).await;
+    harness.api.put("replicasets", replica_set());
+    pods.iter().for_each(|pod| harness.api.put("pods", pod.clone()));
+    harness.until_synced().await;
+    harness
 }
 
-async fn verdict(script: impl Fn(&Look, &str, usize) -> Seen + Send + Sync + 'static, pods: &[Value]) -> Attestation {
-    let world = world(Some(Arc::new(Scripted::new(script))), pods).await;
-    world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await
+async fn verdict(
+    script: impl Fn(&ViewRequest, &str, usize) -> ViewAnswer + Send + Sync + 'static,
+    pods: &[Value],
+) -> Attestation {
+    let harness = harness_with(Some(Arc::new(FakeNodeViews::new(script))), pods).await;
+    harness.verdict_with(1, &web(), PRIVILEGED, &BOTH).await
 }
 
-fn all_confined(look: &Look, node: &str) -> NodeStatement {
-    statement(look, node, look.pods[node].iter().map(|pod| container(pod, false)).collect())
+fn all_confined(request: &ViewRequest, node: &str) -> NodeStatement {
+    statement(request, node, request.pods[node].iter().map(|pod| container(pod, false)).collect())
 }
 
 fn two_pods() -> [Value; 2] {
@@ -59,7 +62,7 @@ fn two_pods() -> [Value; 2] {
 
 #[tokio::test]
 async fn a_fix_is_proved_to_the_processes_when_every_node_swears_to_it() {
-    let attestation = verdict(|look, node, _| signed(&all_confined(look, node)), &two_pods()).await;
+    let attestation = verdict(|request, node, _| signed(&all_confined(request, node)), &two_pods()).await;
     assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
     assert_eq!(attestation.methods, BOTH);
     assert_eq!(attestation.nodes.len(), 2, "both nodes' statements are in the attestation");
@@ -75,7 +78,7 @@ async fn a_fix_is_proved_to_the_processes_when_every_node_swears_to_it() {
 #[tokio::test]
 async fn eleven_hundred_nodes_swear_in_one_attestation_though_it_is_larger_than_a_message() {
     let pods: Vec<_> = (0..1100).map(|n| pod(&format!("web-{n}"), &format!("node-{n}"))).collect();
-    let attestation = verdict(|look, node, _| signed(&all_confined(look, node)), &pods).await;
+    let attestation = verdict(|request, node, _| signed(&all_confined(request, node)), &pods).await;
     assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
     assert_eq!(attestation.nodes.len(), 1100);
     let bytes = holdfast_model::canonical::bytes(&attestation).unwrap().len();
@@ -84,9 +87,9 @@ async fn eleven_hundred_nodes_swear_in_one_attestation_though_it_is_larger_than_
 
 #[tokio::test]
 async fn one_process_that_disagrees_keeps_it_open_by_pod_node_and_process_though_another_node_is_silent() {
-    let script = |look: &Look, node: &str, _| match node {
-        "node-1" => Seen::Silent("not connected".into()),
-        _ => signed(&statement(look, node, vec![container("uid-web-b", true)])),
+    let script = |request: &ViewRequest, node: &str, _| match node {
+        "node-1" => ViewAnswer::Missing("not connected".into()),
+        _ => signed(&statement(request, node, vec![container("uid-web-b", true)])),
     };
     let attestation = verdict(script, &two_pods()).await;
     assert_eq!(
@@ -105,7 +108,7 @@ async fn one_process_that_disagrees_keeps_it_open_by_pod_node_and_process_though
 
 #[tokio::test]
 async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
-    type Break = fn(&Look, &mut NodeStatement);
+    type Break = fn(&ViewRequest, &mut NodeStatement);
     let lies: [(&str, Break); 7] = [
         ("its view is not whole: no BTF", |_, it| it.incomplete = Some("no BTF".into())),
         ("answers another question", |_, it| it.nonce = holdfast_model::Nonce::from_bytes([99; 16])),
@@ -116,9 +119,9 @@ async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
         ("a form that is not known", |_, it| it.form = "holdfast.node.v9".into()),
     ];
     for (why, lie) in lies {
-        let script = move |look: &Look, node: &str, _| {
-            let mut said = all_confined(look, node);
-            lie(look, &mut said);
+        let script = move |request: &ViewRequest, node: &str, _| {
+            let mut said = all_confined(request, node);
+            lie(request, &mut said);
             signed(&said)
         };
         let attestation = verdict(script, &[pod("web-a", "node-1")]).await;
@@ -130,34 +133,34 @@ async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
         );
         assert!(attestation.nodes.is_empty(), "what proves nothing is not evidence");
     }
-    let silent = verdict(|_, _, _| Seen::Silent("not connected".into()), &[pod("web-a", "node-1")]).await;
+    let silent = verdict(|_, _, _| ViewAnswer::Missing("not connected".into()), &[pod("web-a", "node-1")]).await;
     assert_eq!(silent.verdict, Verdict::Inconclusive);
     assert!(silent.reason.contains("node node-1: not connected"), "{}", silent.reason);
 }
 
 #[tokio::test]
 async fn a_capability_that_was_lost_since_the_claim_makes_no_easier_pass() {
-    let world = world(None, &two_pods()).await;
-    let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    let harness = harness_with(None, &two_pods()).await;
+    let attestation = harness.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
     assert_eq!(
         (attestation.verdict, attestation.reach),
         (Verdict::Inconclusive, Reach::Config),
         "{}",
         attestation.reason
     );
-    let attestation = world.verdict_with(2, &web(), PRIVILEGED, &BOTH[..1]).await;
+    let attestation = harness.verdict_with(2, &web(), PRIVILEGED, &BOTH[..1]).await;
     assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Config));
     assert!(attestation.reason.contains("what runs was not looked at"), "{}", attestation.reason);
 }
 
 #[tokio::test]
 async fn nothing_running_agrees_and_the_answer_says_so() {
-    let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
+    let nothing = |request: &ViewRequest, node: &str, _| signed(&statement(request, node, Vec::new()));
     let attestation = verdict(nothing, &[]).await;
     assert_eq!((attestation.verdict, attestation.reach, attestation.nodes.len()), (Verdict::Fixed, Reach::Running, 1));
     let said = "nothing of it is running: it has no Pods, and the kernel of node-1 shows none";
     assert!(attestation.reason.ends_with(said), "{}", attestation.reason);
-    let attestation = verdict(|_, _, _| Seen::Silent("not connected".into()), &[]).await;
+    let attestation = verdict(|_, _, _| ViewAnswer::Missing("not connected".into()), &[]).await;
     assert_eq!(attestation.verdict, Verdict::Inconclusive, "a list that is empty is not a kernel's word");
 
     let mut ended = pod("web-a", "node-1");
@@ -166,32 +169,34 @@ async fn nothing_running_agrees_and_the_answer_says_so() {
     assert_eq!((attestation.verdict, attestation.nodes.len()), (Verdict::Fixed, 1), "{}", attestation.reason);
     assert!(attestation.reason.ends_with("by its Pods and by the kernel of node-1"), "{}", attestation.reason);
 
-    let undead = |look: &Look, node: &str, _| signed(&statement(look, node, vec![container("uid-web-a", true)]));
+    let undead =
+        |request: &ViewRequest, node: &str, _| signed(&statement(request, node, vec![container("uid-web-a", true)]));
     let attestation = verdict(undead, &[ended]).await;
     assert_eq!(attestation.verdict, Verdict::StillFailing, "an ended Pod's process is looked at like any other");
 }
 
 #[tokio::test]
 async fn a_pod_that_is_listed_no_more_and_runs_on_keeps_it_open() {
-    let departed = Departed { uid: "uid-gone".into(), node: "node-2".into(), owner: web() };
-    let views =
-        |script: fn(&Look, &str, usize) -> Seen| Some(Arc::new(Scripted::new(script).without(departed.clone())));
-    let runs_on = |look: &Look, node: &str, _| {
-        let containers = look.pods[node].iter().map(|uid| container(uid, uid == "uid-gone"));
-        signed(&statement(look, node, containers.collect()))
+    let departed = DepartedPod { uid: "uid-gone".into(), node: "node-2".into(), owner: web() };
+    let views = |script: fn(&ViewRequest, &str, usize) -> ViewAnswer| {
+        Some(Arc::new(FakeNodeViews::new(script).without(departed.clone())))
+    };
+    let runs_on = |request: &ViewRequest, node: &str, _| {
+        let containers = request.pods[node].iter().map(|uid| container(uid, uid == "uid-gone"));
+        signed(&statement(request, node, containers.collect()))
     };
     for pods in [vec![], vec![pod("web-a", "node-1")]] {
-        let world = world(views(runs_on), &pods).await;
-        let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+        let harness = harness_with(views(runs_on), &pods).await;
+        let attestation = harness.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
         assert_eq!(attestation.verdict, Verdict::StillFailing, "{}", attestation.reason);
         assert!(attestation.reason.contains("Pod uid-gone on node node-2"), "{}", attestation.reason);
     }
-    let silent = |look: &Look, node: &str, _| match node {
-        "node-1" => signed(&all_confined(look, node)),
-        _ => Seen::Silent("not connected".into()),
+    let silent = |request: &ViewRequest, node: &str, _| match node {
+        "node-1" => signed(&all_confined(request, node)),
+        _ => ViewAnswer::Missing("not connected".into()),
     };
-    let world = world(views(silent), &[pod("web-a", "node-1")]).await;
-    let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    let harness = harness_with(views(silent), &[pod("web-a", "node-1")]).await;
+    let attestation = harness.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
     assert_eq!(attestation.verdict, Verdict::Inconclusive, "{}", attestation.reason);
     assert!(attestation.reason.contains("node node-2: not connected"), "{}", attestation.reason);
 }
@@ -204,7 +209,8 @@ async fn neither_a_sandbox_nor_a_container_that_calls_itself_one_speaks_for_a_co
         (sandbox.process_groups[0].name, sandbox.process_groups[0].started) = (name.into(), started);
         sandbox
     };
-    let alone = move |look: &Look, node: &str, _| signed(&statement(look, node, vec![sandbox("pause", "s", 0)]));
+    let alone =
+        move |request: &ViewRequest, node: &str, _| signed(&statement(request, node, vec![sandbox("pause", "s", 0)]));
     let attestation = verdict(alone, &[pod("web-a", "node-1")]).await;
     assert_eq!(attestation.verdict, Verdict::Inconclusive, "{}", attestation.reason);
     let said = "container app of Pod web-a runs by the API server, and shows no process on node node-1";
@@ -216,9 +222,9 @@ async fn neither_a_sandbox_nor_a_container_that_calls_itself_one_speaks_for_a_co
     assert_eq!(attestation.verdict, Verdict::Inconclusive, "{}", attestation.reason);
     assert!(attestation.reason.contains("none of its containers runs now"), "{}", attestation.reason);
 
-    let disguised = move |look: &Look, node: &str, _| {
+    let disguised = move |request: &ViewRequest, node: &str, _| {
         let all = vec![sandbox("pause", "s", 0), container("uid-web-a", false), sandbox("pause", "c2", 9)];
-        signed(&statement(look, node, all))
+        signed(&statement(request, node, all))
     };
     let attestation = verdict(disguised, &[pod("web-a", "node-1")]).await;
     assert_eq!(attestation.verdict, Verdict::StillFailing, "{}", attestation.reason);
@@ -227,19 +233,19 @@ async fn neither_a_sandbox_nor_a_container_that_calls_itself_one_speaks_for_a_co
 
 #[tokio::test]
 async fn a_pod_that_runs_and_shows_no_process_is_looked_at_again_and_is_never_agreement() {
-    let nothing = |look: &Look, node: &str, _| signed(&statement(look, node, Vec::new()));
-    let views = Arc::new(Scripted::new(nothing));
-    let world = world(Some(views.clone()), &[pod("web-a", "node-1")]).await;
-    let attestation = world.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
-    assert_eq!((attestation.verdict, views.looks()), (Verdict::Inconclusive, 3), "{}", attestation.reason);
+    let nothing = |request: &ViewRequest, node: &str, _| signed(&statement(request, node, Vec::new()));
+    let views = Arc::new(FakeNodeViews::new(nothing));
+    let harness = harness_with(Some(views.clone()), &[pod("web-a", "node-1")]).await;
+    let attestation = harness.verdict_with(1, &web(), PRIVILEGED, &BOTH).await;
+    assert_eq!((attestation.verdict, views.reads()), (Verdict::Inconclusive, 3), "{}", attestation.reason);
     assert!(attestation.reason.contains("container app of Pod web-a runs by the API server"), "{}", attestation.reason);
 }
 
 #[tokio::test]
 async fn a_process_that_ends_while_it_is_looked_at_is_forgiven_by_the_next_look() {
-    let script = |look: &Look, node: &str, number| {
-        let containers = look.pods[node].iter().map(|pod| container(pod, number == 1)).collect();
-        signed(&statement(look, node, containers))
+    let script = |request: &ViewRequest, node: &str, number| {
+        let containers = request.pods[node].iter().map(|pod| container(pod, number == 1)).collect();
+        signed(&statement(request, node, containers))
     };
     let attestation = verdict(script, &two_pods()).await;
     assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
@@ -247,13 +253,13 @@ async fn a_process_that_ends_while_it_is_looked_at_is_forgiven_by_the_next_look(
 
 #[tokio::test]
 async fn what_the_kernel_shows_is_told_once_as_evidence_on_the_finding_of_the_posture() {
-    let script = |look: &Look, node: &str, _| {
-        signed(&statement(look, node, look.pods[node].iter().map(|pod| container(pod, true)).collect()))
+    let script = |request: &ViewRequest, node: &str, _| {
+        signed(&statement(request, node, request.pods[node].iter().map(|pod| container(pod, true)).collect()))
     };
-    let views = Arc::new(Scripted::new(script));
-    let mut world = world(Some(views.clone()), &[pod("web-a", "node-1")]).await;
-    world.runtime_scan = std::time::Duration::from_millis(10);
-    world.start_agent();
+    let views = Arc::new(FakeNodeViews::new(script));
+    let mut harness = harness_with(Some(views.clone()), &[pod("web-a", "node-1")]).await;
+    harness.runtime_scan = std::time::Duration::from_millis(10);
+    harness.start_agent();
     let of_privileged = |record: &crate::aggregator::Record| {
         record
             .detections
@@ -269,12 +275,12 @@ async fn what_the_kernel_shows_is_told_once_as_evidence_on_the_finding_of_the_po
         };
         record.detections.iter().filter(wanted).cloned().collect::<Vec<_>>()
     };
-    world.until("the evidence", |record| !of_hardening(record).is_empty()).await;
-    let looks = views.looks();
-    while views.looks() < looks + 5 {
+    harness.until("the evidence", |record| !of_hardening(record).is_empty()).await;
+    let looks = views.reads();
+    while views.reads() < looks + 5 {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    let record = world.aggregator.record.lock().unwrap();
+    let record = harness.aggregator.record.lock().unwrap();
     assert_eq!((of_hardening(&record).len(), of_privileged(&record).len()), (1, 0), "still there is not said again");
     let seen = &of_hardening(&record)[0].seen;
     assert_eq!(seen.locations[0].object.as_deref(), Some("Pod web-a on node node-1"));

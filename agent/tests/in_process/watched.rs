@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_agent::node_views::{Look, Seen};
+use holdfast_agent::node_views::{ViewAnswer, ViewRequest};
 use holdfast_model::container_observation::{
     ContainerObservation, ObservationGap, ObservationWindows, ObservedBehavior,
 };
@@ -12,8 +12,8 @@ use holdfast_model::kernel::RunningContainer;
 use holdfast_model::{Method, RuntimeDetection, SignalKind, Verdict};
 
 use crate::aggregator::Record;
-use crate::node_views::{Scripted, container, signed, statement};
-use crate::running::{pod, world};
+use crate::node_views::{FakeNodeViews, container, signed, statement};
+use crate::running::{harness_with, pod};
 use crate::web;
 
 const BOTH: [Method; 2] = [Method::LiveRead, Method::RuntimeRecheck];
@@ -47,9 +47,9 @@ fn of(pod: &str, watched: Option<ContainerObservation>) -> RunningContainer {
     RunningContainer { observation: watched, ..running }
 }
 
-fn saying(what: impl Fn(&str) -> Option<ContainerObservation> + Send + Sync + 'static) -> Scripted {
-    Scripted::new(move |look: &Look, node: &str, _| -> Seen {
-        signed(&statement(look, node, look.pods[node].iter().map(|pod| of(pod, what(pod))).collect()))
+fn saying(what: impl Fn(&str) -> Option<ContainerObservation> + Send + Sync + 'static) -> FakeNodeViews {
+    FakeNodeViews::new(move |request: &ViewRequest, node: &str, _| -> ViewAnswer {
+        signed(&statement(request, node, request.pods[node].iter().map(|pod| of(pod, what(pod))).collect()))
     })
 }
 
@@ -80,8 +80,8 @@ async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_a
         ("unwatched", None, Verdict::Inconclusive, "no sensor watches it"),
     ];
     for (name, watched, verdict, reason) in cases {
-        let world = world(Some(Arc::new(saying(move |_| watched.clone()))), &[pod("web-a", "node-1")]).await;
-        let attestation = world.verdict_with(1, &web(), SHELL, &BOTH).await;
+        let harness = harness_with(Some(Arc::new(saying(move |_| watched.clone()))), &[pod("web-a", "node-1")]).await;
+        let attestation = harness.verdict_with(1, &web(), SHELL, &BOTH).await;
         assert_eq!(attestation.verdict, verdict, "{name}: {}", attestation.reason);
         assert!(attestation.reason.contains(reason), "{name}: {}", attestation.reason);
         assert_eq!(attestation.windows, Some(ObservationWindows::default()), "{name}: a receipt says how long it took");
@@ -90,9 +90,9 @@ async fn an_act_is_proved_over_only_where_what_runs_was_watched_from_its_start_a
 
 #[tokio::test]
 async fn where_nothing_runs_nothing_was_watched() {
-    let world = world(Some(Arc::new(saying(|_| Some(idle())))), &[]).await;
+    let harness = harness_with(Some(Arc::new(saying(|_| Some(idle())))), &[]).await;
     for (number, control) in [(1, SHELL), (2, ROOT)] {
-        let attestation = world.verdict_with(number, &web(), control, &BOTH).await;
+        let attestation = harness.verdict_with(number, &web(), control, &BOTH).await;
         assert_eq!(attestation.verdict, Verdict::Inconclusive, "{control}: {}", attestation.reason);
         assert!(attestation.reason.contains("nothing could be watched"), "{control}: {}", attestation.reason);
     }
@@ -103,15 +103,15 @@ async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_plac
     for (used_by, told) in [("nobody", 1), ("uid-web-b", 0)] {
         let views = Arc::new(saying(move |pod| Some(ContainerObservation { root_written: pod == used_by, ..idle() })));
         let pods = [pod("web-a", "node-1"), pod("web-b", "node-1")];
-        let mut world = world(Some(views.clone()), &pods).await;
-        world.runtime_scan = Duration::from_millis(10);
-        world.start_agent();
-        world.until("some evidence", |record| !record.detections.is_empty()).await;
-        let looks = views.looks();
-        while views.looks() < looks + 5 {
+        let mut harness = harness_with(Some(views.clone()), &pods).await;
+        harness.runtime_scan = Duration::from_millis(10);
+        harness.start_agent();
+        harness.until("some evidence", |record| !record.detections.is_empty()).await;
+        let looks = views.reads();
+        while views.reads() < looks + 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let record = world.aggregator.record.lock().unwrap();
+        let record = harness.aggregator.record.lock().unwrap();
         let found = unused(&record);
         assert_eq!(found.len(), told, "used by {used_by}");
         if let [one] = &found[..] {
