@@ -56,6 +56,9 @@ pub(super) struct NodeCertificate {
     pub(super) not_after: UnixMillis,
 }
 
+/// A statement's bytes, and their signature.
+type SignedBytes = (Vec<u8>, Vec<u8>);
+
 /// A read request that is not answered yet, with the parts of the answer that have come.
 struct OpenRequest {
     nonce: Nonce,
@@ -226,7 +229,7 @@ impl NodeConnection {
 
 impl OpenRequest {
     /// The statement and its signature once the answer is whole, or why it can't become so.
-    fn apply(&mut self, part: v1::KernelReadPart) -> Option<Result<(Vec<u8>, Vec<u8>), String>> {
+    fn apply(&mut self, part: v1::KernelReadPart) -> Option<Result<SignedBytes, String>> {
         if !part.error.is_empty() {
             return Some(Err(text::line(&part.error)));
         }
