@@ -1,4 +1,4 @@
-# Two commands: `make run` and `make test`. Everything else is for those who work on Holdfast.
+# `make run` and `make test` are for everybody; the other targets are for those who work on Holdfast.
 
 SHELL := /bin/bash
 CONTEXT ?=
@@ -6,7 +6,7 @@ CONTEXT ?=
 .PHONY: run test bench images setup check-format lint
 
 run: setup ## Start Holdfast on a lab of its own, or on CONTEXT=name of your kubeconfig
-	cargo run --profile quick --locked --bin holdfast -- up $(if $(CONTEXT),--context $(CONTEXT))
+	cargo run --locked -p holdfast -- up $(if $(CONTEXT),--context $(CONTEXT))
 
 test: setup ## Everything that CI checks
 	scripts/test
@@ -18,5 +18,5 @@ bench: setup ## The benchmarks: one line of JSON a figure, then a table
 images: setup ## The images of agent and aggregator with their bills of materials, into target/images
 	scripts/images
 
-setup: ## Install what is missing, or say what to install
+setup: ## Install missing programs, or print what to install
 	@scripts/setup

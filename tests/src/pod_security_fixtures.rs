@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// Every fixture by its path below the folder: `baseline/v1.34/fail/sysctls0.yaml`.
 pub fn pod_security_fixtures() -> Result<Vec<(String, Value)>> {
-    let lab = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("lab/kubernetes");
+    let lab = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("lab/programs");
     let asked = Command::new("go")
         .args(["list", "-m", "-f", "{{.Dir}}", "k8s.io/pod-security-admission"])
         .current_dir(lab)

@@ -14,7 +14,7 @@ pub struct Crates {
 }
 
 impl Crates {
-    /// Asks cargo.
+    /// Reads `cargo metadata`.
     pub fn linked_with(package: &str) -> Result<Self> {
         Self::from_metadata(package, &metadata()?)
     }

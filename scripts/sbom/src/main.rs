@@ -1,8 +1,8 @@
 //! Prints the software bill of materials of one image as CycloneDX 1.5: `holdfast-sbom PACKAGE ROOT`.
 //!
 //! It lists every crate that the package is linked with (from `cargo metadata` and `Cargo.lock`) and every file in the image's
-//! root folder with its hash. It names no time and no random number: equal inputs give equal bytes. What is built into a crate from
-//! other languages is that crate's; the base image needs no listing, as there is none.
+//! root folder with its hash. It contains no time and no random number: equal inputs give equal bytes. Code in other languages
+//! that is built into a crate counts as that crate; there is no base image to list.
 
 mod crates;
 
@@ -37,7 +37,7 @@ fn bill(crates: &Crates, files: &[Value]) -> Value {
     })
 }
 
-/// Every file below a folder, by path, as it will stand in the image.
+/// Every file below a folder, by its path in the image.
 fn files(root: &Path) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];

@@ -1,6 +1,6 @@
-//! Where the Kubernetes programs come from: a folder that the user names, or a build of our own, kept in the user's cache.
+//! The Kubernetes programs: from a folder that the user names, or built from source and kept in the user's cache.
 //!
-//! The build takes minutes and is paid once a machine: its folder's name is a hash of everything that goes into it.
+//! The build takes minutes, once a machine: its folder's name is a hash of everything that goes into it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,16 +10,16 @@ use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+/// The Go module of every program of the lab: one, so that they share the compiled packages of Kubernetes' own modules.
+const MODULE: [(&str, &str); 2] =
+    [("go.mod", include_str!("../programs/go.mod")), ("go.sum", include_str!("../programs/go.sum"))];
+
 const KUBERNETES: GoBuild = GoBuild {
     name: "kubernetes",
     package: ".",
     binary: "kubernetes",
     links: &["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl"],
-    sources: &[
-        ("go.mod", include_str!("../kubernetes/go.mod")),
-        ("go.sum", include_str!("../kubernetes/go.sum")),
-        ("main.go", include_str!("../kubernetes/main.go")),
-    ],
+    source: ("main.go", include_str!("../programs/kubernetes/main.go")),
     // Clients cannot parse the version that an unstamped build reports.
     stamps: &[
         ("k8s.io/component-base/version.gitVersion", "v1.34.4"),
@@ -35,13 +35,9 @@ const KWOK: GoBuild = GoBuild {
     package: "sigs.k8s.io/kwok/cmd/kwok",
     binary: "kwok",
     links: &[],
-    sources: &[
-        ("go.mod", include_str!("../kwok/go.mod")),
-        ("go.sum", include_str!("../kwok/go.sum")),
-        ("tools.go", include_str!("../kwok/tools.go")),
-    ],
+    source: ("tools.go", include_str!("../programs/tools.go")),
     stamps: &[],
-    // What kwok does to nodes and Pods is not built in: these files of its module say it.
+    // What kwok does to nodes and Pods is not built in: it is configured by these files of its module.
     settings: &[
         "kustomize/stage/node/fast/node-initialize.yaml",
         "kustomize/stage/pod/fast/pod-ready.yaml",
@@ -55,11 +51,7 @@ const COREDNS: GoBuild = GoBuild {
     package: ".",
     binary: "coredns",
     links: &[],
-    sources: &[
-        ("go.mod", include_str!("../coredns/go.mod")),
-        ("go.sum", include_str!("../coredns/go.sum")),
-        ("main.go", include_str!("../coredns/main.go")),
-    ],
+    source: ("main.go", include_str!("../programs/coredns/main.go")),
     stamps: &[],
     settings: &[],
 };
@@ -69,14 +61,10 @@ const HELM: GoBuild = GoBuild {
     package: "helm.sh/helm/v3/cmd/helm",
     binary: "helm",
     links: &[],
-    sources: &[
-        ("go.mod", include_str!("../helm/go.mod")),
-        ("go.sum", include_str!("../helm/go.sum")),
-        ("tools.go", include_str!("../helm/tools.go")),
-    ],
-    // Without these it takes every cluster that it can't ask for a Kubernetes 1.20.
+    source: ("tools.go", include_str!("../programs/tools.go")),
+    // Without these it assumes Kubernetes 1.20 where it has no cluster to ask.
     stamps: &[
-        ("helm.sh/helm/v3/internal/version.version", "v3.22.0"),
+        ("helm.sh/helm/v3/internal/version.version", "v3.19.5"),
         ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor", "1"),
         ("helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor", "34"),
         ("helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor", "1"),
@@ -98,7 +86,7 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Finds the programs, and builds those that are missing; `progress` hears what takes long.
+    /// Finds the programs, and builds those that are missing; `progress` receives what takes long.
     ///
     /// `KUBEBUILDER_ASSETS` names a folder with `kube-apiserver` and `etcd` to use instead, as elsewhere in the ecosystem.
     pub fn prepare(progress: impl Fn(&str)) -> Result<Self> {
@@ -151,18 +139,18 @@ impl Programs {
         self.kubernetes.join("kubectl")
     }
 
-    /// `kwok`, which plays nodes and their kubelets.
+    /// `kwok`, which simulates nodes and their kubelets.
     pub fn kwok(&self) -> PathBuf {
         self.kwok.join("kwok")
     }
 
-    /// What kwok does to nodes and Pods.
+    /// kwok's configuration: what it does to nodes and Pods.
     pub fn kwok_settings(&self) -> PathBuf {
         self.kwok.join(SETTINGS)
     }
 }
 
-/// The folder of `helm`, built if it isn't there yet. No control plane needs it, so only who installs charts asks for it.
+/// The folder of `helm`, built if it isn't there yet. No control plane needs it, only suites that install charts.
 pub fn helm(progress: impl Fn(&str)) -> Result<PathBuf> {
     HELM.ready(&progress)
 }
@@ -177,13 +165,13 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// One Go module of this crate that becomes one binary.
+/// One program of the lab's Go module.
 struct GoBuild {
     name: &'static str,
     package: &'static str,
     binary: &'static str,
     links: &'static [&'static str],
-    sources: &'static [(&'static str, &'static str)],
+    source: (&'static str, &'static str),
     stamps: &'static [(&'static str, &'static str)],
     settings: &'static [&'static str],
 }
@@ -197,7 +185,7 @@ impl GoBuild {
         }
         let parent = cache()?;
         fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
-        // Suites start side by side: one builds, the others wait for it.
+        // Several suites may start at once: one builds, the others wait for it.
         let lock = fs::File::create(parent.join(format!(".{}.lock", self.name)))?;
         lock.lock().context("waiting for another build to end")?;
         if !folder.join(self.binary).is_file() {
@@ -209,9 +197,14 @@ impl GoBuild {
         Ok(folder)
     }
 
+    /// The files to build in.
+    fn sources(&self) -> [(&'static str, &'static str); 3] {
+        [MODULE[0], MODULE[1], self.source]
+    }
+
     fn key(&self) -> String {
         let mut hash = Sha256::new();
-        for (name, text) in self.sources.iter().chain(self.stamps) {
+        for (name, text) in self.sources().iter().chain(self.stamps) {
             hash.update(name.as_bytes());
             hash.update((text.len() as u64).to_be_bytes());
             hash.update(text.as_bytes());
@@ -223,7 +216,7 @@ impl GoBuild {
     }
 
     fn build(&self, folder: &Path) -> Result<()> {
-        for (name, text) in self.sources {
+        for (name, text) in self.sources() {
             fs::write(folder.join(name), text)?;
         }
         let stamps = self.stamps.iter().map(|(variable, value)| format!(" -X {variable}={value}"));
@@ -236,7 +229,7 @@ impl GoBuild {
         Ok(())
     }
 
-    /// Copies the settings that stand in the module's own source beside the binary.
+    /// Copies the settings from the module's own source beside the binary.
     fn gather_settings(&self, folder: &Path) -> Result<()> {
         let Some(module) = self.package.split("/cmd/").next().filter(|_| !self.settings.is_empty()) else {
             return Ok(());

@@ -1,8 +1,8 @@
-// One binary with many names: the Kubernetes programs that the lab runs.
+// The Kubernetes programs that the lab runs, as one multi-call binary.
 //
-// Nobody ships these programs through a package registry that every machine reaches, but they build as an ordinary
-// Go program. Built as one, they share 100 MB of code; a link with a program's name starts that program, as
-// BusyBox does. The lab makes the links. The go.mod beside this file fixes the version; nothing here decides anything.
+// They are built from source, because no package registry that every machine reaches has them as binaries. As one binary they
+// share 100 MB of code; a link with a program's name starts that program, as with BusyBox. The lab creates the links. go.mod
+// fixes the version.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 	program, known := programs[name]
 	if !known {
-		fmt.Fprintf(os.Stderr, "%s is not a program in here: start this binary through a link named after one of etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s is not a program of this binary: start it through a link named after one of etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(program()))

@@ -1,6 +1,6 @@
-// The name server of a lab with real nodes: CoreDNS with only the plugins that answer for Services and Pods.
+// The name server of a lab with real nodes: CoreDNS with only the plugins for Services and Pods.
 //
-// CoreDNS's own main brings the clients of every cloud; this one builds in seconds once Kubernetes has been built.
+// CoreDNS's own main package includes the clients of every cloud; this one builds in seconds after Kubernetes.
 package main
 
 import (
