@@ -1,4 +1,4 @@
-{{/* Names, labels and security contexts. Nothing here reads a value that another template could not. */}}
+{{/* Names, labels and security contexts. */}}
 
 {{- define "holdfast.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
@@ -15,7 +15,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What selects Pods: never changed by an upgrade. */}}
+{{/* Selector labels, which an upgrade cannot change. */}}
 {{- define "holdfast.selector" -}}
 app.kubernetes.io/name: {{ include "holdfast.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -56,12 +56,12 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Folded in, everything stands in the release's namespace: a Pod can mount no other namespace's Secret. */}}
+{{/* With cluster.inDaemonSet everything is in the release's namespace: a Pod can't mount another namespace's Secret. */}}
 {{- define "holdfast.nodeNamespace" -}}
 {{- ternary .Release.Namespace .Values.node.namespace .Values.cluster.inDaemonSet -}}
 {{- end -}}
 
-{{/* The account of the node Pods: one without any right, unless they have the cluster duties too. */}}
+{{/* The ServiceAccount of the node Pods: without rights, unless they have the cluster duties too. */}}
 {{- define "holdfast.nodeAccount" -}}
 {{- include "holdfast.fullname" . -}}{{- if not .Values.cluster.inDaemonSet -}}-node{{- end -}}
 {{- end -}}
@@ -83,30 +83,30 @@ seccompProfile:
 {{- end -}}
 {{- end -}}
 
-{{/* Port of the aggregator: what its address says, else that of https. */}}
+{{/* Port of the aggregator's address, 443 by default. */}}
 {{- define "holdfast.aggregatorPort" -}}
 {{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" (trimSuffix "/" .Values.aggregator.url)) | default "443" -}}
 {{- end -}}
 
-{{/* Values that are missing or contradict each other, said in plain words. */}}
+{{/* Fails on values that are missing or contradict each other. */}}
 {{- define "holdfast.check" -}}
 {{- if not .Values.aggregator.url -}}
 {{- fail "aggregator.url is not set. `holdfast cluster add NAME --helm` prints the commands with everything that is needed." -}}
 {{- end -}}
 {{- if and .Values.joinToken.existingSecret .Values.joinToken.value -}}
-{{- fail "joinToken.existingSecret and joinToken.value are both set: keep one." -}}
+{{- fail "joinToken.existingSecret and joinToken.value are both set: set only one." -}}
 {{- end -}}
 {{- if and .Values.cluster.inDaemonSet (not .Values.node.enabled) -}}
 {{- fail "cluster.inDaemonSet=true puts the cluster duties into the node Pods, but node.enabled=false has none." -}}
 {{- end -}}
 {{- if and .Values.node.enabled (not .Values.cluster.inDaemonSet) (eq .Values.node.namespace .Release.Namespace) -}}
-{{- fail (printf "node.namespace is the release's own namespace %s. The node part needs the level privileged, the cluster duties keep restricted: name two." .Release.Namespace) -}}
+{{- fail (printf "node.namespace is the release's own namespace %s. The node part needs the level privileged, the cluster duties keep restricted: use two namespaces." .Release.Namespace) -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled (not .Values.metrics.enabled) -}}
 {{- fail "serviceMonitor.enabled=true has nothing to scrape: set metrics.enabled=true as well." -}}
 {{- end -}}
 {{- if and .Values.node.enabled (not .Values.aggregator.rootFingerprint) -}}
-{{- fail "aggregator.rootFingerprint is not set: nodes would not know their relay. `holdfast cluster add NAME --helm` prints it." -}}
+{{- fail "aggregator.rootFingerprint is not set: nodes could not verify the relay. `holdfast cluster add NAME --helm` prints it." -}}
 {{- end -}}
 {{- end -}}
 

@@ -1,11 +1,11 @@
-{{/* What the Pods of both parts have in common. */}}
+{{/* Shared by the Pods of both parts. */}}
 
 {{- define "holdfast.image.fields" -}}
 image: {{ include "holdfast.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end -}}
 
-{{/* Where Pods may run; takes the values of a part. */}}
+{{/* Scheduling; takes the values of a part. */}}
 {{- define "holdfast.placement" -}}
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
@@ -38,7 +38,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* Where /metrics is served, as environment and as port. */}}
+{{/* The listener of /metrics, as environment and as port. */}}
 {{- define "holdfast.metricsEnv" -}}
 {{- if .Values.metrics.enabled }}
 - name: HOLDFAST_METRICS_LISTEN
@@ -53,7 +53,7 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* What the cluster duties need in a Pod, wherever they run. */}}
+{{/* The environment of the cluster duties, in either kind of Pod. */}}
 {{- define "holdfast.clusterEnv" -}}
 - name: HOLDFAST_ROLE
   value: {{ ternary "both" "cluster" .Values.cluster.inDaemonSet }}
@@ -98,7 +98,7 @@ ports:
   {{- with include "holdfast.metricsPort" . | trim }}
   {{- . | nindent 2 }}
   {{- end }}
-# Ready is who does his work, the standby too: it waits to lead. Only the leader listens at the relay's port.
+# The standby is Ready too, while it waits to lead. Only the leader listens on the relay's port.
 livenessProbe:
   httpGet:
     path: /healthz
@@ -123,6 +123,6 @@ readinessProbe:
 - name: join
   secret:
     secretName: {{ include "holdfast.joinSecret" . }}
-    # A used token may be deleted: the agent has its certificate, in the Secret that its replicas share.
+    # The token may be deleted after use: the certificate is in the Secret that the replicas share.
     optional: true
 {{- end -}}

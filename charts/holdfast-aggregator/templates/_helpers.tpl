@@ -1,4 +1,4 @@
-{{/* Names, labels and security contexts. Nothing here reads a value that another template could not. */}}
+{{/* Names, labels and security contexts. */}}
 
 {{- define "holdfast.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
@@ -15,7 +15,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What selects Pods: never changed by an upgrade. */}}
+{{/* Selector labels, which an upgrade cannot change. */}}
 {{- define "holdfast.selector" -}}
 app.kubernetes.io/name: {{ include "holdfast.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -58,18 +58,18 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{/* Values that contradict each other, said in plain words. */}}
+{{/* Fails on values that contradict each other. */}}
 {{- define "holdfast.check" -}}
 {{- if eq .Values.store.engine "postgres" -}}
 {{- fail "store.engine=postgres is not ready: the aggregator runs as one replica with SQLite on a volume. Set store.engine=sqlite." -}}
 {{- end -}}
 {{- if and .Values.policy.inline .Values.policy.existingConfigMap -}}
-{{- fail "policy.inline and policy.existingConfigMap are both set: keep one." -}}
+{{- fail "policy.inline and policy.existingConfigMap are both set: set only one." -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled (not (and .Values.ingress.host .Values.ingress.tlsSecret)) -}}
-{{- fail "ingress.enabled needs ingress.host and ingress.tlsSecret: API tokens travel there." -}}
+{{- fail "ingress.enabled needs ingress.host and ingress.tlsSecret: API tokens are sent there." -}}
 {{- end -}}
 {{- if and .Values.serviceMonitor.enabled (not .Values.serviceMonitor.tokenSecret) -}}
-{{- fail "serviceMonitor.enabled needs serviceMonitor.tokenSecret: /metrics answers only to an API token." -}}
+{{- fail "serviceMonitor.enabled needs serviceMonitor.tokenSecret: /metrics requires an API token." -}}
 {{- end -}}
 {{- end -}}

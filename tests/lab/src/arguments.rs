@@ -2,9 +2,7 @@
 
 use crate::control_plane::ControlPlane;
 use crate::manifests::SIMULATED;
-
-/// The user as whom the API server connects to kubelets.
-pub(crate) const TO_KUBELETS: &str = "kube-apiserver-to-kubelets";
+use crate::pki::TO_KUBELETS;
 
 /// The controllers that every cluster needs: default service accounts, aggregated roles, deletion of namespaces, garbage
 /// collection, and the workload controllers.

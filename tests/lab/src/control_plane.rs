@@ -13,12 +13,11 @@ use kube::{Api, Client, Config};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::arguments::TO_KUBELETS;
 use crate::keeper::Keeper;
 use crate::manifests::planted;
 use crate::network::Network;
 use crate::node::{Node, NodeContext, Supplies};
-use crate::pki::{Identity, Pki, write_secret};
+use crate::pki::{Identity, Pki, TO_KUBELETS, write_secret};
 use crate::programs::Programs;
 
 /// How long a control plane may take until it is ready; 2 to 4 seconds are usual on two idle cores.

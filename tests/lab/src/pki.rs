@@ -10,6 +10,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
+/// The user as whom the API server connects to kubelets.
+pub(crate) const TO_KUBELETS: &str = "kube-apiserver-to-kubelets";
+
 /// A folder of certificates and the authority that signs more.
 pub(crate) struct Pki {
     folder: PathBuf,

@@ -47,7 +47,7 @@ async fn values_that_contradict_each_other_are_refused_with_a_clear_message() ->
         ("holdfast-agent", &["cluster.inDaemonSet=true", "node.enabled=false"], "node.enabled=false has none"),
         ("holdfast-agent", &["node.namespace=holdfast"], "node.namespace is the release's own namespace"),
         ("holdfast-aggregator", &["store.engine=postgres"], "store.engine=postgres is not ready"),
-        ("holdfast-aggregator", &["policy.inline=a", "policy.existingConfigMap=b"], "both set: keep one"),
+        ("holdfast-aggregator", &["policy.inline=a", "policy.existingConfigMap=b"], "both set: set only one"),
         ("holdfast-aggregator", &["ingress.enabled=true"], "ingress.enabled needs ingress.host and ingress.tlsSecret"),
         ("holdfast-aggregator", &["serviceMonitor.enabled=true"], "serviceMonitor.enabled needs"),
     ];
