@@ -125,16 +125,16 @@ struct Replica {
     /// Address at which the leading replica serves the nodes.
     #[arg(long, env = "HOLDFAST_RELAY_LISTEN", value_name = "ADDRESS:PORT", requires = "node_service_account")]
     relay_listen: Option<SocketAddr>,
-    /// Seconds between two looks at everything that runs.
-    #[arg(long, env = "HOLDFAST_LOOK_EVERY_SECONDS", value_name = "SECONDS", default_value_t = 60)]
-    look_every_seconds: u32,
-    /// Seconds for which a container must have been watched before what it never used is called unused.
+    /// Seconds between two scans of all running processes.
+    #[arg(long, env = "HOLDFAST_SCAN_EVERY_SECONDS", value_name = "SECONDS", default_value_t = 60)]
+    scan_every_seconds: u32,
+    /// Seconds for which a container must have been watched before a right that it has not used counts as unused.
     #[arg(long, env = "HOLDFAST_UNUSED_AFTER_SECONDS", value_name = "SECONDS", default_value_t = 86_400)]
     unused_after_seconds: u32,
-    /// Seconds for which what runs must have been watched without an act before the finding of that act is closed.
-    #[arg(long, env = "HOLDFAST_QUIET_AFTER_SECONDS", value_name = "SECONDS", default_value_t = 600)]
+    /// Seconds for which all running containers must have been watched without a behavior before its finding is closed.
+    #[arg(long, env = "HOLDFAST_IDLE_AFTER_SECONDS", value_name = "SECONDS", default_value_t = 600)]
     idle_after_seconds: u32,
-    /// Service account of the nodes' part: tokens of no other one are believed.
+    /// Service account of the node part: tokens of other accounts are refused.
     #[arg(long, env = "HOLDFAST_NODE_SERVICE_ACCOUNT", value_name = "NAMESPACE/NAME")]
     node_service_account: Option<ServiceAccount>,
 }
@@ -264,7 +264,7 @@ fn config(run: &Run) -> Result<AgentConfig> {
         unused_after: i64::from(run.replica.unused_after_seconds) * 1000,
         idle_after: i64::from(run.replica.idle_after_seconds) * 1000,
     };
-    let runtime_scan = Duration::from_secs(run.replica.look_every_seconds.max(1).into());
+    let runtime_scan = Duration::from_secs(run.replica.scan_every_seconds.max(1).into());
     Ok(AgentConfig { join_token, name: run.name.clone(), shared, relay, runtime_scan, windows, ..usual })
 }
 

@@ -92,8 +92,8 @@ impl OverTime<'_> {
     /// The default windows of a day are too long for a test.
     async fn short_windows(&self) -> Result<()> {
         let upgrade = format!(
-            "helm upgrade holdfast-agent {} -n holdfast-agent --reuse-values --set windows.lookEverySeconds=3 \
-             --set windows.unusedAfterSeconds={WINDOW} --set windows.quietAfterSeconds={WINDOW}
+            "helm upgrade holdfast-agent {} -n holdfast-agent --reuse-values --set windows.scanEverySeconds=3 \
+             --set windows.unusedAfterSeconds={WINDOW} --set windows.idleAfterSeconds={WINDOW}
             kubectl rollout status deployment/holdfast-agent -n holdfast-agent --timeout=60s",
             chart_path("holdfast-agent")
         );

@@ -78,12 +78,12 @@ imagePullSecrets:
   value: 0.0.0.0:{{ .Values.relay.port }}
 - name: HOLDFAST_NODE_SERVICE_ACCOUNT
   value: {{ include "holdfast.nodeNamespace" . }}/{{ include "holdfast.nodeAccount" . }}
-- name: HOLDFAST_LOOK_EVERY_SECONDS
-  value: {{ .Values.windows.lookEverySeconds | int | quote }}
+- name: HOLDFAST_SCAN_EVERY_SECONDS
+  value: {{ .Values.windows.scanEverySeconds | int | quote }}
 - name: HOLDFAST_UNUSED_AFTER_SECONDS
   value: {{ .Values.windows.unusedAfterSeconds | int | quote }}
-- name: HOLDFAST_QUIET_AFTER_SECONDS
-  value: {{ .Values.windows.quietAfterSeconds | int | quote }}
+- name: HOLDFAST_IDLE_AFTER_SECONDS
+  value: {{ .Values.windows.idleAfterSeconds | int | quote }}
 {{- end }}
 {{- end -}}
 
