@@ -4,7 +4,6 @@
 //! Three lists, because not every agent needs all: one beside a kubeconfig only watches, one in the cluster also shares its
 //! place with a standby, and one with nodes also serves them. Who gets the rights is the caller's business.
 
-use holdfast_controls::facts::Family;
 use holdfast_controls::{KINDS, Kind};
 use serde_json::{Value, json};
 
@@ -126,16 +125,13 @@ impl Right {
 }
 
 fn watching(kind: &Kind) -> Right {
-    let reason = match kind.family {
-        Family::Workload => "what runs, as it is configured and as it is now",
-        Family::Namespace => "Pod Security labels, owners, and the cluster's fingerprint (uid of kube-system)",
-        Family::Role => "what each role allows",
-        Family::RoleBinding => "who has which role",
-        Family::ServiceAccount => "whether tokens are mounted",
-        Family::NetworkPolicy => "what traffic is allowed",
-        Family::Service | Family::Ingress => "what is reachable from outside",
-    };
-    Right { group: kind.group, resource: kind.plural, name: None, verbs: &["get", "list", "watch"], reason }
+    Right {
+        group: kind.group,
+        resource: kind.plural,
+        name: None,
+        verbs: &["get", "list", "watch"],
+        reason: kind.reason,
+    }
 }
 
 #[cfg(test)]

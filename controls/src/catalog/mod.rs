@@ -3,11 +3,14 @@
 //! To add one: write `<archetype>/<id>.rs` with its `CONTROL`, then add `mod x;` and `x::CONTROL,` to that folder's `mod.rs`.
 //! Documentation, the command line's list and the API's list all derive from [`CONTROLS`]; a test compares it with the files.
 
+use std::fmt;
+
 use holdfast_model::{Archetype, ControlId, Location, Method, OnDeletion, Severity};
 
 use crate::facts::pod::PodSpec;
 use crate::facts::pod_security::Version;
-use crate::facts::{Ingress, Kind, Namespace, Role, RoleBinding, Service};
+use crate::facts::{Kind, Object, Projected};
+use crate::inventory::Inventory;
 use crate::process::Running;
 
 pub use crate::inventory::{Relation, View};
@@ -63,16 +66,32 @@ pub enum Judge {
     Workload(fn(&View<PodSpec>, &mut Vec<Location>)),
     /// Nothing that an object says: of pods, and only what runs can fail.
     Processes,
-    /// A Role or a ClusterRole.
-    Role(fn(&View<Role>, &mut Vec<Location>)),
-    /// A RoleBinding or a ClusterRoleBinding.
-    Binding(fn(&View<RoleBinding>, &mut Vec<Location>)),
-    /// A Namespace; the system's own are not asked.
-    Namespace(fn(&View<Namespace>, &mut Vec<Location>)),
-    /// A Service.
-    Service(fn(&View<Service>, &mut Vec<Location>)),
-    /// An Ingress.
-    Ingress(fn(&View<Ingress>, &mut Vec<Location>)),
+    /// The subject's own object, where it has the facts that the rule is about. The system's own namespaces are not asked.
+    Object(&'static dyn JudgeObject),
+}
+
+/// A rule about objects with these facts.
+pub struct Of<F: Projected>(pub fn(&View<F>, &mut Vec<Location>));
+
+/// A rule about objects of one sort.
+pub trait JudgeObject: fmt::Debug + Sync {
+    /// The places where it fails, shown these relations; `None` for an object with other facts.
+    fn judge(&self, around: &Inventory, object: &Object, declared: &'static [Relation]) -> Option<Vec<Location>>;
+}
+
+impl<F: Projected> JudgeObject for Of<F> {
+    fn judge(&self, around: &Inventory, object: &Object, declared: &'static [Relation]) -> Option<Vec<Location>> {
+        let facts = object.facts.get::<F>()?;
+        let mut fails = Vec::new();
+        (self.0)(&View::new(around, object, facts, declared), &mut fails);
+        Some(fails)
+    }
+}
+
+impl<F: Projected> fmt::Debug for Of<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Of").field(&std::any::type_name::<F>()).finish()
+    }
 }
 
 /// How a patch is made from the places where a control fails, as data for [`fix::patch`](crate::fix::patch).

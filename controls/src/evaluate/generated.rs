@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Answer;
 use crate::catalog;
-use crate::facts::{KINDS, Kind, Object, project};
+use crate::facts::{KINDS, Kind, Object, project, role, role_binding};
 use crate::inventory::tests::live_read;
 use crate::inventory::{Inventory, ObjectKey};
 
@@ -165,7 +165,8 @@ fn content(random: &mut Random, kind: &'static Kind, namespace: &str) -> (&'stat
 }
 
 fn object(random: &mut Random) -> Object {
-    let kind = random.pick(KINDS);
+    let rights = [&role::ROLE, &role::CLUSTER_ROLE, &role_binding::ROLE_BINDING, &role_binding::CLUSTER_ROLE_BINDING];
+    let kind = if random.below(3) == 0 { random.pick(&rights) } else { random.pick(KINDS) };
     let namespace = random.namespace();
     let (name, mut object) = content(random, kind, namespace);
     let name = if name.is_empty() { namespace } else { name };
@@ -236,7 +237,7 @@ fn change(random: &mut Random, inventory: &mut Inventory, there: &mut BTreeMap<O
     }
 }
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 16;
 const STEPS: usize = 100;
 
 #[test]

@@ -129,40 +129,21 @@ impl Inventory {
 
     /// The places where a control fails; `None` where it does not apply to the subject.
     fn judge(&self, control: &Control, subject: &Subject) -> Option<Vec<Location>> {
-        let mut fails = Vec::new();
-        match (control.judge, subject.itself.map(|object| (object, &object.facts))) {
-            (Judge::Pod(judge), _) => return judge_pods(subject, |_, pod, fails| judge(pod, fails)),
-            (Judge::Processes, _) => return judge_pods(subject, |_, _, _| {}),
-            (Judge::PodUnder(judge), _) => {
+        match control.judge {
+            Judge::Pod(judge) => judge_pods(subject, |_, pod, fails| judge(pod, fails)),
+            Judge::Processes => judge_pods(subject, |_, _, _| {}),
+            Judge::PodUnder(judge) => {
                 let policy = policy(&View::new(self, subject.first, &(), control.reads));
-                return judge_pods(subject, |_, pod, fails| judge(pod, policy, fails));
+                judge_pods(subject, |_, pod, fails| judge(pod, policy, fails))
             }
-            (Judge::Workload(judge), _) => {
-                return judge_pods(subject, |object, pod, fails| {
-                    judge(&View::new(self, object, pod, control.reads), fails)
-                });
+            Judge::Workload(judge) => {
+                judge_pods(subject, |object, pod, fails| judge(&View::new(self, object, pod, control.reads), fails))
             }
-            (Judge::Role(judge), Some((object, Facts::Role(facts)))) => {
-                judge(&View::new(self, object, facts, control.reads), &mut fails)
+            Judge::Object(judge) => {
+                let object = subject.itself.filter(|object| !is_of_the_system(object))?;
+                judge.judge(self, object, control.reads)
             }
-            (Judge::Binding(judge), Some((object, Facts::RoleBinding(facts)))) => {
-                judge(&View::new(self, object, facts, control.reads), &mut fails);
-            }
-            (Judge::Namespace(judge), Some((object, Facts::Namespace(facts)))) => {
-                if namespace::SYSTEM_NAMESPACES.contains(&object.meta.name.as_str()) {
-                    return None;
-                }
-                judge(&View::new(self, object, facts, control.reads), &mut fails);
-            }
-            (Judge::Service(judge), Some((object, Facts::Service(facts)))) => {
-                judge(&View::new(self, object, facts, control.reads), &mut fails);
-            }
-            (Judge::Ingress(judge), Some((object, Facts::Ingress(facts)))) => {
-                judge(&View::new(self, object, facts, control.reads), &mut fails);
-            }
-            _ => return None,
         }
-        Some(fails)
     }
 
     /// The first of the kinds which a relation reads for this subject that can't be seen, as a reason.
@@ -187,6 +168,10 @@ impl Inventory {
         }
         hash.0.finalize().to_vec()
     }
+}
+
+fn is_of_the_system(object: &Object) -> bool {
+    *object.kind == namespace::NAMESPACE && namespace::SYSTEM_NAMESPACES.contains(&object.meta.name.as_str())
 }
 
 /// A hash of what was read. Every part stands behind its length, so that no two readings run into each other.

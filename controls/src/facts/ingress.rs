@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `Ingress`.
 pub const INGRESS: Kind = Kind {
@@ -13,7 +13,11 @@ pub const INGRESS: Kind = Kind {
     plural: "ingresses",
     namespaced: true,
     family: Family::Ingress,
+    reason: "what is reachable from outside",
 };
+
+/// The kind of the family.
+pub(super) const KINDS: &[&Kind] = &[&INGRESS];
 
 /// What is kept of an Ingress.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -58,12 +62,12 @@ struct IngressTls {
     hosts: Vec<Box<str>>,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Ingress), D::Error> {
     let IngressShape { metadata, spec } = IngressShape::deserialize(from)?;
     let facts = Ingress {
         hosts: spec.rules.into_iter().map(|rule| rule.host).collect(),
         tls_for_all: spec.tls.iter().any(|entry| entry.hosts.is_empty()),
         tls_hosts: spec.tls.into_iter().flat_map(|entry| entry.hosts).collect(),
     };
-    Ok((metadata.into_meta(), Facts::Ingress(facts)))
+    Ok((metadata.into_meta(), facts))
 }

@@ -3,6 +3,10 @@
 //! One file per kind, or per family whose members differ only in data. A projection reads the fields that it needs, in the
 //! types that the API gives them, and nothing else: what is not read here never leaves the API server's answer. An object
 //! that does not have the API's form is an error that names the field; the caller reports it and goes on.
+//!
+//! To add one: write `<family>.rs` with its `KINDS`, its facts and their `project`, then add `mod x;` and its line in
+//! `families!`. The agent watches it, the inventory keeps it and a control may judge it; what reads it beside another subject
+//! is a [`Relation`](crate::inventory::Relation).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -24,6 +28,8 @@ pub mod role_binding;
 mod security_context;
 pub mod service;
 pub mod service_account;
+#[cfg(test)]
+mod sprocket;
 mod volume;
 pub mod workload;
 
@@ -52,50 +58,108 @@ pub struct Kind {
     pub namespaced: bool,
     /// Which projection reads it.
     pub family: Family,
+    /// What the agent reads it for, in plain words: the reason of the right to do so.
+    pub reason: &'static str,
 }
 
-/// The projections.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Clone, Copy)]
-pub enum Family {
-    /// `ingress.rs`.
-    Ingress,
-    /// `namespace.rs`.
-    Namespace,
-    /// `network_policy.rs`.
-    NetworkPolicy,
-    /// A Role or a ClusterRole: `role.rs`.
-    Role,
-    /// A RoleBinding or a ClusterRoleBinding: `role_binding.rs`.
-    RoleBinding,
-    /// `service.rs`.
-    Service,
-    /// `service_account.rs`.
-    ServiceAccount,
-    /// A Pod or a workload that makes Pods: `workload.rs`.
-    Workload,
+/// From the list of families: what names one, what holds the facts of one, and how they are projected.
+macro_rules! families {
+    ($($(#[$attribute:meta])* $family:ident in $file:ident;)+) => {
+        /// The projections, by the file that has each.
+        #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Clone, Copy)]
+        pub enum Family {
+            $($(#[$attribute])* #[doc = concat!("`", stringify!($file), ".rs`.")] $family,)+
+        }
+
+        /// The facts of one object.
+        #[derive(Debug, Clone, PartialEq, Serialize)]
+        pub enum Facts {
+            $($(#[$attribute])* #[doc = concat!("Of the family in `", stringify!($file), ".rs`.")] $family($file::$family),)+
+        }
+
+        $(
+            $(#[$attribute])*
+            impl Projected for $file::$family {
+                fn of(facts: &Facts) -> Option<&Self> {
+                    match facts {
+                        Facts::$family(facts) => Some(facts),
+                        _ => None,
+                    }
+                }
+            }
+        )+
+
+        /// The kinds of each family.
+        const BY_FAMILY: &[&[&Kind]] = &[$($(#[$attribute])* $file::KINDS,)+];
+
+        /// Projects one object of a known kind from JSON, YAML or any other form that serde reads.
+        ///
+        /// The error is the deserializer's, with the field's place where the format has one.
+        pub fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<Object, D::Error> {
+            let (meta, facts) = match kind.family {
+                $($(#[$attribute])* Family::$family => {
+                    let (meta, facts) = $file::project(kind, from)?;
+                    (meta, Facts::$family(facts))
+                })+
+            };
+            Ok(Object { kind, meta, facts })
+        }
+    };
 }
 
-/// Every kind, in the order in which a cluster is listed: owners before what they own, so that nothing is judged under a
-/// wrong owner first, and what judgements depend on before what is judged.
-pub const KINDS: &[&Kind] = &[
-    &namespace::NAMESPACE,
-    &role::CLUSTER_ROLE,
-    &role::ROLE,
-    &role_binding::CLUSTER_ROLE_BINDING,
-    &role_binding::ROLE_BINDING,
-    &service_account::SERVICE_ACCOUNT,
-    &network_policy::NETWORK_POLICY,
-    &service::SERVICE,
-    &ingress::INGRESS,
-    &workload::CRON_JOB,
-    &workload::DEPLOYMENT,
-    &workload::DAEMON_SET,
-    &workload::STATEFUL_SET,
-    &workload::JOB,
-    &workload::REPLICA_SET,
-    &workload::REPLICATION_CONTROLLER,
-    &workload::POD,
-];
+// In the order in which a cluster is listed: owners before what they own, so that nothing is judged under a wrong owner
+// first, and what judgements depend on before what is judged.
+families! {
+    Namespace in namespace;
+    Role in role;
+    RoleBinding in role_binding;
+    ServiceAccount in service_account;
+    NetworkPolicy in network_policy;
+    Service in service;
+    Ingress in ingress;
+    Workload in workload;
+    #[cfg(test)]
+    Sprocket in sprocket;
+}
+
+/// Every kind, in the order in which a cluster is listed.
+pub const KINDS: &[&Kind] = &joined::<{ count(BY_FAMILY) }>(BY_FAMILY);
+
+const fn count(lists: &[&[&Kind]]) -> usize {
+    let (mut at, mut count) = (0, 0);
+    while at < lists.len() {
+        count += lists[at].len();
+        at += 1;
+    }
+    count
+}
+
+const fn joined<const N: usize>(lists: &[&[&'static Kind]]) -> [&'static Kind; N] {
+    let mut all = [&namespace::NAMESPACE; N];
+    let (mut list, mut at, mut next) = (0, 0, 0);
+    while next < N {
+        if at == lists[list].len() {
+            (list, at) = (list + 1, 0);
+        } else {
+            all[next] = lists[list][at];
+            (at, next) = (at + 1, next + 1);
+        }
+    }
+    all
+}
+
+/// The facts of one family.
+pub trait Projected: 'static {
+    /// Themselves, where these are of the family.
+    fn of(facts: &Facts) -> Option<&Self>;
+}
+
+impl Facts {
+    /// The facts, where they are of this family.
+    pub fn get<F: Projected>(&self) -> Option<&F> {
+        F::of(self)
+    }
+}
 
 /// By identity; the same constant in one place is not compared letter by letter, as every look into an inventory compares.
 impl Ord for Kind {
@@ -156,27 +220,6 @@ pub struct Object {
     pub facts: Facts,
 }
 
-/// The facts of one object.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub enum Facts {
-    /// Of an Ingress.
-    Ingress(Ingress),
-    /// Of a Namespace.
-    Namespace(Namespace),
-    /// Of a NetworkPolicy.
-    NetworkPolicy(NetworkPolicy),
-    /// Of a Role or a ClusterRole.
-    Role(Role),
-    /// Of a RoleBinding or a ClusterRoleBinding.
-    RoleBinding(RoleBinding),
-    /// Of a Service.
-    Service(Service),
-    /// Of a ServiceAccount.
-    ServiceAccount(ServiceAccount),
-    /// Of a Pod or of a workload that makes Pods.
-    Workload(Workload),
-}
-
 impl Object {
     /// The object's own resource, before any thought about owners.
     pub fn resource(&self) -> Resource {
@@ -200,23 +243,6 @@ impl Object {
     pub fn origin(&self) -> &Origin {
         &self.meta.origin
     }
-}
-
-/// Projects one object of a known kind from JSON, YAML or any other form that serde reads.
-///
-/// The error is the deserializer's, with the field's place where the format has one.
-pub fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<Object, D::Error> {
-    let (meta, facts) = match kind.family {
-        Family::Ingress => ingress::project(from)?,
-        Family::Namespace => namespace::project(from)?,
-        Family::NetworkPolicy => network_policy::project(from)?,
-        Family::Role => role::project(from)?,
-        Family::RoleBinding => role_binding::project(from)?,
-        Family::Service => service::project(from)?,
-        Family::ServiceAccount => service_account::project(from)?,
-        Family::Workload => workload::project(kind, from)?,
-    };
-    Ok(Object { kind, meta, facts })
 }
 
 /// Reads `null` as the type's default, as the API server does for every optional field.

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `Namespace`.
 pub const NAMESPACE: Kind = Kind {
@@ -15,6 +15,7 @@ pub const NAMESPACE: Kind = Kind {
     plural: "namespaces",
     namespaced: false,
     family: Family::Namespace,
+    reason: "Pod Security labels, owners, and the cluster's fingerprint (uid of kube-system)",
 };
 
 /// The label by which a namespace proposes its scope.
@@ -23,6 +24,9 @@ pub const SCOPE_LABEL: &str = "holdfast.dev/scope";
 /// The namespaces that a cluster is made of. They need rights that no tenant may have and are the platform's own business,
 /// so what is asked of tenants' namespaces is not asked of them.
 pub const SYSTEM_NAMESPACES: [&str; 3] = ["kube-node-lease", "kube-public", "kube-system"];
+
+/// The kind of the family.
+pub(super) const KINDS: &[&Kind] = &[&NAMESPACE];
 
 /// What is kept of a Namespace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -55,7 +59,7 @@ struct NamespaceShape {
     metadata: MetadataShape,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Namespace), D::Error> {
     let metadata = NamespaceShape::deserialize(from)?.metadata;
     let label = |key: &str| metadata.labels.get(key).map(|value| value.as_str().into());
     let mode = |mode: &str| PodSecurity {
@@ -69,5 +73,5 @@ pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts
         labelled: !metadata.labels.is_empty(),
         scope: label(SCOPE_LABEL),
     };
-    Ok((metadata.into_meta(), Facts::Namespace(facts)))
+    Ok((metadata.into_meta(), facts))
 }

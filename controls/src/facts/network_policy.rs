@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `NetworkPolicy`.
 pub const NETWORK_POLICY: Kind = Kind {
@@ -14,7 +14,11 @@ pub const NETWORK_POLICY: Kind = Kind {
     plural: "networkpolicies",
     namespaced: true,
     family: Family::NetworkPolicy,
+    reason: "what traffic is allowed",
 };
+
+/// The kind of the family.
+pub(super) const KINDS: &[&Kind] = &[&NETWORK_POLICY];
 
 /// What is kept of a NetworkPolicy.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -58,7 +62,7 @@ struct Selector {
     match_expressions: Vec<IgnoredAny>,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, NetworkPolicy), D::Error> {
     let PolicyShape { metadata, spec } = PolicyShape::deserialize(from)?;
     let count = |rules: &[IgnoredAny]| u32::try_from(rules.len()).unwrap_or(u32::MAX);
     // Without `policyTypes` a policy isolates ingress, and egress only if it has egress rules: the API's own default.
@@ -69,5 +73,5 @@ pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts
         ingress: (unnamed || names("Ingress")).then(|| count(&spec.ingress)),
         egress: (names("Egress") || (unnamed && !spec.egress.is_empty())).then(|| count(&spec.egress)),
     };
-    Ok((metadata.into_meta(), Facts::NetworkPolicy(facts)))
+    Ok((metadata.into_meta(), facts))
 }

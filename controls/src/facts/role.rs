@@ -3,11 +3,18 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `Role`.
-pub const ROLE: Kind =
-    Kind { group: GROUP, version: "v1", kind: "Role", plural: "roles", namespaced: true, family: Family::Role };
+pub const ROLE: Kind = Kind {
+    group: GROUP,
+    version: "v1",
+    kind: "Role",
+    plural: "roles",
+    namespaced: true,
+    family: Family::Role,
+    reason: REASON,
+};
 
 /// `ClusterRole`.
 pub const CLUSTER_ROLE: Kind = Kind {
@@ -17,10 +24,16 @@ pub const CLUSTER_ROLE: Kind = Kind {
     plural: "clusterroles",
     namespaced: false,
     family: Family::Role,
+    reason: REASON,
 };
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
+
+const REASON: &str = "what each role allows";
+
+/// The kinds of the family.
+pub(super) const KINDS: &[&Kind] = &[&CLUSTER_ROLE, &ROLE];
 
 /// What is kept of a Role or a ClusterRole.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -64,9 +77,9 @@ struct RoleShape {
     aggregation_rule: Option<serde::de::IgnoredAny>,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Role), D::Error> {
     let RoleShape { metadata, rules, aggregation_rule } = RoleShape::deserialize(from)?;
     let bootstrap = metadata.is_bootstrap();
     let facts = Role { rules, aggregated: aggregation_rule.is_some(), bootstrap };
-    Ok((metadata.into_meta(), Facts::Role(facts)))
+    Ok((metadata.into_meta(), facts))
 }

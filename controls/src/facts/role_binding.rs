@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
 use super::role::GROUP;
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `RoleBinding`.
 pub const ROLE_BINDING: Kind = Kind {
@@ -14,6 +14,7 @@ pub const ROLE_BINDING: Kind = Kind {
     plural: "rolebindings",
     namespaced: true,
     family: Family::RoleBinding,
+    reason: REASON,
 };
 
 /// `ClusterRoleBinding`.
@@ -24,7 +25,13 @@ pub const CLUSTER_ROLE_BINDING: Kind = Kind {
     plural: "clusterrolebindings",
     namespaced: false,
     family: Family::RoleBinding,
+    reason: REASON,
 };
+
+const REASON: &str = "who has which role";
+
+/// The kinds of the family.
+pub(super) const KINDS: &[&Kind] = &[&CLUSTER_ROLE_BINDING, &ROLE_BINDING];
 
 /// What is kept of a RoleBinding or a ClusterRoleBinding.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -74,8 +81,8 @@ struct BindingShape {
     subjects: Box<[Subject]>,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, RoleBinding), D::Error> {
     let BindingShape { metadata, role_ref, subjects } = BindingShape::deserialize(from)?;
     let facts = RoleBinding { role_ref, subjects, bootstrap: metadata.is_bootstrap() };
-    Ok((metadata.into_meta(), Facts::RoleBinding(facts)))
+    Ok((metadata.into_meta(), facts))
 }

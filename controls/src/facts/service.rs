@@ -5,11 +5,21 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `Service`.
-pub const SERVICE: Kind =
-    Kind { group: "", version: "v1", kind: "Service", plural: "services", namespaced: true, family: Family::Service };
+pub const SERVICE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Service",
+    plural: "services",
+    namespaced: true,
+    family: Family::Service,
+    reason: "what is reachable from outside",
+};
+
+/// The kind of the family.
+pub(super) const KINDS: &[&Kind] = &[&SERVICE];
 
 /// What is kept of a Service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -69,7 +79,7 @@ struct IngressPoint {
     ip: Box<str>,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Service), D::Error> {
     let ServiceShape { metadata, spec, status } = ServiceShape::deserialize(from)?;
     let given = std::iter::once(&spec.cluster_ip).chain(&spec.cluster_ips);
     let facts = Service {
@@ -78,7 +88,7 @@ pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts
         balancer_ips: addresses(status.load_balancer.ingress.iter().map(|point| &point.ip)),
         external_ips: spec.external_ips,
     };
-    Ok((metadata.into_meta(), Facts::Service(facts)))
+    Ok((metadata.into_meta(), facts))
 }
 
 /// What is an address among them, each once: `None` and the empty text are words for having none.

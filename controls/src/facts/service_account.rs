@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 /// `ServiceAccount`.
 pub const SERVICE_ACCOUNT: Kind = Kind {
@@ -13,7 +13,11 @@ pub const SERVICE_ACCOUNT: Kind = Kind {
     plural: "serviceaccounts",
     namespaced: true,
     family: Family::ServiceAccount,
+    reason: "whether tokens are mounted",
 };
+
+/// The kind of the family.
+pub(super) const KINDS: &[&Kind] = &[&SERVICE_ACCOUNT];
 
 /// What is kept of a ServiceAccount.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -30,8 +34,8 @@ struct ServiceAccountShape {
     automount_service_account_token: Option<bool>,
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, ServiceAccount), D::Error> {
     let shape = ServiceAccountShape::deserialize(from)?;
     let facts = ServiceAccount { automount: shape.automount_service_account_token };
-    Ok((shape.metadata.into_meta(), Facts::ServiceAccount(facts)))
+    Ok((shape.metadata.into_meta(), facts))
 }

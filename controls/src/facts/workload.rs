@@ -6,14 +6,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{Meta, MetadataShape};
 use super::pod::{PodSpec, ProfileAnnotation};
-use super::{Facts, Family, Kind, null_as_default};
+use super::{Family, Kind, null_as_default};
 
 macro_rules! kinds {
     ($($name:ident = $group:literal, $version:literal, $kind:literal, $plural:literal;)+) => {
         $(
             #[doc = concat!("`", $kind, "`.")]
             pub const $name: Kind = Kind {
-                group: $group, version: $version, kind: $kind, plural: $plural, namespaced: true, family: Family::Workload,
+                group: $group, version: $version, kind: $kind, plural: $plural, namespaced: true, family: Family::Workload, reason: "what runs, as it is configured and as it is now",
             };
         )+
     };
@@ -29,6 +29,10 @@ kinds! {
     JOB = "batch", "v1", "Job", "jobs";
     CRON_JOB = "batch", "v1", "CronJob", "cronjobs";
 }
+
+/// The kinds of the family in the order in which they are listed: owners first.
+pub(super) const KINDS: &[&Kind] =
+    &[&CRON_JOB, &DEPLOYMENT, &DAEMON_SET, &STATEFUL_SET, &JOB, &REPLICA_SET, &REPLICATION_CONTROLLER, &POD];
 
 /// The facts of a workload or a Pod.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -125,7 +129,7 @@ impl PodShape {
     }
 }
 
-pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<(Meta, Facts), D::Error> {
+pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<(Meta, Workload), D::Error> {
     let (metadata, pod, template_path, selector) = if *kind == POD {
         let (metadata, pod) = PodShape::deserialize(from)?.split();
         (metadata, pod, "", None)
@@ -136,5 +140,5 @@ pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -
         let Templated { metadata, spec } = Templated::deserialize(from)?;
         (metadata, spec.template.split().1, "spec.template", spec.selector.query())
     };
-    Ok((metadata.into_meta(), Facts::Workload(Workload { pod, template_path, selector })))
+    Ok((metadata.into_meta(), Workload { pod, template_path, selector }))
 }

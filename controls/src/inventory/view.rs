@@ -5,7 +5,7 @@
 
 use super::Inventory;
 use super::relation::{Reading, Relation};
-use crate::facts::{Facts, Meta, Namespace, NetworkPolicy, Object, Role, ServiceAccount};
+use crate::facts::{Meta, Namespace, NetworkPolicy, Object, Role, ServiceAccount};
 
 /// One object as a judge sees it.
 #[derive(Debug, Clone, Copy)]
@@ -27,26 +27,17 @@ impl<'a, F> View<'a, F> {
 
     /// The role that the binding references, where it exists.
     pub fn role(&self) -> Option<&'a Role> {
-        match &self.one(Relation::Role)?.facts {
-            Facts::Role(role) => Some(role),
-            _ => None,
-        }
+        self.one(Relation::Role)?.facts.get()
     }
 
     /// The service account that the pod runs as, where it exists.
     pub fn service_account(&self) -> Option<&'a ServiceAccount> {
-        match &self.one(Relation::ServiceAccount)?.facts {
-            Facts::ServiceAccount(account) => Some(account),
-            _ => None,
-        }
+        self.one(Relation::ServiceAccount)?.facts.get()
     }
 
     /// The Namespace that the object is in, where it is known.
     pub fn namespace(&self) -> Option<&'a Namespace> {
-        match &self.one(Relation::Namespace)?.facts {
-            Facts::Namespace(namespace) => Some(namespace),
-            _ => None,
-        }
+        self.one(Relation::Namespace)?.facts.get()
     }
 
     /// Whether anything is granted to the service account that the pod runs as. What the API server itself grants to every
@@ -66,10 +57,7 @@ impl<'a, F> View<'a, F> {
             Some(Reading::Many(policies)) => policies,
             _ => Vec::new(),
         };
-        policies.into_iter().filter_map(|object| match &object.facts {
-            Facts::NetworkPolicy(policy) => Some(policy),
-            _ => None,
-        })
+        policies.into_iter().filter_map(|object| object.facts.get())
     }
 
     /// The minor version of the API server.

@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::label;
-use crate::catalog::{Control, Fix, Judge, View};
+use crate::catalog::{Control, Fix, Judge, Of, View};
 use crate::facts::Namespace;
 
 const LABEL: &str = "pod-security.kubernetes.io/enforce";
@@ -22,7 +22,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[],
-    judge: Judge::Namespace(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: Some(Fix::Label { key: LABEL, to: "baseline" }),
 };

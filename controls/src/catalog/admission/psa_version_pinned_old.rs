@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::label;
-use crate::catalog::{Control, Fix, Judge, Relation, View};
+use crate::catalog::{Control, Fix, Judge, Of, Relation, View};
 use crate::facts::Namespace;
 
 const LABEL: &str = "pod-security.kubernetes.io/enforce-version";
@@ -22,7 +22,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[Relation::ServerVersion],
-    judge: Judge::Namespace(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: Some(Fix::Label { key: LABEL, to: "latest" }),
 };

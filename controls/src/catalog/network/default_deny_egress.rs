@@ -4,7 +4,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Fix, Judge, Relation, View};
+use crate::catalog::{Control, Fix, Judge, Of, Relation, View};
 use crate::facts::Namespace;
 
 pub(super) const CONTROL: Control = Control {
@@ -20,7 +20,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[Relation::NetworkPolicies, Relation::Workloads],
-    judge: Judge::Namespace(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: Some(Fix::Create(POLICY)),
 };

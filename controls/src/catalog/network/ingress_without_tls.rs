@@ -3,7 +3,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Judge, Of, View};
 use crate::facts::Ingress;
 
 pub(super) const CONTROL: Control = Control {
@@ -17,7 +17,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[],
-    judge: Judge::Ingress(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: None,
 };

@@ -4,7 +4,7 @@
 
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Judge, Of, View};
 use crate::facts::Service;
 
 pub(super) const CONTROL: Control = Control {
@@ -19,7 +19,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Retires,
     methods: &[Method::LiveRead],
     reads: &[],
-    judge: Judge::Service(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: None,
 };

@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::right::Right;
-use crate::catalog::{Control, Judge, View};
+use crate::catalog::{Control, Judge, Of, View};
 use crate::facts::Role;
 
 const ID: &str = "rbac.bind-verb";
@@ -24,7 +24,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
     reads: &[],
-    judge: Judge::Role(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: None,
 };

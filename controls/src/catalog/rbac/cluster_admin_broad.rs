@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::bound::{find, is_account_group, is_all_powerful, is_default_account, is_group};
-use crate::catalog::{Control, Fix, Judge, Relation, View};
+use crate::catalog::{Control, Fix, Judge, Of, Relation, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -21,7 +21,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
     reads: &[Relation::Role],
-    judge: Judge::Binding(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: Some(Fix::Remove("subjects[]")),
 };

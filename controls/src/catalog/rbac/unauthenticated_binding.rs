@@ -4,7 +4,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use super::bound::{find, is_group};
-use crate::catalog::{Control, Fix, Judge, View};
+use crate::catalog::{Control, Fix, Judge, Of, View};
 use crate::facts::RoleBinding;
 
 pub(super) const CONTROL: Control = Control {
@@ -18,7 +18,7 @@ pub(super) const CONTROL: Control = Control {
     on_deletion: OnDeletion::Fixes,
     methods: &[Method::LiveRead],
     reads: &[],
-    judge: Judge::Binding(judge),
+    judge: Judge::Object(&Of(judge)),
     running: None,
     fix: Some(Fix::Remove("subjects[]")),
 };
