@@ -6,7 +6,7 @@ CONTEXT ?=
 .PHONY: run test bench images setup check-format lint
 
 run: setup ## Start Holdfast on a lab of its own, or on CONTEXT=name of your kubeconfig
-	cargo run --locked -p holdfast -- up $(if $(CONTEXT),--context $(CONTEXT))
+	cargo run --locked -p holdfast --features lab -- up $(if $(CONTEXT),--context $(CONTEXT))
 
 test: setup ## Everything that CI checks
 	scripts/test

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use holdfast_api_types::Role;
 use holdfast_model::Actor;
 use holdfast_proto::v1::enrolment_server::EnrolmentServer;
 use holdfast_store::Store;
@@ -14,7 +15,6 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
-use crate::api::role::Role;
 use crate::api::{AppState, mint, router};
 use crate::authority::{Authority, AuthoritySettings, files};
 use crate::enrol::Enrolments;

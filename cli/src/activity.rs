@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::{Activity, Entry, Time};
+use holdfast_api_types::{Activity, Entry, Time};
 use holdfast_model::{FindingId, RootFingerprint};
 
 use crate::cluster;
@@ -68,7 +68,7 @@ impl Args {
 const COLUMNS: &[Column<Activity>] = &[
     Column::new("at", |row| of(row, |entry| entry.at.to_string())),
     Column::new("event", |row| of(row, |entry| entry.event.clone())),
-    Column::new("actor", |row| of(row, |entry| format!("{} {}", entry.actor.kind, entry.actor.id))),
+    Column::new("actor", |row| of(row, |entry| format!("{} {}", entry.actor.kind.as_str(), entry.actor.id))),
     Column::new("finding", |row| of(row, |entry| entry.finding_id.map(|id| id.to_string()).unwrap_or_default())),
     Column::new("cause", |row| of(row, |entry| entry.cause.clone())),
     Column::more("index", |row| row.index.map(|index| index.to_string()).unwrap_or_default()),

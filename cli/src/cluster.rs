@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_aggregator::api::view::cluster::{NewScope, NodeCoverage};
-use holdfast_aggregator::api::view::{Cluster, Coverage, JoinToken, NewCluster, Scope};
+use holdfast_api_types::{Cluster, Coverage, IssuedJoinToken, NewCluster, Scope};
+use holdfast_api_types::{NewScope, NodeCoverage};
 use holdfast_model::{ClusterId, CoverageState};
 
 use crate::api::Client;
@@ -89,7 +89,7 @@ impl Args {
         match self.action {
             Action::Add { name, install, output } => {
                 install.check()?;
-                let token: JoinToken = client.post(&["clusters"], &NewCluster { name }).await?;
+                let token: IssuedJoinToken = client.post(&["clusters"], &NewCluster { name }).await?;
                 if install.helm {
                     output.print(&install.installation(token)?, |installation| installation.commands.clone())?;
                 } else {
@@ -106,7 +106,7 @@ impl Args {
             Action::Show { cluster, output } => show(&client, &cluster, &output).await?,
             Action::Token { cluster, output } => {
                 let id = find(&client, &cluster).await?.to_string();
-                let token: JoinToken = client.post(&["clusters", &id, "tokens"], &serde_json::json!({})).await?;
+                let token: IssuedJoinToken = client.post(&["clusters", &id, "tokens"], &serde_json::json!({})).await?;
                 output.print(&token, join_text)?;
             }
             Action::Revoke { cluster, output } => {
@@ -213,7 +213,7 @@ fn seen(parts: &[&Coverage]) -> usize {
     parts.iter().filter(|part| part.state == CoverageState::Seen).count()
 }
 
-fn join_text(token: &JoinToken) -> String {
+fn join_text(token: &IssuedJoinToken) -> String {
     let (name, line) = (escape::line(&token.cluster), escape::line(&token.token));
     format!(
         "{line}\n\nGive this token to the agent of {name}. It is shown this once and works until {}.\n",
@@ -249,7 +249,7 @@ fn scope_text(scope: &Scope) -> String {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_aggregator::api::view::Time;
+    use holdfast_api_types::Time;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::{Control, ControlRow};
+use holdfast_api_types::{Control, ControlRow};
 use holdfast_controls::catalog;
 
 use crate::context::Context;

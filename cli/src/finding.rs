@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_aggregator::api::view::{Finding, Location, Retest, RuntimeEvidence};
+use holdfast_api_types::{Finding, Location, Retest, RuntimeEvidence};
 use holdfast_model::FindingId;
 
 use crate::context::Context;
@@ -164,7 +164,7 @@ pub fn retest_line(retest: &Retest) -> String {
 fn history(finding: &Finding) -> String {
     let mut out = heading("History") + "\n";
     for event in &finding.history {
-        let actor = line(&format!("{} {}", event.actor.kind, event.actor.id));
+        let actor = line(&format!("{} {}", event.actor.kind.as_str(), event.actor.id));
         out.push_str(&format!("  {}  {} by {actor}: {}\n", event.at, line(&event.event), line(&event.cause)));
     }
     out

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::FindingRow;
+use holdfast_api_types::FindingRow;
 use holdfast_model::{Severity, Status};
 
 use crate::cluster;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::Job;
+use holdfast_api_types::Job;
 
 use crate::context::Context;
 use crate::render::{Column, ListOutput};

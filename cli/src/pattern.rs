@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use holdfast_aggregator::api::view::Pattern;
+use holdfast_api_types::Pattern;
 use holdfast_model::PatternId;
 
 use crate::context::Context;

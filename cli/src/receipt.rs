@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use holdfast_aggregator::api::view::{Finding, Time};
+use holdfast_api_types::{Finding, Time};
 use holdfast_model::{Attestation, FindingId, Receipt, RetestId, RootFingerprint, Verdict};
 use holdfast_proof::VerifiedReceipt;
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::Note;
+use holdfast_api_types::Note;
 
 use crate::api::action::Step;
 use crate::context::Context;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use holdfast_aggregator::api::view::Retest;
+use holdfast_api_types::Retest;
 use holdfast_model::{FindingId, RetestId, Verdict};
 use tokio::time::{Instant, sleep};
 

@@ -18,7 +18,9 @@ pub fn program(name: &str) -> Result<PathBuf> {
     let folder = test.ancestors().find(|folder| folder.ends_with("debug") || folder.ends_with("release"));
     let path = folder.context("this test is not in a target folder")?.join(name);
     if !path.is_file() {
-        bail!("{name} is not built: run `cargo build --workspace --bins` first, as `make test` does");
+        bail!(
+            "{name} is not built: run `cargo build --workspace --bins --features holdfast/lab` first, as `make test` does"
+        );
     }
     Ok(path)
 }

@@ -55,6 +55,7 @@ fn every_room_has_a_short_readme() -> Result<()> {
     for room in [
         "proto",
         "proof",
+        "api-types",
         "proto/model",
         "controls",
         "ebpf",

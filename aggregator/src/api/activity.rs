@@ -12,9 +12,10 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::extract::{Params, limit, text};
-use super::problem::{ApiError, ApiResult, Problem};
-use super::view::{Activity, ConsistencyProof, Entry, Head, InclusionProof, Leaf, Page, Time};
+use super::problem::{ApiError, ApiResult};
 use crate::activity;
+use holdfast_api_types::Problem;
+use holdfast_api_types::{Activity, ConsistencyProof, Entry, Head, InclusionProof, Leaf, Page, Time};
 
 /// What a token may read of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {

@@ -6,13 +6,14 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
+use holdfast_api_types::Role;
 use holdfast_model::Actor;
 use holdfast_store::ApiToken;
 
 use super::AppState;
 use super::mint;
 use super::problem::{ApiError, ApiResult};
-use super::role::{Access, Role};
+use super::role::Access;
 
 /// A use is noted this often: often enough for people, seldom enough for the database.
 const NOTE_USE_EVERY_MILLIS: i64 = 10 * 60 * 1000;
@@ -43,7 +44,7 @@ pub async fn guard(
     let found = mint::check(&state.store, text, state.now()).await?;
     let token = found.ok_or_else(ApiError::unauthenticated)?;
     let role: Role = token.role.parse().map_err(|_| ApiError::forbidden("this token's role is not known here"))?;
-    if !role.may(access) {
+    if !access.is_granted_to(role) {
         return Err(ApiError::forbidden(format!("the role {role} may not {access}")));
     }
     note_use(&state, &token).await;

@@ -10,11 +10,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Id};
-use super::problem::{ApiError, ApiResult, Problem};
-use super::view::cluster::{NewScope, NodeCoverage};
-use super::view::{Cluster, Coverage, JoinToken, NewCluster, Page, Scope, ScopeProposal, Time};
+use super::problem::{ApiError, ApiResult};
 use super::{AppState, Caller};
 use crate::enrol::{NewToken, TokenTerms};
+use holdfast_api_types::Problem;
+use holdfast_api_types::{
+    Cluster, Coverage, IssuedJoinToken, NewCluster, NewScope, NodeCoverage, Page, Scope, ScopeProposal, Time,
+};
 
 /// The most namespaces that a scope may leave out.
 const MAX_EXCLUDED: usize = 5000;
@@ -120,12 +122,12 @@ async fn present_scope(state: &AppState, id: ClusterId) -> ApiResult<Scope> {
 
 /// Adds a cluster and makes the join token of its agent.
 #[utoipa::path(post, path = "/clusters", tag = "clusters", request_body = NewCluster,
-    responses((status = CREATED, body = JoinToken), (status = CONFLICT, body = Problem)))]
+    responses((status = CREATED, body = IssuedJoinToken), (status = CONFLICT, body = Problem)))]
 async fn add(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     Body(new): Body<NewCluster>,
-) -> ApiResult<(StatusCode, Json<JoinToken>)> {
+) -> ApiResult<(StatusCode, Json<IssuedJoinToken>)> {
     let made = state.enrolments.add_cluster(&new.name, TokenTerms::default(), caller.actor()).await?;
     Ok((StatusCode::CREATED, Json(join_token(made, new.name))))
 }
@@ -133,12 +135,12 @@ async fn add(
 /// Makes another join token: for an agent that lost its credential, or never came.
 #[utoipa::path(post, path = "/clusters/{id}/tokens", tag = "clusters",
     params(("id" = String, Path, description = "Cluster id")),
-    responses((status = CREATED, body = JoinToken), (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)))]
+    responses((status = CREATED, body = IssuedJoinToken), (status = NOT_FOUND, body = Problem), (status = CONFLICT, body = Problem)))]
 async fn new_token(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
     Id(id): Id<ClusterId>,
-) -> ApiResult<(StatusCode, Json<JoinToken>)> {
+) -> ApiResult<(StatusCode, Json<IssuedJoinToken>)> {
     let cluster = known(&state, id).await?;
     let made = state.enrolments.add_token(id, TokenTerms::default(), caller.actor()).await?;
     Ok((StatusCode::CREATED, Json(join_token(made, cluster.name))))
@@ -157,8 +159,8 @@ async fn revoke(
     Ok(Json(one(&state, id).await?))
 }
 
-fn join_token(made: NewToken, cluster: String) -> JoinToken {
-    JoinToken { cluster_id: made.cluster, cluster, token: made.token.reveal(), expires_at: Time(made.expires_at) }
+fn join_token(made: NewToken, cluster: String) -> IssuedJoinToken {
+    IssuedJoinToken { cluster_id: made.cluster, cluster, token: made.token.reveal(), expires_at: Time(made.expires_at) }
 }
 
 /// The cluster with this id, which must be on record.

@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::extract::Id;
 use super::problem::{ApiError, ApiResult};
-use super::view::{Control, ControlRow, Page};
+use holdfast_api_types::{Control, ControlRow, Page};
 
 /// The routes of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {
@@ -23,7 +23,7 @@ async fn list() -> Json<Page<ControlRow>> {
 
 /// One control.
 #[utoipa::path(get, path = "/controls/{id}", tag = "controls", params(("id" = String, Path, description = "Control id")),
-    responses((status = OK, body = Control), (status = NOT_FOUND, body = super::problem::Problem)))]
+    responses((status = OK, body = Control), (status = NOT_FOUND, body = holdfast_api_types::Problem)))]
 async fn get(Id(id): Id<String>) -> ApiResult<Json<Control>> {
     let control = catalog::Control::find(&id).ok_or_else(|| ApiError::not_found("control", &id))?;
     Ok(Json(control.into()))

@@ -1,14 +1,14 @@
-//! `/events`: live changes as server-sent events. A nudge to read again, not a record: nothing is replayed. The stream ends
+//! `/events`: live changes as server-sent events. A reason to read again, not a record: nothing is replayed. The stream ends
 //! with the token that opened it.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt};
-use serde_json::{Value, json};
+use holdfast_api_types::LiveEvent;
+use holdfast_api_types::live::{ChangesMissed, ClusterChanged, FindingChanged, RetestAnswered};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,29 +26,30 @@ pub fn reading() -> OpenApiRouter<AppState> {
 
 /// Live changes: `finding`, `cluster`, `retest`, and `missed` when this reader was too slow and should read again.
 #[utoipa::path(get, path = "/events", tag = "events",
-    responses((status = OK, content_type = "text/event-stream", body = String)))]
+    responses((status = OK, content_type = "text/event-stream", body = LiveEvent)))]
 async fn watch(
     State(state): State<AppState>,
     Extension(caller): Extension<Caller>,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let changes = BroadcastStream::new(state.live.watch()).map(|change| Ok(event(change)));
+) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
+    let changes = BroadcastStream::new(state.live.watch()).map(event);
     Sse::new(changes.take_until(state.live.revocation(caller.id))).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
-fn event(change: Result<LiveChange, BroadcastStreamRecvError>) -> Event {
-    let (name, data) = named(change);
-    Event::default().event(name).data(data.to_string())
+fn event(change: Result<LiveChange, BroadcastStreamRecvError>) -> Result<Event, axum::Error> {
+    let event = typed(change);
+    let data = event.data().map_err(axum::Error::new)?;
+    Ok(Event::default().event(event.name()).data(data))
 }
 
-fn named(change: Result<LiveChange, BroadcastStreamRecvError>) -> (&'static str, Value) {
+fn typed(change: Result<LiveChange, BroadcastStreamRecvError>) -> LiveEvent {
     match change {
         Ok(LiveChange::Finding { finding, cluster, status, severity }) => {
-            ("finding", json!({ "finding_id": finding, "cluster_id": cluster, "status": status, "severity": severity }))
+            LiveEvent::Finding(FindingChanged { finding_id: finding, cluster_id: cluster, status, severity })
         }
-        Ok(LiveChange::Cluster { cluster }) => ("cluster", json!({ "cluster_id": cluster })),
+        Ok(LiveChange::Cluster { cluster }) => LiveEvent::Cluster(ClusterChanged { cluster_id: cluster }),
         Ok(LiveChange::Retest { retest, finding, verdict }) => {
-            ("retest", json!({ "retest_id": retest, "finding_id": finding, "verdict": verdict }))
+            LiveEvent::Retest(RetestAnswered { retest_id: retest, finding_id: finding, verdict })
         }
-        Err(BroadcastStreamRecvError::Lagged(missed)) => ("missed", json!({ "changes": missed })),
+        Err(BroadcastStreamRecvError::Lagged(changes)) => LiveEvent::Missed(ChangesMissed { changes }),
     }
 }

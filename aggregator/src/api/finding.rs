@@ -13,8 +13,9 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::extract::{Id, Params, limit, text, words};
-use super::problem::{ApiError, ApiResult, Problem};
-use super::view::{Finding, FindingRow, Page};
+use super::problem::{ApiError, ApiResult};
+use holdfast_api_types::Problem;
+use holdfast_api_types::{Finding, FindingRow, Page};
 
 mod act;
 mod show;

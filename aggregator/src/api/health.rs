@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::{Json, Router, routing};
 
 use super::AppState;
-use super::view::Health;
+use holdfast_api_types::Health;
 
 /// The routes, open to everybody.
 pub fn open() -> Router<AppState> {

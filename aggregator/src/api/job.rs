@@ -6,8 +6,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::view::{Job, Page, Time};
 use crate::jobs::JobStatus;
+use holdfast_api_types::{Job, Page, Time};
 
 /// The routes of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {

@@ -3,13 +3,12 @@
 
 use aws_lc_rs::rand;
 use data_encoding::BASE32_NOPAD;
+use holdfast_api_types::Role;
 use holdfast_model::{Activity, Actor, UnixMillis};
 use holdfast_record::Entry;
 use holdfast_store::{ApiToken, Store, StoreError, Tx};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-
-use super::role::Role;
 
 const PREFIX: &str = "hf_api_";
 /// What a token that does not exist is compared with, so that both take the same time.

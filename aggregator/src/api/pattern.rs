@@ -15,9 +15,10 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::extract::{Id, MAX_LIMIT, Params, limit, text};
 use super::finding::{names, row};
-use super::problem::{ApiError, ApiResult, Problem};
-use super::view::{Page, Pattern, PatternRow, Time};
+use super::problem::{ApiError, ApiResult};
 use crate::fleet::Judges;
+use holdfast_api_types::Problem;
+use holdfast_api_types::{Page, Pattern, PatternRow, Time};
 
 /// What a token may read of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {

@@ -1,36 +1,19 @@
 //! Every refusal of the API, as problem+json (RFC 9457): a status, a stable machine code and a sentence that says what to do.
 //!
-//! The only place that maps to HTTP statuses. A failure of ours is logged here once, with its whole chain, and told to the
-//! client without its inside.
+//! The only place that maps to HTTP statuses. A failure of ours is logged here once, with its whole chain; the client
+//! reads nothing of its inside.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use holdfast_api_types::Problem;
 use holdfast_record::Refused;
 use holdfast_store::StoreError;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::mint::MintError;
 use crate::activity::ActivityError;
 use crate::enrol::EnrolError;
 use crate::writer::WriteError;
-
-/// A refusal, as the client reads it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Problem {
-    /// `urn:holdfast:problem:` and the code.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The code in words.
-    pub title: String,
-    /// HTTP status.
-    pub status: u16,
-    /// What is wrong with this request, and what to do about it.
-    pub detail: String,
-    /// Stable, for programs: `not-found`, `forbidden`.
-    pub code: String,
-}
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -96,7 +79,13 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "It took too long", detail)
     }
 
-    /// A failure of ours: logged with its chain, told without it.
+    /// What is stored cannot be read: logged, and answered without its inside.
+    pub fn damaged(what: String) -> Self {
+        let error: Box<dyn std::error::Error + Send + Sync> = what.into();
+        Self::internal(error.as_ref())
+    }
+
+    /// A failure of ours: logged with its chain, answered without it.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %chain(error), "request failed");
         let detail = "the server could not answer; its log has the reason";

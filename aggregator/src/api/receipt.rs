@@ -20,7 +20,7 @@ pub fn reading() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/receipts/{id}", tag = "receipts",
     params(("id" = String, Path, description = "Retest id, `r_…`")),
     responses((status = OK, content_type = "application/json", body = Object, description = "holdfast.receipt.v1"),
-        (status = NOT_FOUND, body = super::problem::Problem), (status = SERVICE_UNAVAILABLE, body = super::problem::Problem)))]
+        (status = NOT_FOUND, body = holdfast_api_types::Problem), (status = SERVICE_UNAVAILABLE, body = holdfast_api_types::Problem)))]
 async fn get(State(state): State<AppState>, Id(id): Id<RetestId>) -> ApiResult<Response> {
     let found = state.store.receipt(id).await?.ok_or_else(|| ApiError::not_found("receipt of retest", id))?;
     let receipt = found.receipt.ok_or_else(|| {

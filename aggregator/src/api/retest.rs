@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::extract::Id;
 use super::problem::{ApiError, ApiResult};
-use super::view::{Retest, Time};
+use holdfast_api_types::{Retest, Time};
 
 /// The routes of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {
@@ -20,26 +20,25 @@ pub fn reading() -> OpenApiRouter<AppState> {
 /// One retest. Ask again until `settled`, or watch `/events`.
 #[utoipa::path(get, path = "/retests/{id}", tag = "retests",
     params(("id" = String, Path, description = "Retest id, `r_…`")),
-    responses((status = OK, body = Retest), (status = NOT_FOUND, body = super::problem::Problem)))]
+    responses((status = OK, body = Retest), (status = NOT_FOUND, body = holdfast_api_types::Problem)))]
 async fn get(State(state): State<AppState>, Id(id): Id<RetestId>) -> ApiResult<Json<Retest>> {
     let retest = state.store.retest(id).await?.ok_or_else(|| ApiError::not_found("retest", id))?;
-    Ok(Json(retest.into()))
+    Ok(Json(view(retest)))
 }
 
-impl From<holdfast_store::Retest> for Retest {
-    fn from(retest: holdfast_store::Retest) -> Self {
-        Self {
-            id: retest.id,
-            finding_id: retest.finding,
-            cause: retest.cause.to_string(),
-            requested_at: Time(retest.requested_at),
-            answered_at: retest.answered_at.map(Time),
-            attempts: retest.attempts,
-            receipt: retest.verdict.is_some(),
-            verdict: retest.verdict,
-            reason: retest.reason,
-            reach: retest.reach,
-            settled: matches!(retest.state, RetestState::Answered | RetestState::Ended),
-        }
+/// What the API says of a stored retest.
+pub(super) fn view(retest: holdfast_store::Retest) -> Retest {
+    Retest {
+        id: retest.id,
+        finding_id: retest.finding,
+        cause: retest.cause.to_string(),
+        requested_at: Time(retest.requested_at),
+        answered_at: retest.answered_at.map(Time),
+        attempts: retest.attempts,
+        receipt: retest.verdict.is_some(),
+        verdict: retest.verdict,
+        reason: retest.reason,
+        reach: retest.reach,
+        settled: matches!(retest.state, RetestState::Answered | RetestState::Ended),
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::problem::ApiResult;
-use super::view::{ClusterCounts, Count, Summary};
+use holdfast_api_types::{ClusterCounts, Count, Summary};
 
 /// The routes of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {

@@ -6,7 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::view::Version;
+use holdfast_api_types::Version;
 
 /// The routes of this noun.
 pub fn reading() -> OpenApiRouter<AppState> {

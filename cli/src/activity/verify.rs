@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use data_encoding::HEXLOWER_PERMISSIVE;
-use holdfast_aggregator::api::view::{Activity, Head, Time, Version};
+use holdfast_api_types::{Activity, Head, Time, Version};
 use holdfast_model::RootFingerprint;
 use holdfast_proof::log::{LoggedEntry, SignedHead, verify};
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use holdfast_aggregator::api::view::ActionResult;
+use holdfast_api_types::ActionResult;
 use holdfast_model::FindingId;
 use serde::Serialize;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
-use holdfast_aggregator::api::problem::Problem;
-use holdfast_aggregator::api::view::Page;
+use holdfast_api_types::Page;
+use holdfast_api_types::Problem;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -1,4 +1,4 @@
-//! The aggregator's REST API from the client's side. Its types are the server's own: `holdfast_aggregator::api::view`.
+//! The aggregator's REST API from the client's side. Its types are shared with the server: `holdfast_api_types`.
 
 pub mod action;
 mod client;

@@ -4,7 +4,7 @@
 //! stands in a manifest on standard input, never in an argument, where other users of the machine could read it.
 
 use anyhow::{Context, bail};
-use holdfast_aggregator::api::view;
+use holdfast_api_types::IssuedJoinToken;
 use holdfast_controls::kubectl::quoted;
 use holdfast_model::JoinToken;
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub struct Install {
 pub struct Installation {
     /// The token and what it is for.
     #[serde(flatten)]
-    pub token: view::JoinToken,
+    pub token: IssuedJoinToken,
     /// The script.
     pub commands: String,
 }
@@ -66,7 +66,7 @@ impl Install {
     }
 
     /// The script for this token.
-    pub fn installation(&self, token: view::JoinToken) -> anyhow::Result<Installation> {
+    pub fn installation(&self, token: IssuedJoinToken) -> anyhow::Result<Installation> {
         let join: JoinToken = token.token.parse().map_err(anyhow::Error::msg).context("the server's join token")?;
         let commands = format!(
             "# Installs Holdfast's agent as {} in the cluster of your current kubectl context.\n\
@@ -123,7 +123,7 @@ impl Install {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
-    use holdfast_aggregator::api::view::Time;
+    use holdfast_api_types::Time;
     use holdfast_model::ClusterId;
     use holdfast_model::join_token::{JoinSecret, RootFingerprint};
 
@@ -140,10 +140,10 @@ mod tests {
         }
     }
 
-    fn token() -> view::JoinToken {
+    fn token() -> IssuedJoinToken {
         let id = holdfast_model::JoinTokenId::from_bytes([1; 16]);
         let token = JoinToken { id, secret: JoinSecret::from_bytes([2; 32]), root: RootFingerprint::of(b"root") };
-        view::JoinToken {
+        IssuedJoinToken {
             cluster_id: ClusterId::from_bytes([3; 16]),
             cluster: "prod-eu\nrm".to_owned(),
             token: token.reveal(),
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_none_is_not_printed_into_a_script() {
-        let damaged = view::JoinToken { token: "x\nEND\nrm -rf ~".to_owned(), ..token() };
+        let damaged = IssuedJoinToken { token: "x\nEND\nrm -rf ~".to_owned(), ..token() };
         assert!(install("https://h:1").installation(damaged).is_err());
     }
 }

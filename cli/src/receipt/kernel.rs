@@ -1,6 +1,6 @@
 //! What the nodes attested to, for people: node by node, container by container, what its processes may do.
 
-use holdfast_aggregator::api::view::Time;
+use holdfast_api_types::Time;
 use holdfast_controls::process::capability;
 use holdfast_model::Attestation;
 use holdfast_model::container_observation::{ContainerObservation, ObservationWindows, ObservedBehavior};

@@ -9,10 +9,11 @@ use utoipa_axum::routes;
 
 use super::{names, row};
 use crate::api::extract::{Body, Id, text};
-use crate::api::problem::{ApiError, ApiResult, Problem};
-use crate::api::view::{ActionResult, Note};
+use crate::api::problem::{ApiError, ApiResult};
 use crate::api::{AppState, Caller};
 use crate::writer::Action;
+use holdfast_api_types::Problem;
+use holdfast_api_types::{ActionResult, Note};
 
 /// What moves findings.
 pub fn working() -> OpenApiRouter<AppState> {

@@ -1,5 +1,6 @@
 //! From a stored finding to what the API shows of it: the catalog's words, the fix for these places, the reason it stands so.
 
+use holdfast_api_types::{Calibration, Evidence, Finding, FindingRow, Fix, History, RuntimeEvidence, Time};
 use holdfast_controls::catalog::Control;
 use holdfast_controls::{fix, kubectl};
 use holdfast_model as model;
@@ -8,9 +9,7 @@ use holdfast_record::calibration::{Factor, Step};
 use holdfast_store::{Retest, StoredEvent};
 
 use super::ClusterNames;
-use crate::api::view::{
-    Actor, Calibration, Evidence, Finding, FindingRow, Fix, History, Location, Origin, Resource, RuntimeEvidence, Time,
-};
+use crate::api::retest;
 
 /// A row of a list.
 pub fn row(finding: &record::Finding, names: &ClusterNames) -> FindingRow {
@@ -61,7 +60,7 @@ pub fn whole(
         calibration: calibration(finding),
         check_again: kubectl::get_line(&finding.key.resource, finding.locations()),
         fix: control.and_then(|control| fix(control, finding)),
-        retests: retests.into_iter().map(Into::into).collect(),
+        retests: retests.into_iter().map(retest::view).collect(),
         history,
     }
 }
@@ -144,36 +143,4 @@ fn history(event: StoredEvent) -> Option<History> {
         cause: activity.cause,
         log_index: event.log_index,
     })
-}
-
-impl From<model::Resource> for Resource {
-    fn from(resource: model::Resource) -> Self {
-        let model::Resource { group, kind, namespace, name } = resource;
-        Self { group, kind, namespace, name }
-    }
-}
-
-impl From<model::Location> for Location {
-    fn from(location: model::Location) -> Self {
-        let model::Location { path, value, container, object } = location;
-        Self { path, value, container, object }
-    }
-}
-
-impl From<model::Origin> for Origin {
-    fn from(origin: model::Origin) -> Self {
-        let model::Origin { owner, manager, release, chart } = origin;
-        Self { owner, manager, release, chart }
-    }
-}
-
-impl From<model::Actor> for Actor {
-    fn from(actor: model::Actor) -> Self {
-        let (kind, id) = match actor {
-            model::Actor::Agent(cluster) => ("agent", cluster.to_string()),
-            model::Actor::User(id) => ("user", id),
-            model::Actor::Holdfast(part) => ("holdfast", part),
-        };
-        Self { kind: kind.to_owned(), id }
-    }
 }

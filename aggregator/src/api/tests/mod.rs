@@ -9,10 +9,10 @@ use holdfast_model::Actor;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::role::Role;
 use super::*;
 use crate::authority::AuthoritySettings;
 use crate::environment::testing::TestEnvironment;
+use holdfast_api_types::Role;
 
 mod access;
 mod cluster;

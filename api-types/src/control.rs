@@ -1,11 +1,12 @@
 //! Controls as the API shows them: the catalog, in the words that it has.
 
+#[cfg(feature = "catalog")]
 use holdfast_controls::catalog;
 use holdfast_model::{Archetype, Method, OnDeletion, Severity};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::schema_name;
+use crate::schema;
 
 /// One control in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -13,12 +14,12 @@ pub struct ControlRow {
     /// `<archetype>.<kebab-case>`.
     pub id: String,
     /// The part of a cluster that it is about.
-    #[schema(schema_with = schema_name::archetype)]
+    #[schema(value_type = schema::Archetype)]
     pub archetype: Archetype,
     /// What should hold, in a few words.
     pub title: String,
     /// Severity before calibration.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub severity: Severity,
     /// Its version: an answer of another one proves nothing.
     pub version: u32,
@@ -37,13 +38,14 @@ pub struct Control {
     /// How to make it pass.
     pub remediation: String,
     /// What the subject's deletion means.
-    #[schema(schema_with = schema_name::on_deletion)]
+    #[schema(value_type = schema::OnDeletion)]
     pub on_deletion: OnDeletion,
     /// The retest methods that its proof needs.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<schema::Method>)]
     pub methods: Vec<Method>,
 }
 
+#[cfg(feature = "catalog")]
 impl From<&catalog::Control> for ControlRow {
     fn from(control: &catalog::Control) -> Self {
         Self {
@@ -57,6 +59,7 @@ impl From<&catalog::Control> for ControlRow {
     }
 }
 
+#[cfg(feature = "catalog")]
 impl From<&catalog::Control> for Control {
     fn from(control: &catalog::Control) -> Self {
         Self {

@@ -1,25 +1,27 @@
 //! Findings as the API shows them: a row of a list, the whole record, and what an action answers.
 
-use holdfast_model::{ClusterId, FindingId, PatternId, Reach, RetestId, RetiredReason, Severity, Status};
+use holdfast_model::{
+    self as model, ClusterId, FindingId, PatternId, Reach, RetestId, RetiredReason, Severity, Status,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::activity::Actor;
-use super::retest::Retest;
-use super::{Time, schema_name};
+use crate::activity::Actor;
+use crate::retest::Retest;
+use crate::{Time, schema};
 
 /// One finding in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FindingRow {
     /// Its id, `f_…`, the same for ever.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::FindingId)]
     pub id: FindingId,
     /// What repeats across clusters, `p_…`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::PatternId)]
     pub pattern_id: PatternId,
     /// The cluster, `c_…`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ClusterId)]
     pub cluster_id: ClusterId,
     /// The cluster's name.
     pub cluster: String,
@@ -30,16 +32,16 @@ pub struct FindingRow {
     /// What should hold, in a few words.
     pub title: String,
     /// Severity in force.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub severity: Severity,
     /// Severity by the catalog, before calibration.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub base_severity: Severity,
     /// Where it stands.
-    #[schema(schema_with = schema_name::status)]
+    #[schema(value_type = schema::Status)]
     pub status: Status,
     /// How far the proof went, once verified.
-    #[schema(schema_with = schema_name::reach)]
+    #[schema(value_type = Option<schema::Reach>)]
     pub reach: Option<Reach>,
     /// Who answers for it, as the resource's labels say.
     pub owner: Option<String>,
@@ -85,7 +87,7 @@ pub struct Finding {
     /// When the fix was proved.
     pub verified_at: Option<Time>,
     /// Why it was retired.
-    #[schema(schema_with = schema_name::retired_reason)]
+    #[schema(value_type = Option<schema::RetiredReason>)]
     pub retired_reason: Option<RetiredReason>,
     /// Why a resolved finding could not be proved yet.
     pub unverified: Option<String>,
@@ -179,10 +181,10 @@ pub struct Origin {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Calibration {
     /// By the catalog.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub from: Severity,
     /// In force.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub to: Severity,
     /// In words: what was read and why that moves the severity.
     pub rationale: String,
@@ -241,7 +243,7 @@ pub struct ActionResult {
     /// The finding as it is now.
     pub finding: FindingRow,
     /// The retest that the action asked for.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::RetestId>)]
     pub retest_id: Option<RetestId>,
 }
 
@@ -249,14 +251,14 @@ pub struct ActionResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Count {
     /// Severity in force.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub severity: Severity,
     /// Status.
-    #[schema(schema_with = schema_name::status)]
+    #[schema(value_type = schema::Status)]
     pub status: Status,
     /// How far the proofs went; null where nothing is proved.
     #[serde(default)]
-    #[schema(schema_with = schema_name::reach)]
+    #[schema(value_type = Option<schema::Reach>)]
     pub reach: Option<Reach>,
     /// How many.
     pub findings: u64,
@@ -275,7 +277,7 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterCounts {
     /// The cluster.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ClusterId)]
     pub cluster_id: ClusterId,
     /// Its name.
     pub cluster: String,
@@ -283,4 +285,25 @@ pub struct ClusterCounts {
     pub connected: bool,
     /// Findings by severity and status.
     pub counts: Vec<Count>,
+}
+
+impl From<model::Resource> for Resource {
+    fn from(resource: model::Resource) -> Self {
+        let model::Resource { group, kind, namespace, name } = resource;
+        Self { group, kind, namespace, name }
+    }
+}
+
+impl From<model::Location> for Location {
+    fn from(location: model::Location) -> Self {
+        let model::Location { path, value, container, object } = location;
+        Self { path, value, container, object }
+    }
+}
+
+impl From<model::Origin> for Origin {
+    fn from(origin: model::Origin) -> Self {
+        let model::Origin { owner, manager, release, chart } = origin;
+        Self { owner, manager, release, chart }
+    }
 }

@@ -1,11 +1,11 @@
 //! The activity log as the API shows it: entries with their exact bytes, signed heads, and proofs to check them offline.
 
-use holdfast_model::{ClusterId, FindingId};
+use holdfast_model::{self as model, ClusterId, FindingId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Time;
+use crate::{Time, schema};
 
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -28,10 +28,10 @@ pub struct Entry {
     /// What happened, a word: `finding-verified`.
     pub event: String,
     /// The cluster it concerns.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::ClusterId>)]
     pub cluster_id: Option<ClusterId>,
     /// The finding it concerns.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<schema::FindingId>)]
     pub finding_id: Option<FindingId>,
     /// Why, in one sentence.
     pub cause: String,
@@ -49,13 +49,47 @@ pub struct Leaf {
     pub bytes: Option<String>,
 }
 
-/// Who behaviors.
+/// Who acts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Actor {
-    /// `agent`, `user` or `holdfast`.
-    pub kind: String,
+    /// Which kind of actor.
+    pub kind: ActorKind,
     /// The cluster's id, the token's id, or the part of Holdfast.
     pub id: String,
+}
+
+/// The kinds of actors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActorKind {
+    /// The agent of a cluster.
+    Agent,
+    /// A user or an API token.
+    User,
+    /// Holdfast itself.
+    Holdfast,
+}
+
+impl ActorKind {
+    /// Its name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::User => "user",
+            Self::Holdfast => "holdfast",
+        }
+    }
+}
+
+impl From<model::Actor> for Actor {
+    fn from(actor: model::Actor) -> Self {
+        let (kind, id) = match actor {
+            model::Actor::Agent(cluster) => (ActorKind::Agent, cluster.to_string()),
+            model::Actor::User(id) => (ActorKind::User, id),
+            model::Actor::Holdfast(part) => (ActorKind::Holdfast, part),
+        };
+        Self { kind, id }
+    }
 }
 
 /// A signed head of the log.

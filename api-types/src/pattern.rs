@@ -4,14 +4,14 @@ use holdfast_model::{Band, PatternId, Severity};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::finding::{FindingRow, Resource};
-use super::{Time, schema_name};
+use crate::finding::{FindingRow, Resource};
+use crate::{Time, schema};
 
 /// One pattern in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PatternRow {
     /// Its id, `p_…`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::PatternId)]
     pub id: PatternId,
     /// The resource, the same in every cluster.
     pub resource: Resource,
@@ -20,10 +20,10 @@ pub struct PatternRow {
     /// What should hold.
     pub title: String,
     /// Severity by the catalog.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub base_severity: Severity,
     /// Severity in force for its findings.
-    #[schema(schema_with = schema_name::severity)]
+    #[schema(value_type = schema::Severity)]
     pub severity: Severity,
     /// Clusters that have it: open, in progress, or resolved and not yet proved.
     pub clusters_affected: u32,
@@ -32,7 +32,7 @@ pub struct PatternRow {
     /// The first over the second, in whole per cent.
     pub share_percent: u32,
     /// How far it has spread.
-    #[schema(schema_with = schema_name::band)]
+    #[schema(value_type = schema::Band)]
     pub band: Band,
 }
 

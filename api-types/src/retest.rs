@@ -4,16 +4,16 @@ use holdfast_model::{FindingId, Reach, RetestId, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, schema_name};
+use crate::{Time, schema};
 
 /// One request to prove a finding fixed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Retest {
     /// Its id, `r_…`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::RetestId)]
     pub id: RetestId,
     /// The finding.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::FindingId)]
     pub finding_id: FindingId,
     /// When it was asked for.
     pub requested_at: Time,
@@ -22,12 +22,12 @@ pub struct Retest {
     /// How often it was sent to the agent.
     pub attempts: u32,
     /// The latest answer.
-    #[schema(schema_with = schema_name::verdict)]
+    #[schema(value_type = Option<schema::Verdict>)]
     pub verdict: Option<Verdict>,
     /// The answer in one sentence.
     pub reason: Option<String>,
     /// How far the proof went.
-    #[schema(schema_with = schema_name::reach)]
+    #[schema(value_type = Option<schema::Reach>)]
     pub reach: Option<Reach>,
     /// Whether nothing more will come: the answer settles it, or the question was given up.
     pub settled: bool,

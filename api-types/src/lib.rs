@@ -1,7 +1,7 @@
 //! What the REST API says: one struct per answer, the same types for the server that writes them and the clients that read.
 //!
-//! snake_case JSON; ids and words as text; times as RFC 3339 in UTC with milliseconds; every list is a [`Page`]. Nothing
-//! here knows the store or decides anything: `api` fills these from stored records, and `holdfast` prints them.
+//! snake_case JSON; ids and closed lists as text; times as RFC 3339 in UTC with milliseconds; every list is a [`Page`]. Nothing
+//! here knows the store or decides anything: the aggregator's `api` fills these from stored records, and `holdfast` prints them.
 
 use holdfast_model::UnixMillis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,21 +12,26 @@ pub mod cluster;
 pub mod control;
 pub mod finding;
 pub mod job;
+pub mod live;
 pub mod pattern;
+pub mod problem;
 pub mod retest;
-pub mod schema_name;
+pub mod schema;
 pub mod token;
 
-pub use activity::{Activity, Actor, ConsistencyProof, Entry, Head, InclusionProof, Leaf};
-pub use cluster::{Cluster, Coverage, JoinToken, NewCluster, Scope, ScopeProposal};
+pub use activity::{Activity, Actor, ActorKind, ConsistencyProof, Entry, Head, InclusionProof, Leaf};
+pub use cluster::{Cluster, Coverage, IssuedJoinToken, NewCluster, NewScope, NodeCoverage, Scope, ScopeProposal};
 pub use control::{Control, ControlRow};
 pub use finding::{
     ActionResult, Calibration, ClusterCounts, Count, Evidence, Finding, FindingRow, Fix, History, Location, Note,
     Origin, Resource, RuntimeEvidence, Summary,
 };
 pub use job::Job;
+pub use live::LiveEvent;
 pub use pattern::{Pattern, PatternRow};
+pub use problem::Problem;
 pub use retest::Retest;
+pub use token::{NewToken, Role, Token, TokenSecret};
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

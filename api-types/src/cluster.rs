@@ -4,13 +4,13 @@ use holdfast_model::{ClusterId, CoverageState};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, schema_name};
+use crate::{Time, schema};
 
 /// One cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cluster {
     /// Its id, `c_…`.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ClusterId)]
     pub id: ClusterId,
     /// Its name, as its administrator gave it.
     pub name: String,
@@ -52,9 +52,9 @@ pub struct NewCluster {
 
 /// What an agent needs to join. The token is shown this once and stored as a hash.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct JoinToken {
+pub struct IssuedJoinToken {
     /// The cluster that it joins.
-    #[schema(value_type = String)]
+    #[schema(value_type = schema::ClusterId)]
     pub cluster_id: ClusterId,
     /// The cluster's name.
     pub cluster: String,
@@ -65,9 +65,9 @@ pub struct JoinToken {
 }
 
 /// Shows whose token it is, never the token.
-impl std::fmt::Debug for JoinToken {
+impl std::fmt::Debug for IssuedJoinToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JoinToken").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
+        f.debug_struct("IssuedJoinToken").field("cluster_id", &self.cluster_id).finish_non_exhaustive()
     }
 }
 
@@ -77,7 +77,7 @@ pub struct Coverage {
     /// A resource with its API group, `deployments.apps`.
     pub subject: String,
     /// Whether it can be seen.
-    #[schema(schema_with = schema_name::coverage_state)]
+    #[schema(value_type = schema::CoverageState)]
     pub state: CoverageState,
     /// Why not.
     pub reason: String,
