@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use holdfast_agent_core::text;
@@ -86,14 +87,21 @@ impl Api {
         Ok(Answer { status, body: whole(response.into_body()).await? })
     }
 
-    /// Replaces the object at a path: the agent's own Lease and Secret, and nothing else.
-    pub async fn put(&self, path: &str, object: &impl Serialize) -> Result<Answer, Refusal> {
-        self.write(Method::PUT, path, object).await
+    /// Reads the object at a path.
+    pub async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refusal> {
+        self.get(path).await?.object()
     }
 
-    /// Asks for a review, which is a POST that keeps nothing.
-    pub async fn review(&self, path: &str, question: &impl Serialize) -> Result<Answer, Refusal> {
-        self.write(Method::POST, path, question).await
+    /// Replaces the object at a path: the agent's own Lease and Secret, and nothing else. `None` where somebody has written it
+    /// since it was read.
+    pub async fn replace<T: Serialize + DeserializeOwned>(&self, path: &str, object: &T) -> Result<Option<T>, Refusal> {
+        let answer = self.write(Method::PUT, path, object).await?;
+        if answer.status == StatusCode::CONFLICT { Ok(None) } else { answer.object().map(Some) }
+    }
+
+    /// Asks for a review, which is a POST that keeps nothing, and gives it with its status.
+    pub async fn review<T: Serialize + DeserializeOwned>(&self, path: &str, review: &T) -> Result<T, Refusal> {
+        self.write(Method::POST, path, review).await?.object()
     }
 
     async fn write(&self, method: Method, path: &str, body: &impl Serialize) -> Result<Answer, Refusal> {
@@ -138,25 +146,33 @@ impl Answer {
     /// Whether the API server, by name, says that this object does not exist: a `Status` of reason `NotFound` that repeats
     /// the name. A 404 without it means that the API is gone, which proves nothing about the object.
     pub fn proves_absence_of(&self, name: &str) -> bool {
-        let status = self.status_object();
-        self.status == StatusCode::NOT_FOUND
-            && status.kind == "Status"
-            && status.reason.as_deref() == Some("NotFound")
-            && status.details.is_some_and(|details| details.name.as_deref() == Some(name))
+        let names_it = |status: Status| {
+            status.reason.as_deref() == Some("NotFound")
+                && status.details.is_some_and(|details| details.name.as_deref() == Some(name))
+        };
+        self.status == StatusCode::NOT_FOUND && self.status_object().is_some_and(names_it)
     }
 
-    /// The body as a `Status`; an empty one where it is none.
-    fn status_object(&self) -> Status {
-        serde_json::from_slice(&self.body).unwrap_or_default()
+    /// The body as an object of this type, where the answer is a success.
+    fn object<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        if !self.status.is_success() {
+            return Err(refusal(self));
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Refusal::Failing(format!("the answer is unreadable: {}", text::line(&error.to_string()))))
+    }
+
+    /// The body as a `Status`, where it is one.
+    fn status_object(&self) -> Option<Status> {
+        serde_json::from_slice::<Status>(&self.body).ok().filter(|status| status.kind == "Status")
     }
 }
 
 /// What an answer that is no success means.
 pub fn refusal(answer: &Answer) -> Refusal {
-    let status = answer.status_object();
-    let message = match &status.message {
-        Some(message) if status.kind == "Status" => text::line(message),
-        _ => format!("the API server answered {}", answer.status),
+    let message = match answer.status_object().and_then(|status| status.message) {
+        Some(message) => text::line(&message),
+        None => format!("the API server answered {}", answer.status),
     };
     by_code(answer.status.as_u16(), message)
 }
@@ -198,17 +214,17 @@ async fn whole(body: Body) -> Result<Bytes, Refusal> {
 
 /// An error with all its causes, in one line. Errors of the client carry addresses and reasons, never credentials.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut said = error.to_string();
+    let mut sentence = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let cause_text = cause.to_string();
-        if !said.contains(&cause_text) {
-            said.push_str(": ");
-            said.push_str(&cause_text);
+        if !sentence.contains(&cause_text) {
+            sentence.push_str(": ");
+            sentence.push_str(&cause_text);
         }
         next = cause.source();
     }
-    text::line(&said)
+    text::line(&sentence)
 }
 
 #[cfg(test)]

@@ -2,25 +2,12 @@
 //!
 //! For `holdfast-agent rights --check` and the chart's test. It decides nothing and changes nothing: a review keeps nothing.
 
-use serde::Deserialize;
-use serde_json::json;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 
-use crate::api::{Api, Refusal, refusal};
+use crate::api::{Api, Refusal};
 use crate::rights::Right;
 
 const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Review {
-    status: Status,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    allowed: bool,
-}
 
 /// The verbs of these rights that the account does not have: in one namespace, or in the whole cluster where none is named.
 pub async fn missing<'a>(
@@ -31,7 +18,7 @@ pub async fn missing<'a>(
     let mut missing = Vec::new();
     for right in rights {
         for verb in right.verbs {
-            if !allowed(api, namespace, right, verb).await? {
+            if !is_allowed(api, namespace, right, verb).await? {
                 missing.push((right, *verb));
             }
         }
@@ -39,20 +26,17 @@ pub async fn missing<'a>(
     Ok(missing)
 }
 
-async fn allowed(api: &Api, namespace: Option<&str>, right: &Right, verb: &str) -> Result<bool, Refusal> {
-    let attributes = json!({
-        "group": right.group, "resource": right.resource, "verb": verb,
-        "namespace": namespace.unwrap_or_default(), "name": right.name.unwrap_or_default(),
-    });
-    let question = json!({
-        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": attributes},
-    });
-    let answer = api.review(PATH, &question).await?;
-    if !answer.status.is_success() {
-        return Err(refusal(&answer));
-    }
-    // An answer without its status allows nothing.
-    let review: Review = serde_json::from_slice(&answer.body).unwrap_or_default();
-    Ok(review.status.allowed)
+async fn is_allowed(api: &Api, namespace: Option<&str>, right: &Right, verb: &str) -> Result<bool, Refusal> {
+    let attributes = ResourceAttributes {
+        group: Some(right.group.to_owned()),
+        resource: Some(right.resource.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        name: right.name.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
+    let review = api.review(PATH, &SelfSubjectAccessReview { spec, ..Default::default() }).await?;
+    let status = review.status.ok_or_else(|| Refusal::Failing("the review came back without its status".to_owned()))?;
+    Ok(status.allowed)
 }

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use holdfast_agent_core::text;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::KubeSource;
-use crate::api::{Api, Refusal, refusal};
-use crate::collect::decode;
-use holdfast_agent_core::text;
+use crate::api::{Answer, Api, Refusal};
 
-/// How long an API server may take to say its version again.
+/// How long an API server may take to name its version again.
 const REFRESH: Duration = Duration::from_secs(3);
 
 /// What is known of the cluster before anything is watched.
@@ -71,38 +71,38 @@ pub async fn client(source: &KubeSource) -> Result<kube::Client> {
 
 /// Reads the fingerprint and the version.
 pub async fn facts(api: &Api) -> Result<ClusterFacts> {
-    let namespace = api.get("/api/v1/namespaces/kube-system").await?;
-    if !namespace.status.is_success() {
-        bail!("the namespace kube-system cannot be read: {}", refusal(&namespace));
-    }
-    let fingerprint = decode::identity(&namespace.body).uid;
-    if fingerprint.is_empty() {
-        bail!("the namespace kube-system has no uid");
-    }
+    let namespace: Namespace =
+        api.read("/api/v1/namespaces/kube-system").await.context("the namespace kube-system cannot be read")?;
+    let fingerprint = namespace.metadata.uid.filter(|uid| !uid.is_empty());
+    let fingerprint = fingerprint.context("the namespace kube-system has no uid")?;
     Ok(ClusterFacts { fingerprint: text::line(&fingerprint), server: version(api).await? })
 }
 
-/// Where the API server says its version.
+/// Where the API server serves its version.
 pub(crate) const VERSION_PATH: &str = "/version";
 
-/// Asks the version. One that the API server does not tell is no failure: it is unknown.
+/// Asks the version. One that the API server refuses to name is no failure: it is unknown.
 async fn version(api: &Api) -> Result<ServerVersion, Refusal> {
-    Ok(server_version(&api.get(VERSION_PATH).await?.body))
+    server_version(&api.get(VERSION_PATH).await?)
 }
 
-/// Reads the answer of [`VERSION_PATH`].
-pub(crate) fn server_version(body: &[u8]) -> ServerVersion {
-    let said: Version = serde_json::from_slice(body).unwrap_or_default();
+/// Reads the answer of [`VERSION_PATH`]: an unknown version where it is refused.
+pub(crate) fn server_version(answer: &Answer) -> Result<ServerVersion, Refusal> {
+    if !answer.status.is_success() {
+        return Ok(ServerVersion::default());
+    }
+    let version: Version = serde_json::from_slice(&answer.body)
+        .map_err(|error| Refusal::Failing(format!("its version is unreadable: {}", text::line(&error.to_string()))))?;
     // Some providers mark theirs: `27+`.
-    let digits: String = said.minor.chars().take_while(char::is_ascii_digit).collect();
-    ServerVersion { name: text::line(&said.git_version), minor: digits.parse().ok() }
+    let digits: String = version.minor.chars().take_while(char::is_ascii_digit).collect();
+    Ok(ServerVersion { name: text::line(&version.git_version), minor: digits.parse().ok() })
 }
 
 impl Server {
-    /// Follows the version from this one on, and gives the place where it is told.
+    /// Follows the version from this one on, and gives the channel on which it is published.
     pub fn new(api: Api, version: ServerVersion) -> (Self, watch::Receiver<ServerVersion>) {
-        let (known, told) = watch::channel(version);
-        (Self { api, known }, told)
+        let (known, published) = watch::channel(version);
+        (Self { api, known }, published)
     }
 
     /// Asks again. An API server that does not answer now is taken to be the one that it was.

@@ -15,6 +15,8 @@ use rcgen::{CertificateParams, DnType, KeyPair, SigningKey};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 
+use crate::api::Refusal;
+
 /// What can go wrong with the credential.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
@@ -29,22 +31,35 @@ pub enum CredentialError {
         source: std::io::Error,
     },
     /// A file that does not hold what it should.
-    #[error("{} is damaged: {problem}; remove it and enrol again with a new join token", path.display())]
+    #[error("{} is damaged; remove it and enrol again with a new join token", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        problem: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The Secret that stands in for the folder.
-    #[error("cannot {operation} the Secret {secret}: {problem}")]
+    #[error("cannot {operation} the Secret {secret}")]
     Secret {
         /// What was tried.
         operation: &'static str,
         /// Namespace and name.
         secret: String,
         /// Why it failed.
-        problem: String,
+        source: Refusal,
+    },
+    /// Others have written the Secret each time it was read.
+    #[error("cannot write the Secret {0}: others keep writing it")]
+    Contended(String),
+    /// An entry of the Secret that does not hold what it should.
+    #[error("the entry {entry} of the Secret {secret} is damaged; remove it and enrol again with a new join token")]
+    DamagedEntry {
+        /// Namespace and name.
+        secret: String,
+        /// The key of its data.
+        entry: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The key could not be made or used.
     #[error("cannot {operation} with the agent's key")]
@@ -101,9 +116,9 @@ impl AgentKey {
         Ok(Self { pair: KeyPair::generate().map_err(failed)? })
     }
 
-    /// The key that was kept as PEM; none where the text is no key.
-    pub fn from_pem(pem: &str) -> Option<Self> {
-        KeyPair::from_pem(pem).ok().map(|pair| Self { pair })
+    /// The key that was kept as PEM.
+    pub fn from_pem(pem: &str) -> Result<Self, rcgen::Error> {
+        Ok(Self { pair: KeyPair::from_pem(pem)? })
     }
 
     /// The key as the TLS library takes it.
@@ -186,9 +201,7 @@ impl StateDir {
     pub fn key(&self) -> Result<AgentKey, CredentialError> {
         let path = self.path.join("key.pem");
         if let Some(pem) = read(&path)? {
-            let pair = KeyPair::from_pem(&pem);
-            let pair = pair.map_err(|error| CredentialError::Damaged { path, problem: error.to_string() })?;
-            return Ok(AgentKey { pair });
+            return AgentKey::from_pem(&pem).map_err(|error| CredentialError::Damaged { path, source: error.into() });
         }
         let key = AgentKey::generate()?;
         write(&path, key.pem().as_bytes())?;
@@ -200,7 +213,7 @@ impl StateDir {
         let path = self.path.join("credential.json");
         let Some(text) = read(&path)? else { return Ok(None) };
         let parsed = serde_json::from_str(&text);
-        parsed.map(Some).map_err(|error| CredentialError::Damaged { path, problem: error.to_string() })
+        parsed.map(Some).map_err(|error| CredentialError::Damaged { path, source: error.into() })
     }
 
     /// Keeps the credential.

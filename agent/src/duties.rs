@@ -22,7 +22,7 @@ use crate::relay::{self, NodeCounts, Relay, RelayContext};
 use crate::runtime_scan::RuntimeScan;
 use crate::uplink::{Link, Uplink};
 use crate::vault::Vault;
-use crate::{AgentConfig, AgentStatus, clock, collect, enrol, jitter, retest};
+use crate::{AgentConfig, AgentStatus, clock, collect, enrol, random, retest};
 
 /// What must be known before anything can begin.
 struct Member {
@@ -99,7 +99,7 @@ async fn begin(
     let (requests, requested) = mpsc::channel(relay::REQUESTS);
     let (renewed, credentials) = watch::channel(credential.clone());
     let (handle, commands, progress) = EngineHandle::new();
-    let run = format!("{:08x}{:08x}", jitter::number(), jitter::number());
+    let run = random::name::<8>()?;
     let (observed, observations) = mpsc::channel(relay::REQUESTS);
     let mut engine = Engine::new(credential.cluster, &run, config.windows, clock::now());
     let pods = PodDirectory::default();

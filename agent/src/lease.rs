@@ -9,14 +9,15 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use k8s_openapi::api::coordination::v1::{Lease as LeaseObject, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
-use crate::api::{Answer, Api, Refusal, refusal};
+use crate::api::{Api, Refusal};
 use crate::clock;
 use holdfast_agent_core::text;
 
-/// The longest life of another's Lease that is waited out.
+/// The longest life of another's Lease that is waited for.
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long giving it back may take.
 const RELEASE: Duration = Duration::from_secs(2);
@@ -28,7 +29,7 @@ pub struct Timing {
     pub life: Duration,
     /// How long the leader works on without a renewal.
     pub deadline: Duration,
-    /// How often it renews, and how often the others look.
+    /// How often it renews, and how often the others read it.
     pub period: Duration,
 }
 
@@ -59,7 +60,7 @@ pub struct Held {
 pub enum Waiting {
     /// This one leads.
     For(String),
-    /// The Lease cannot be looked at or taken, for this reason.
+    /// The Lease cannot be read or taken, for this reason.
     Blocked(String),
 }
 
@@ -85,8 +86,8 @@ impl Lease {
         Self { api, path, identity, timing, seen: None }
     }
 
-    /// Waits until the Lease is held. `told` hears who holds it, or why it cannot be looked at, as that changes.
-    pub async fn win(&mut self, mut told: impl FnMut(&Waiting)) -> Held {
+    /// Waits until the Lease is held. `report` is called with who holds it, or why it cannot be read, as that changes.
+    pub async fn win(&mut self, mut report: impl FnMut(&Waiting)) -> Held {
         let mut last = None;
         loop {
             let waiting = match timeout(self.timing.deadline, self.attempt()).await {
@@ -96,7 +97,7 @@ impl Lease {
                 Err(_) => Waiting::Blocked("the API server does not answer".to_owned()),
             };
             if last.as_ref() != Some(&waiting) {
-                told(&waiting);
+                report(&waiting);
                 last = Some(waiting);
             }
             sleep(self.timing.period).await;
@@ -132,47 +133,51 @@ impl Lease {
     /// Gives it back, so that another need not wait. Call when the duties have ended.
     pub async fn release(&mut self) {
         let released = timeout(RELEASE, async {
-            let object = self.read().await?;
-            if text_at(&object, "holderIdentity") != self.identity {
+            let mut lease: LeaseObject = self.api.read(&self.path).await?;
+            if holder(&lease) != self.identity {
                 return Ok(());
             }
-            let mut given_back = object;
-            given_back["spec"]["holderIdentity"] = json!("");
-            success(self.api.put(&self.path, &given_back).await?).map(drop)
+            lease.spec.get_or_insert_default().holder_identity = Some(String::new());
+            self.replace(&lease).await
         });
         match released.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be given back: the others wait it out"),
-            Err(_) => tracing::warn!("the Lease could not be given back in time: the others wait it out"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the Lease could not be given back: the others wait until it expires")
+            }
+            Err(_) => tracing::warn!("the Lease could not be given back in time: the others wait until it expires"),
         }
     }
 
     async fn attempt(&mut self) -> Result<Attempt, Refusal> {
         let since = Instant::now();
-        let mut object = self.read().await?;
-        let holder = text_at(&object, "holderIdentity").to_owned();
-        let mine = holder == self.identity;
-        if !mine && !holder.is_empty() && !self.has_expired(&object) {
-            return Ok(Attempt::Other(text::line(&holder)));
+        let mut lease: LeaseObject = self.api.read(&self.path).await?;
+        let is_mine = holder(&lease) == self.identity;
+        if !is_mine && !holder(&lease).is_empty() && !self.has_expired(&lease) {
+            return Ok(Attempt::Other(text::line(holder(&lease))));
         }
-        claim(&mut object, &self.identity, mine, self.timing.life, clock::now());
-        let answer = self.api.put(&self.path, &object).await?;
-        if answer.status == http::StatusCode::CONFLICT {
-            // A label or an annotation is enough for that: the next reading says who has it.
-            return Err(Refusal::Failing("somebody wrote the Lease at the same moment".to_owned()));
-        }
-        success(answer)?;
+        claim(lease.spec.get_or_insert_default(), &self.identity, is_mine, self.timing.life, clock::now());
+        self.replace(&lease).await?;
         self.seen = None;
         Ok(Attempt::Held(Held { since }))
     }
 
+    async fn replace(&self, lease: &LeaseObject) -> Result<(), Refusal> {
+        match self.api.replace(&self.path, lease).await? {
+            Some(_) => Ok(()),
+            // A label or an annotation is enough for that: the next read shows who has it.
+            None => Err(Refusal::Failing("somebody wrote the Lease at the same moment".to_owned())),
+        }
+    }
+
     /// Whether the version that another one holds has not changed for its whole life, by the clock here.
-    fn has_expired(&mut self, object: &Value) -> bool {
-        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    fn has_expired(&mut self, lease: &LeaseObject) -> bool {
+        let version = lease.metadata.resource_version.as_deref().unwrap_or_default();
         let now = Instant::now();
         match &self.seen {
             Some((seen, at)) if seen == version => {
-                let life = Duration::from_secs(object["spec"]["leaseDurationSeconds"].as_u64().unwrap_or(0));
+                let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or(0);
+                let life = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
                 now.duration_since(*at) >= life.clamp(self.timing.life, LONGEST.max(self.timing.life))
             }
             _ => {
@@ -181,40 +186,23 @@ impl Lease {
             }
         }
     }
-
-    async fn read(&self) -> Result<Value, Refusal> {
-        let object = success(self.api.get(&self.path).await?)?;
-        if object.is_object() { Ok(object) } else { Err(Refusal::Failing("the Lease is no object".to_owned())) }
-    }
 }
 
-fn success(answer: Answer) -> Result<Value, Refusal> {
-    if !answer.status.is_success() {
-        return Err(refusal(&answer));
-    }
-    Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
-}
-
-fn text_at<'a>(object: &'a Value, field: &str) -> &'a str {
-    object["spec"][field].as_str().unwrap_or_default()
+/// Who holds it; empty where nobody does.
+fn holder(lease: &LeaseObject) -> &str {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }
 
 /// Writes this replica in as the holder. Times are for people: nobody here compares them.
-fn claim(object: &mut Value, identity: &str, mine: bool, life: Duration, now: i64) {
-    let at = jiff::Timestamp::from_millisecond(now).unwrap_or_default();
-    let now = format!("{at:.6}");
-    if !object["spec"].is_object() {
-        object["spec"] = json!({});
+fn claim(spec: &mut LeaseSpec, identity: &str, is_mine: bool, life: Duration, now: i64) {
+    let now = jiff::Timestamp::from_millisecond(now).ok().map(MicroTime);
+    if !is_mine {
+        spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0).saturating_add(1).max(0));
+        spec.acquire_time = now.clone();
     }
-    let spec = &mut object["spec"];
-    if !mine {
-        let transitions = spec["leaseTransitions"].as_i64().unwrap_or(0);
-        spec["leaseTransitions"] = json!(transitions.saturating_add(1).clamp(0, i64::from(i32::MAX)));
-        spec["acquireTime"] = json!(now);
-    }
-    spec["holderIdentity"] = json!(identity);
-    spec["leaseDurationSeconds"] = json!(life.as_secs().max(1));
-    spec["renewTime"] = json!(now);
+    spec.holder_identity = Some(identity.to_owned());
+    spec.lease_duration_seconds = Some(i32::try_from(life.as_secs()).unwrap_or(i32::MAX).max(1));
+    spec.renew_time = now;
 }
 
 #[cfg(test)]
@@ -223,13 +211,15 @@ mod tests {
 
     #[test]
     fn a_claim_counts_transitions_and_writes_times_that_kubernetes_reads() {
-        let mut object = json!({"metadata": {"name": "holdfast-agent"}});
-        claim(&mut object, "a", false, Duration::from_secs(8), 1_790_000_000_123);
-        assert_eq!(object["spec"]["leaseTransitions"], 1);
-        assert_eq!(object["spec"]["renewTime"], "2026-09-21T14:13:20.123000Z");
-        claim(&mut object, "a", true, Duration::from_secs(8), 1_790_000_002_123);
-        assert_eq!(object["spec"]["leaseTransitions"], 1);
-        assert_eq!(object["spec"]["acquireTime"], "2026-09-21T14:13:20.123000Z");
-        assert_eq!(object["spec"]["leaseDurationSeconds"], 8);
+        let mut lease = LeaseObject::default();
+        let spec = lease.spec.get_or_insert_default();
+        claim(spec, "a", false, Duration::from_secs(8), 1_790_000_000_123);
+        assert_eq!(spec.lease_transitions, Some(1));
+        claim(spec, "a", true, Duration::from_secs(8), 1_790_000_002_123);
+        assert_eq!(spec.lease_transitions, Some(1));
+        let written = serde_json::to_value(&lease).unwrap();
+        assert_eq!(written["spec"]["acquireTime"], "2026-09-21T14:13:20.123000Z");
+        assert_eq!(written["spec"]["renewTime"], "2026-09-21T14:13:22.123000Z");
+        assert_eq!(written["spec"]["leaseDurationSeconds"], 8);
     }
 }

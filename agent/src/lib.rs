@@ -26,12 +26,12 @@ mod duties;
 pub mod engine;
 pub mod enrol;
 pub mod health;
-mod jitter;
 pub mod lease;
 pub mod metrics;
 pub mod node;
 pub mod node_views;
 pub mod pod_directory;
+mod random;
 pub mod relay;
 pub mod retest;
 pub mod rights;
@@ -168,7 +168,7 @@ async fn lead(
     status: &watch::Sender<AgentStatus>,
     stop: &CancellationToken,
 ) -> Result<()> {
-    let identity = format!("{}_{:08x}", config.name, jitter::number());
+    let identity = format!("{}_{}", config.name, random::name::<4>()?);
     let mut lease = Lease::new(api.clone(), &shared.namespace, &shared.lease, identity, shared.timing);
     let vault = Vault::Secret(SecretVault::new(api.clone(), &shared.namespace, &shared.secret));
     loop {

@@ -12,9 +12,9 @@ use holdfast_model::kernel::NodeStatement;
 use holdfast_model::{Nonce, RetestId};
 
 use crate::engine::{EngineCommand, EngineHandle, EngineStopped};
-use crate::jitter;
 use crate::node_views::{NodeViews, ViewAnswer, ViewRequest};
 use crate::pod_directory::PodDirectory;
+use crate::random;
 
 /// What the runtime scan works with.
 pub struct RuntimeScan {
@@ -32,7 +32,7 @@ impl RuntimeScan {
     /// Goes round until the engine is gone.
     pub async fn run(self) {
         while self.round().await.is_ok() {
-            tokio::time::sleep(self.every + jitter::up_to(self.every / 4)).await;
+            tokio::time::sleep(self.every + random::up_to(self.every / 4)).await;
         }
     }
 
@@ -48,7 +48,13 @@ impl RuntimeScan {
                 continue;
             }
             // Ids that no order bears: nothing is proved with the answer.
-            let (retest, nonce) = (RetestId::from_bytes(jitter::bytes()), Nonce::from_bytes(jitter::bytes()));
+            let (retest, nonce) = match (random::bytes(), random::bytes()) {
+                (Ok(retest), Ok(nonce)) => (RetestId::from_bytes(retest), Nonce::from_bytes(nonce)),
+                (Err(error), _) | (_, Err(error)) => {
+                    tracing::error!(%error, "nodes are not asked what runs");
+                    return Ok(());
+                }
+            };
             let request = ViewRequest { retest, nonce, pods: BTreeMap::from([(node.clone(), pods)]) };
             for answer in self.views.read(request).await.into_values() {
                 if let Some(statement) = statement(&node, &answer) {

@@ -27,7 +27,7 @@ use crate::cluster::Server;
 use crate::credential::{AgentKey, Credential, CredentialError, Issued};
 use crate::engine::{EngineCommand, EngineHandle, EngineStopped};
 use crate::enrol::{self, EnrolError};
-use crate::jitter;
+use crate::random;
 use crate::relay::{CertificateAnswer, CertificateRequest};
 use crate::vault::Vault;
 
@@ -287,7 +287,7 @@ impl Uplink {
                     Ok(()) => return Err(SessionError::Renewed),
                     Err(SessionError::Connect(error)) => {
                         tracing::warn!(error = %crate::api::chain(&error), "the certificate could not be renewed");
-                        renew.set(sleep(Duration::from_secs(60) + jitter::up_to(Duration::from_secs(60))));
+                        renew.set(sleep(Duration::from_secs(60) + random::up_to(Duration::from_secs(60))));
                     }
                     Err(other) => return Err(other),
                 },
@@ -345,7 +345,7 @@ impl Uplink {
 
     fn until_renewal(&self, session: &Session) -> Duration {
         let left = u64::try_from(self.credential.renew_in(session.now())).unwrap_or(0);
-        (Duration::from_millis(left) + jitter::up_to(Duration::from_millis(left / 10))).max(RENEW_APART)
+        (Duration::from_millis(left) + random::up_to(Duration::from_millis(left / 10))).max(RENEW_APART)
     }
 
     /// Keeps a renewed certificate beside the old one.

@@ -4,10 +4,10 @@
 //! leads finds what the leader before has left. It is replaced whole and only at the version that was read: of two that
 //! write at once one is refused and reads again. Nothing of it is ever logged.
 
-use data_encoding::BASE64;
-use serde_json::{Value, json};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
 
-use crate::api::{Answer, Api, refusal};
+use crate::api::{Api, Refusal};
 use crate::credential::{AgentKey, Credential, CredentialError, StateDir};
 
 /// Keys of the Secret's data.
@@ -67,73 +67,65 @@ impl SecretVault {
 
     async fn key(&self) -> Result<AgentKey, CredentialError> {
         for _ in 0..TRIES {
-            let object = self.read().await?;
-            if let Some(pem) = self.entry(&object, KEY)? {
-                return AgentKey::from_pem(&pem).ok_or_else(|| self.failed("use", "its key.pem is no key"));
+            let secret = self.read().await?;
+            if let Some(bytes) = entry(&secret, KEY) {
+                let pem = std::str::from_utf8(bytes).map_err(|error| self.damaged(KEY, error))?;
+                return AgentKey::from_pem(pem).map_err(|error| self.damaged(KEY, error));
             }
             let key = AgentKey::generate()?;
-            if self.write(object, KEY, key.pem().as_bytes()).await? {
+            if self.write(secret, KEY, key.pem().into_bytes()).await? {
                 return Ok(key);
             }
         }
-        Err(self.failed("write", "others keep writing it"))
+        Err(CredentialError::Contended(self.secret()))
     }
 
     async fn credential(&self) -> Result<Option<Credential>, CredentialError> {
-        let Some(text) = self.entry(&self.read().await?, CREDENTIAL)? else { return Ok(None) };
-        let parsed = serde_json::from_str(&text);
-        parsed.map(Some).map_err(|_| {
-            self.failed("use", "its credential.json is damaged; remove the entry and enrol again with a new join token")
-        })
+        let secret = self.read().await?;
+        let Some(bytes) = entry(&secret, CREDENTIAL) else { return Ok(None) };
+        serde_json::from_slice(bytes).map(Some).map_err(|error| self.damaged(CREDENTIAL, error))
     }
 
     async fn keep(&self, credential: &Credential) -> Result<(), CredentialError> {
         let text = serde_json::to_vec(credential).expect("a credential holds strings and integers only");
         for _ in 0..TRIES {
-            if self.write(self.read().await?, CREDENTIAL, &text).await? {
+            if self.write(self.read().await?, CREDENTIAL, text.clone()).await? {
                 return Ok(());
             }
         }
-        Err(self.failed("write", "others keep writing it"))
+        Err(CredentialError::Contended(self.secret()))
     }
 
-    async fn read(&self) -> Result<Value, CredentialError> {
-        let answer = self.api.get(&self.path()).await.map_err(|refusal| self.failed("read", &refusal.to_string()))?;
-        self.object("read", &answer)
+    async fn read(&self) -> Result<Secret, CredentialError> {
+        self.api.read(&self.path()).await.map_err(|source| self.failed("read", source))
     }
 
-    /// Writes one entry beside the others. False if somebody else has written since the object was read.
-    async fn write(&self, mut object: Value, entry: &str, bytes: &[u8]) -> Result<bool, CredentialError> {
-        object["data"][entry] = json!(BASE64.encode(bytes));
-        let answer = self.api.put(&self.path(), &object).await;
-        let answer = answer.map_err(|refusal| self.failed("write", &refusal.to_string()))?;
-        if answer.status == http::StatusCode::CONFLICT {
-            return Ok(false);
-        }
-        self.object("write", &answer).map(|_| true)
-    }
-
-    fn object(&self, operation: &'static str, answer: &Answer) -> Result<Value, CredentialError> {
-        if !answer.status.is_success() {
-            return Err(self.failed(operation, &refusal(answer).to_string()));
-        }
-        let object: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if object.is_object() { Ok(object) } else { Err(self.failed(operation, "the answer is no object")) }
-    }
-
-    fn entry(&self, object: &Value, entry: &str) -> Result<Option<String>, CredentialError> {
-        let Some(encoded) = object["data"][entry].as_str().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let bytes = BASE64.decode(encoded.as_bytes()).ok();
-        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-        text.map(Some).ok_or_else(|| self.failed("use", "an entry of it is no text"))
+    /// Writes one entry beside the others. False if somebody else has written since the Secret was read.
+    async fn write(&self, mut secret: Secret, entry: &str, bytes: Vec<u8>) -> Result<bool, CredentialError> {
+        secret.data.get_or_insert_default().insert(entry.to_owned(), ByteString(bytes));
+        let replaced = self.api.replace(&self.path(), &secret).await;
+        replaced.map(|replaced| replaced.is_some()).map_err(|source| self.failed("write", source))
     }
 
     fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/secrets/{}", self.namespace, self.name)
     }
 
-    fn failed(&self, operation: &'static str, problem: &str) -> CredentialError {
-        let secret = format!("{}/{}", self.namespace, self.name);
-        CredentialError::Secret { operation, secret, problem: problem.to_owned() }
+    fn secret(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
+
+    fn failed(&self, operation: &'static str, source: Refusal) -> CredentialError {
+        CredentialError::Secret { operation, secret: self.secret(), source }
+    }
+
+    fn damaged(&self, entry: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> CredentialError {
+        CredentialError::DamagedEntry { secret: self.secret(), entry, source: Box::new(error) }
+    }
+}
+
+/// An entry that is there and not empty: the chart makes the Secret without any.
+fn entry<'a>(secret: &'a Secret, entry: &str) -> Option<&'a [u8]> {
+    let bytes = secret.data.as_ref()?.get(entry)?;
+    (!bytes.0.is_empty()).then_some(bytes.0.as_slice())
 }

@@ -21,10 +21,14 @@ pub(super) async fn versions(api: &Api, kind: &'static Kind) -> Result<Versions,
         let mut body = api.open(&path::page(kind, path::PAGE, next.as_deref()), METADATA_ONLY).await?;
         let mut items = Items::default();
         while let Some(bytes) = body.next().await {
-            items.feed(&bytes?, |item| {
-                let identity = decode::identity(item);
-                versions.add(&identity.uid, &identity.resource_version);
+            let mut unreadable = None;
+            items.feed(&bytes?, |item| match decode::identity(item) {
+                Ok(identity) => versions.add(&identity.uid, &identity.resource_version),
+                Err(refusal) => unreadable = Some(refusal),
             })?;
+            if let Some(refusal) = unreadable {
+                return Err(refusal);
+            }
         }
         next = items.finish()?.next().map(str::to_owned);
         if next.is_none() {

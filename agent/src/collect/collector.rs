@@ -17,7 +17,7 @@ use super::list::{self, Stopped};
 use super::watch::{self, Paused, Position};
 use super::{EngineGone, Event, audit, decode, path};
 use crate::api::{Api, Refusal};
-use crate::jitter;
+use crate::random;
 
 /// How long collectors wait. Data, so that a test need not wait.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +124,7 @@ impl Collector {
     /// Watches, one watch after the other, until one is refused or a comparison finds that the watch has lost something.
     async fn follow(&mut self, at: &mut Position) -> Stopped {
         let mut differed: Option<Versions> = None;
-        let mut compare_at = Instant::now() + self.pace.audit + jitter::up_to(self.pace.audit);
+        let mut compare_at = Instant::now() + self.pace.audit + random::up_to(self.pace.audit);
         loop {
             let watched = tokio::select! {
                 watched = self.watch(at) => watched,
@@ -135,7 +135,7 @@ impl Collector {
                     }
                     Ok(now) => {
                         let soon = !now.is_empty() && differed.is_none();
-                        let wait = if soon { self.pace.catch_up } else { self.pace.audit + jitter::up_to(self.pace.audit) };
+                        let wait = if soon { self.pace.catch_up } else { self.pace.audit + random::up_to(self.pace.audit) };
                         differed = soon.then_some(now);
                         compare_at = Instant::now() + wait;
                         Ok(())
@@ -157,7 +157,7 @@ impl Collector {
 
     /// One watch. With `initial` it begins with everything there is, which is settled as a list when it has come.
     async fn watch(&mut self, at: &mut Position) -> Result<(), Stopped> {
-        let seconds = 290 + jitter::up_to(Duration::from_secs(290)).as_secs();
+        let seconds = 290 + random::up_to(Duration::from_secs(290)).as_secs();
         if let Some(initial) = &mut at.initial {
             initial.clear();
         }
@@ -196,8 +196,7 @@ impl Collector {
     async fn is_absent(&self, key: &ObjectKey, uid: &str) -> bool {
         match self.api.get(&path::object(key)).await {
             Ok(answer) if answer.status.is_success() => {
-                let found = decode::identity(&answer.body).uid;
-                !found.is_empty() && found != uid
+                decode::identity(&answer.body).is_ok_and(|found| !found.uid.is_empty() && found.uid != uid)
             }
             Ok(answer) => answer.proves_absence_of(&key.name),
             Err(_) => false,
@@ -225,7 +224,7 @@ impl Collector {
             _ => (CoverageState::Failing, self.retry.next().unwrap_or(self.pace.retry.1)),
         };
         self.cover(state, &refusal.to_string()).await?;
-        sleep(wait + jitter::up_to(wait / 4)).await;
+        sleep(wait + random::up_to(wait / 4)).await;
         Ok(())
     }
 

@@ -84,9 +84,12 @@ pub fn object(kind: &'static Kind, bytes: &[u8]) -> Result<Box<Object>, Unreadab
     }
 }
 
-/// `metadata` of any object, as far as it names the object; empty where it cannot be read.
-pub fn identity(bytes: &[u8]) -> Identity {
-    serde_json::from_slice::<Identified>(bytes).unwrap_or_default().metadata
+/// `metadata` of any object, as far as it names the object.
+pub fn identity(bytes: &[u8]) -> Result<Identity, Refusal> {
+    let identified = serde_json::from_slice::<Identified>(bytes);
+    identified.map(|identified| identified.metadata).map_err(|error| {
+        Refusal::Failing(format!("an object does not name itself: {}", text::line(&error.to_string())))
+    })
 }
 
 /// Reads one line of a watch.
@@ -98,13 +101,22 @@ pub fn watch_event(kind: &'static Kind, bytes: &[u8]) -> Result<WatchEvent, Refu
     Ok(match &*shape.event {
         "ADDED" | "MODIFIED" => match object(kind, raw) {
             Ok(object) => WatchEvent::Seen(object, pod_index::read(kind, raw)),
-            Err(unreadable) => WatchEvent::Unreadable(unreadable, identity(raw).resource_version),
+            Err(unreadable) => WatchEvent::Unreadable(unreadable, identity(raw)?.resource_version),
         },
-        "DELETED" => WatchEvent::Deleted(identity(raw)),
-        "BOOKMARK" => bookmark(identity(raw)),
-        "ERROR" => WatchEvent::Error(serde_json::from_slice::<Status>(raw).unwrap_or_default().into_refusal()),
+        "DELETED" => WatchEvent::Deleted(identity(raw)?),
+        "BOOKMARK" => bookmark(identity(raw)?),
+        "ERROR" => WatchEvent::Error(error(raw)),
         other => return Err(Refusal::Failing(format!("the watch sent an event of type {:?}", text::line(other)))),
     })
+}
+
+fn error(raw: &[u8]) -> Refusal {
+    match serde_json::from_slice::<Status>(raw) {
+        Ok(status) => status.into_refusal(),
+        Err(error) => {
+            Refusal::Failing(format!("the watch ended with an unreadable error: {}", text::line(&error.to_string())))
+        }
+    }
 }
 
 fn bookmark(identity: Identity) -> WatchEvent {
@@ -115,8 +127,9 @@ fn bookmark(identity: Identity) -> WatchEvent {
     }
 }
 
+/// An object whose very name is unreadable is named by nothing; its kind and the problem are still reported.
 fn unreadable(kind: &'static Kind, bytes: &[u8], problem: &str) -> Unreadable {
-    let identity = identity(bytes);
+    let identity = identity(bytes).unwrap_or_default();
     Unreadable { key: identity.key(kind), problem: text::line(problem), uid: identity.uid }
 }
 

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::credential::AgentKey;
 use crate::health::Readiness;
+use crate::random;
 
 mod host;
 mod kernel;
@@ -125,7 +126,8 @@ pub async fn run(
     let Senses { kernel, observations, sensors, kept } = senses;
     let mut view = NodeView::new(kernel, kept);
     view.open().await;
-    let mut outgoing = Outgoing::new(&host::boot(), observations);
+    let run = format!("{}.{}", host::boot(), random::name::<8>()?);
+    let mut outgoing = Outgoing::new(run, observations);
     let mut link = Link::new(config.clone(), AgentKey::generate()?);
     let mut wait = reconnect();
     loop {

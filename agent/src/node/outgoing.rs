@@ -13,8 +13,6 @@ use holdfast_proto::v1;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::jitter;
-
 /// Records that may wait between the sensors and the relay.
 pub const OBSERVATIONS: usize = 4096;
 /// Behaviors in one batch: what becomes of them must fit one message of the uplink.
@@ -39,8 +37,7 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(boot: &str, observations: mpsc::Receiver<RuntimeObservation>) -> Self {
-        let run = format!("{boot}.{:08x}{:08x}", jitter::number(), jitter::number());
+    pub(super) fn new(run: String, observations: mpsc::Receiver<RuntimeObservation>) -> Self {
         let (fold, began) = (ObservationFold::new(REPEAT_AFTER), Instant::now());
         let not_before = began;
         Self { observations, is_open: true, fold, began, run, sequence: 0, unacknowledged: None, not_before }
@@ -82,7 +79,7 @@ impl Outgoing {
         if taken.len() < RECORDS {
             self.not_before = now + APART;
         }
-        let records: Vec<_> = taken.into_iter().filter_map(record).collect();
+        let records: Vec<_> = taken.into_iter().map(record).collect();
         if records.is_empty() {
             return None;
         }
@@ -98,12 +95,15 @@ impl Outgoing {
     }
 }
 
-fn record(observation: RuntimeObservation) -> Option<Vec<u8>> {
-    let whole = canonical::bytes(&observation).ok()?;
+fn record(observation: RuntimeObservation) -> Vec<u8> {
+    let bytes = |observation: &RuntimeObservation| {
+        canonical::bytes(observation).expect("an observation holds strings, integers and lists under string keys")
+    };
+    let whole = bytes(&observation);
     if whole.len() <= RECORD_BYTES {
-        return Some(whole);
+        return whole;
     }
-    canonical::bytes(&RuntimeObservation { arguments: Vec::new(), ..observation }).ok()
+    bytes(&RuntimeObservation { arguments: Vec::new(), ..observation })
 }
 
 #[cfg(test)]
@@ -142,7 +142,8 @@ mod tests {
     #[tokio::test]
     async fn one_batch_is_under_way_and_does_not_change() {
         let (send, records) = mpsc::channel(8);
-        let mut outgoing = Outgoing { fold: ObservationFold::new(Duration::ZERO), ..Outgoing::new("b", records) };
+        let mut outgoing =
+            Outgoing { fold: ObservationFold::new(Duration::ZERO), ..Outgoing::new("b".to_owned(), records) };
         send.send(observation("/etc/a", 1, 5)).await.unwrap();
         let first = outgoing.next().await;
         assert_eq!((first.sequence, counts(&first)), (1, vec![("/etc/a".into(), 1)]));
@@ -162,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_has_a_limit_and_the_rest_comes_next() {
         let (send, records) = mpsc::channel(RECORDS + 1);
-        let mut outgoing = Outgoing::new("b", records);
+        let mut outgoing = Outgoing::new("b".to_owned(), records);
         for number in 0..=RECORDS {
             send.send(observation(&format!("/etc/{number}"), 1, 5)).await.unwrap();
         }

@@ -20,7 +20,7 @@ use super::view::NodeView;
 use super::{NodeConfig, Sensors, host};
 use crate::clock;
 use crate::health::Readiness;
-use crate::jitter;
+use crate::random;
 use holdfast_agent_core::text;
 
 /// How long the relay may take for its first answer.
@@ -98,7 +98,7 @@ async fn talk(
         session.send(Up::RuntimeObservations(batch)).await?;
     }
     let mut heartbeat = tokio::time::interval(config.heartbeat);
-    let renew = sleep(session.member.renew_in() + jitter::up_to(session.member.renew_in() / 10));
+    let renew = sleep(session.member.renew_in() + random::up_to(session.member.renew_in() / 10));
     tokio::pin!(renew);
     loop {
         tokio::select! {
@@ -204,9 +204,10 @@ impl Session<'_> {
         pods.dedup();
         let asked = Asked { retest, nonce, cluster, node, boot, pods };
         let said = statement::state(asked, reading, &self.told, clock::now());
-        let signed = canonical::bytes(&said).ok().and_then(|bytes| Some((link.key.sign(&bytes).ok()?, bytes)));
-        let Some((signature, bytes)) = signed else {
-            return self.send(Up::KernelReadPart(refuse("the node's key cannot sign".to_owned()))).await;
+        let bytes = canonical::bytes(&said).expect("a statement holds strings, integers and lists under string keys");
+        let signature = match link.key.sign(&bytes) {
+            Ok(signature) => signature,
+            Err(error) => return self.send(Up::KernelReadPart(refuse(crate::api::chain(&error)))).await,
         };
         let parts = bytes.chunks(limits::BATCH_BYTES).count();
         for (number, part) in bytes.chunks(limits::BATCH_BYTES).enumerate() {

@@ -66,7 +66,7 @@ impl NodeView {
         if self.view.is_err() {
             let kernel = self.kernel.clone();
             let opened = tokio::task::spawn_blocking(move || kernel.open()).await;
-            self.view = opened.unwrap_or_else(|_| Err(failed()));
+            self.view = opened.unwrap_or_else(|error| Err(failed(&error)));
             match &self.view {
                 Ok(_) => tracing::info!("the kernel's view of this node is open"),
                 Err(shut) => tracing::warn!(reason = shut.reason, "the kernel of this node cannot be looked at"),
@@ -76,9 +76,9 @@ impl NodeView {
 
     /// Looks now. An eye that fails is shut until it is opened again.
     pub(super) async fn look(&mut self) -> Result<Reading, Shut> {
-        let mut view = std::mem::replace(&mut self.view, Err(failed()))?;
+        let mut view = std::mem::replace(&mut self.view, Err(under_way()))?;
         let looked = tokio::task::spawn_blocking(move || (view.read(), view)).await;
-        let (reading, view) = looked.map_err(|_| failed())?;
+        let (reading, view) = looked.map_err(|error| failed(&error))?;
         match reading {
             Ok(mut reading) => {
                 self.view = Ok(view);
@@ -109,6 +109,11 @@ impl NodeView {
     }
 }
 
-fn failed() -> Shut {
-    Shut { state: CoverageState::Failing, reason: "the reading failed in the agent itself".to_owned() }
+/// What stays if a reading never comes back.
+fn under_way() -> Shut {
+    Shut { state: CoverageState::Failing, reason: "the last reading did not come back".to_owned() }
+}
+
+fn failed(error: &tokio::task::JoinError) -> Shut {
+    Shut { state: CoverageState::Failing, reason: format!("the reading failed in the agent itself: {error}") }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::Stream;
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
@@ -37,8 +37,11 @@ const REFUSED: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenerError {
     /// The root that the credential holds.
-    #[error("the root certificate cannot be used: {0}")]
-    Root(String),
+    #[error("the root certificate cannot be used")]
+    Root(#[source] rustls::Error),
+    /// Who verifies clients.
+    #[error("the root certificate cannot verify nodes")]
+    Verifier(#[from] VerifierBuilderError),
     /// The certificate and its key.
     #[error("the agent's own certificate cannot be used")]
     Certificate(#[from] rustls::Error),
@@ -141,9 +144,9 @@ impl Drop for Share {
 pub fn config(key: &AgentKey, credential: &Credential) -> Result<Arc<ServerConfig>, ListenerError> {
     let root = CertificateDer::from(credential.root.clone());
     let mut roots = RootCertStore::empty();
-    roots.add(root.clone()).map_err(|error| ListenerError::Root(error.to_string()))?;
+    roots.add(root.clone()).map_err(ListenerError::Root)?;
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).allow_unauthenticated();
-    let clients = clients.build().map_err(|error| ListenerError::Root(error.to_string()))?;
+    let clients = clients.build()?;
     let newest = credential.next.as_ref().unwrap_or(&credential.current);
     let chain = vec![CertificateDer::from(newest.certificate.clone()), root];
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13])?;

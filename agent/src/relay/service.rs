@@ -19,7 +19,7 @@ use super::node_connection::{NodeCertificate, NodeConnection, Outbound};
 use super::node_stream;
 use super::nodes::Nodes;
 use super::token_review::{self, TokenRefused};
-use crate::clock;
+use crate::{api, clock};
 use holdfast_agent_core::text::line as one_line;
 
 /// How long the aggregator may take to make a certificate.
@@ -51,10 +51,11 @@ impl v1::relay_server::Relay for Nodes {
         let shared = &self.shared;
         let node = token_review::node(&shared.api, &shared.account, &shared.pods, &asked.token).await;
         let node = node.map_err(|refused| {
-            tracing::warn!(called = one_line(&asked.node), reason = %refused, "a node was refused");
+            let reason = api::chain(&refused);
+            tracing::warn!(called = one_line(&asked.node), reason, "a node was refused");
             match refused {
-                TokenRefused::Unreviewed(_) | TokenRefused::UnknownPod => Status::unavailable(refused.to_string()),
-                _ => Status::unauthenticated(refused.to_string()),
+                TokenRefused::Unreviewed(_) | TokenRefused::UnknownPod => Status::unavailable(reason),
+                _ => Status::unauthenticated(reason),
             }
         })?;
         drop(permit);

@@ -5,11 +5,10 @@
 //! names the Pod, and the watch knows where that runs. What the node calls itself is never used.
 
 use holdfast_proof::NodeName;
-use serde::Deserialize;
-use serde_json::json;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
 
 use super::settings::ServiceAccount;
-use crate::api::{Api, refusal};
+use crate::api::{Api, Refusal};
 use crate::pod_directory::PodDirectory;
 use holdfast_agent_core::text::line;
 
@@ -29,8 +28,8 @@ pub enum TokenRefused {
     #[error("that is no token")]
     NoToken,
     /// The API server does not answer, or refuses the review.
-    #[error("the token could not be reviewed: {0}")]
-    Unreviewed(String),
+    #[error("the token could not be reviewed")]
+    Unreviewed(#[source] Refusal),
     /// The API server does not know it, or not for this audience.
     #[error("the API server does not accept the token for the audience {AUDIENCE}")]
     NotAuthentic,
@@ -45,27 +44,6 @@ pub enum TokenRefused {
     UnknownPod,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Review {
-    status: Status,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    authenticated: bool,
-    audiences: Vec<String>,
-    user: User,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct User {
-    username: String,
-    extra: std::collections::BTreeMap<String, Vec<String>>,
-}
-
 /// Asks the API server and answers the node.
 pub async fn node(
     api: &Api,
@@ -76,28 +54,24 @@ pub async fn node(
     if token.is_empty() || token.len() > TOKEN_BYTES || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(TokenRefused::NoToken);
     }
-    let question = json!({
-        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
-        "spec": {"token": token, "audiences": [AUDIENCE]},
-    });
-    let answer = api.review(PATH, &question).await.map_err(|refusal| TokenRefused::Unreviewed(refusal.to_string()))?;
-    if !answer.status.is_success() {
-        return Err(TokenRefused::Unreviewed(refusal(&answer).to_string()));
-    }
-    let review: Review = serde_json::from_slice(&answer.body)
-        .map_err(|_| TokenRefused::Unreviewed("the answer is no TokenReview".to_owned()))?;
-    decide(&review.status, account, pods)
+    let spec = TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![AUDIENCE.to_owned()]) };
+    let review = TokenReview { spec, ..TokenReview::default() };
+    let review = api.review(PATH, &review).await.map_err(TokenRefused::Unreviewed)?;
+    decide(&review.status.unwrap_or_default(), account, pods)
 }
 
-fn decide(status: &Status, account: &ServiceAccount, pods: &PodDirectory) -> Result<NodeName, TokenRefused> {
+fn decide(status: &TokenReviewStatus, account: &ServiceAccount, pods: &PodDirectory) -> Result<NodeName, TokenRefused> {
     // A server that does not know audiences answers without any: it has not checked this one.
-    if !status.authenticated || !status.audiences.iter().any(|audience| audience == AUDIENCE) {
+    let is_for_relay = status.audiences.iter().flatten().any(|audience| audience == AUDIENCE);
+    if status.authenticated != Some(true) || !is_for_relay {
         return Err(TokenRefused::NotAuthentic);
     }
-    if status.user.username != account.user() {
-        return Err(TokenRefused::OtherAccount(line(&status.user.username)));
+    let user = status.user.as_ref().ok_or(TokenRefused::NotAuthentic)?;
+    let username = user.username.as_deref().ok_or(TokenRefused::NotAuthentic)?;
+    if username != account.user() {
+        return Err(TokenRefused::OtherAccount(line(username)));
     }
-    let only = |key: &str| match status.user.extra.get(key).map(Vec::as_slice) {
+    let only = |key: &str| match user.extra.as_ref().and_then(|extra| extra.get(key)).map(Vec::as_slice) {
         Some([value]) => Some(value.as_str()),
         _ => None,
     };
@@ -113,7 +87,7 @@ fn decide(status: &Status, account: &ServiceAccount, pods: &PodDirectory) -> Res
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
     use holdfast_agent_core::pod_index::{self, PodIndex};
@@ -135,8 +109,8 @@ mod tests {
             "user": {"username": "system:serviceaccount:holdfast-node:agent", "extra": {NODE_NAME: ["worker-1"]}},
         }});
         change(&mut review["status"]);
-        let review: Review = serde_json::from_value(review).unwrap();
-        decide(&review.status, &account, &known).map(|node| node.to_string())
+        let review: TokenReview = serde_json::from_value(review).unwrap();
+        decide(&review.status.unwrap(), &account, &known).map(|node| node.to_string())
     }
 
     #[test]

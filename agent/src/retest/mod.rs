@@ -118,7 +118,13 @@ async fn answer_round(
         tasks.spawn(async move { (order.retest, retester.answer(&round, &order).await) });
     }
     while let Some(done) = tasks.join_next().await {
-        let Ok((retest, answer)) = done else { continue };
+        let (retest, answer) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(error = %api::chain(&error), "a retest failed in the agent itself");
+                continue;
+            }
+        };
         ids.remove(&retest);
         locked(running).remove(&retest);
         if let Some(answer) = answer {

@@ -129,8 +129,11 @@ impl Round {
         let path = cluster::VERSION_PATH.to_owned();
         match self.ask(&path).await {
             Ok(answer) => {
-                let minor = cluster::server_version(&answer.body).minor;
-                Fetched::of(ReadOutcome::ServerMinor(minor), vec![read_of(path, &answer, "", "")])
+                let outcome = match cluster::server_version(&answer) {
+                    Ok(version) => ReadOutcome::ServerMinor(version.minor),
+                    Err(refused) => ReadOutcome::Refused(refused),
+                };
+                Fetched::of(outcome, vec![read_of(path, &answer, "", "")])
             }
             Err(refused) => Fetched::of(ReadOutcome::Refused(refused), Vec::new()),
         }
@@ -147,7 +150,8 @@ impl Round {
             let outcome = if absent { ReadOutcome::Absent } else { ReadOutcome::Refused(refusal(&answer)) };
             return Fetched::of(outcome, vec![read_of(path, &answer, "", "")]);
         }
-        let identity = decode::identity(&answer.body);
+        // An object that does not name itself is unreadable below, and is recorded by its hash alone.
+        let identity = decode::identity(&answer.body).unwrap_or_default();
         let outcome = match decode::object(key.kind, &answer.body) {
             Ok(object) => ReadOutcome::Objects(vec![*object]),
             Err(unreadable) => ReadOutcome::Unreadable(format!("{} {}: {}", key.kind, key.name, unreadable.problem)),
