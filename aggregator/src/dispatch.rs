@@ -1,6 +1,6 @@
 //! Sends retests on a cluster's live stream: what is due, oldest first, only so many at a time.
 //!
-//! The record holds what is wanted; this task only carries it. A retest for an agent that is away waits there and is found
+//! The record holds what is wanted; this task only sends it. A retest for an agent that is away waits there and is found
 //! when the agent returns. An answer that does not come by its deadline is asked for again, after a pause.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::writer::{WriteError, Writer};
 
 /// Most retests that one agent works on at a time.
 const AT_A_TIME: u64 = 64;
-/// Shortest and longest pause before the record is asked again without being told to.
+/// Shortest and longest pause before the record is asked again without being woken.
 const PAUSE: (i64, i64) = (100, 60_000);
 
 /// What the task needs.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use holdfast_model::UnixMillis;
 
-/// Tells the time and draws what nobody can guess.
+/// The time, and bytes that cannot be guessed.
 pub trait Environment: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> UnixMillis;
@@ -37,7 +37,7 @@ impl Environment for SystemEnvironment {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! A clock that moves when it is told to, and draws that count.
+    //! A clock that is moved by hand, and draws that count.
 
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

@@ -1,7 +1,7 @@
-//! What just changed, for whoever watches: told after the commit, kept nowhere, never waited for.
+//! What just changed, for whoever watches: sent after the commit, kept nowhere, never waited for.
 //!
-//! A watcher that is too slow misses changes and is told so; it then reads the present state from the API. The record is
-//! the truth, this is a nudge.
+//! A watcher that is too slow misses changes, is notified of that, and then reads the present state from the API. The record is
+//! what counts, this is a notification.
 
 use holdfast_model::{ClusterId, FindingId, RetestId, Severity, Status, Verdict};
 use tokio::sync::broadcast;
@@ -39,7 +39,7 @@ pub enum LiveChange {
     },
 }
 
-/// Where changes are told and watched. Cheap to clone.
+/// Where changes are sent and watched. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Live {
     sender: broadcast::Sender<LiveChange>,
@@ -53,8 +53,8 @@ impl Default for Live {
 }
 
 impl Live {
-    /// Tells everybody who watches now. Nobody watching is no error.
-    pub fn tell(&self, change: LiveChange) {
+    /// Sends to everybody who watches now. Nobody watching is no error.
+    pub fn send(&self, change: LiveChange) {
         let _ = self.sender.send(change);
     }
 

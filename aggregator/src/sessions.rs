@@ -9,11 +9,11 @@ use tokio::sync::{Notify, watch};
 /// The streams that are open. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Sessions {
-    open: Arc<Mutex<HashMap<ClusterId, Held>>>,
+    open: Arc<Mutex<HashMap<ClusterId, OpenStream>>>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct OpenStream {
     epoch: u64,
     ended: watch::Sender<bool>,
     wake: Arc<Notify>,
@@ -30,16 +30,16 @@ pub struct Session {
 }
 
 impl Sessions {
-    /// Notes a stream of this epoch. The cluster's stream of an earlier epoch, if any, is ended; if a later one was quicker,
-    /// this one has ended before it began.
+    /// Notes a stream of this epoch. The cluster's stream of an earlier epoch, if any, is ended; if a later one came first,
+    /// this one ends at once.
     pub fn open(&self, cluster: ClusterId, epoch: u64) -> Session {
         let (sender, ended) = watch::channel(false);
         let wake = Arc::new(Notify::new());
-        let held = Held { epoch, ended: sender, wake: wake.clone() };
+        let stream = OpenStream { epoch, ended: sender, wake: wake.clone() };
         let mut open = self.lock();
         if open.get(&cluster).is_some_and(|known| known.epoch > epoch) {
-            held.ended.send_replace(true);
-        } else if let Some(before) = open.insert(cluster, held) {
+            stream.ended.send_replace(true);
+        } else if let Some(before) = open.insert(cluster, stream) {
             before.ended.send_replace(true);
         }
         drop(open);
@@ -48,15 +48,15 @@ impl Sessions {
 
     /// Ends the stream of a cluster, at once: its credential was revoked.
     pub fn end(&self, cluster: ClusterId) {
-        if let Some(held) = self.lock().remove(&cluster) {
-            held.ended.send_replace(true);
+        if let Some(stream) = self.lock().remove(&cluster) {
+            stream.ended.send_replace(true);
         }
     }
 
-    /// Says that there may be a retest to send.
+    /// Wakes the dispatcher: there may be a retest to send.
     pub fn wake(&self, cluster: ClusterId) {
-        if let Some(held) = self.lock().get(&cluster) {
-            held.wake.notify_one();
+        if let Some(stream) = self.lock().get(&cluster) {
+            stream.wake.notify_one();
         }
     }
 
@@ -71,7 +71,7 @@ impl Sessions {
     }
 
     /// The map holds no half-made state, so a panic elsewhere leaves it usable.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterId, Held>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ClusterId, OpenStream>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,7 +98,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let mut open = self.sessions.lock();
-        if open.get(&self.cluster).is_some_and(|held| held.epoch == self.epoch) {
+        if open.get(&self.cluster).is_some_and(|stream| stream.epoch == self.epoch) {
             open.remove(&self.cluster);
         }
     }

@@ -181,11 +181,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_is_one_word_and_comes_back() {
-        for (source, word) in
+    fn a_source_has_one_text_and_is_read_back() {
+        for (source, text) in
             [(Source::Posture, "posture"), (Source::Kernel, "kernel"), (Source::Tool("trivy".into()), "tool:trivy")]
         {
-            assert_eq!((source.to_string().as_str(), word.parse()), (word, Ok(source)));
+            assert_eq!((source.to_string().as_str(), text.parse()), (text, Ok(source)));
         }
         assert!("tool:".parse::<Source>().is_err() && "agent".parse::<Source>().is_err());
     }

@@ -6,6 +6,7 @@
 pub mod calibration;
 pub mod detection;
 pub mod entry;
+pub mod event;
 pub mod finding;
 pub mod fleet;
 pub mod lifecycle;
@@ -14,6 +15,7 @@ pub mod retest;
 pub use calibration::{Calibration, calibrate};
 pub use detection::{Detection, Source, Standing};
 pub use entry::Entry;
+pub use event::{Event, Happened};
 pub use finding::Finding;
 pub use lifecycle::{Command, Context, Decision, Refused, decide};
 pub use retest::{RetestCause, RetestChange};

@@ -3,14 +3,17 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use holdfast_model::ClusterId;
 use holdfast_proof::CertificateFacts;
+use holdfast_proto::v1;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 use super::{EnrolError, Enrolments};
 use crate::identity::{self, ClusterIdentity};
+use crate::intake::{Identify, Peer};
 
 /// A stream ends this long before its certificate; of a very short life, after nine tenths.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -24,6 +27,16 @@ pub struct Admitted {
     pub certificate: Vec<u8>,
     ends: Instant,
     revocations: broadcast::Receiver<ClusterId>,
+}
+
+impl Identify for Enrolments {
+    fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>> {
+        Box::pin(async move {
+            let mut admitted = self.admit(request).await?;
+            let (cluster, certificate) = (admitted.identity.cluster, admitted.certificate.clone());
+            Ok(Peer { cluster, certificate, cut_off: Box::pin(async move { admitted.ended().await }) })
+        })
+    }
 }
 
 impl Admitted {

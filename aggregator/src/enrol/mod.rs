@@ -142,7 +142,7 @@ impl Enrolments {
     /// Commits, then tells whoever watches.
     async fn commit(&self, tx: Tx, cluster: ClusterId) -> Result<(), EnrolError> {
         tx.commit().await?;
-        self.live.tell(LiveChange::Cluster { cluster });
+        self.live.send(LiveChange::Cluster { cluster });
         Ok(())
     }
 }

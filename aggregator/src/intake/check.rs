@@ -22,7 +22,7 @@ const KEY_BYTES: usize = 32 * 1024 * 1024;
 /// The longest text that is part of a key of the record: an index of PostgreSQL takes no more than 2704 bytes.
 const INDEXED_BYTES: usize = 1024;
 
-/// What a Hello says, as the record keeps it.
+/// A Hello, as the record keeps it.
 pub(super) fn hello(wire: &v1::Hello, now: i64) -> Result<Connected, Status> {
     let texts = [
         ("hello.agent_version", &wire.agent_version),
@@ -104,7 +104,7 @@ fn key_size(resource: &Resource) -> usize {
     size_of::<FindingKey>() + group.len() + kind.len() + namespace.as_deref().map_or(0, str::len) + name.len()
 }
 
-/// Buckets that a batch says are complete: each once.
+/// Buckets that a batch declares complete: each once.
 pub(super) fn complete_buckets(wire: Vec<u8>) -> Result<Vec<u8>, Status> {
     if wire.len() > BUCKETS {
         return Err(Status::invalid_argument(format!("batch.complete_buckets: more than {BUCKETS}")));
@@ -112,7 +112,7 @@ pub(super) fn complete_buckets(wire: Vec<u8>) -> Result<Vec<u8>, Status> {
     Ok(wire.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
 }
 
-/// Whether a statement says that a control fails.
+/// Whether a statement is a failing one.
 pub(super) fn fails(stated: &Stated) -> bool {
     matches!(stated.statement.observation, Observation::Fail { .. })
 }

@@ -1,4 +1,4 @@
-//! The door of the agents: the `Uplink` service. A stream is let in by its certificate and turned away by what it does.
+//! The listener for agents: the `Uplink` service. A stream is admitted by its certificate and refused by what it does.
 //!
 //! It checks and converts what comes, hands it to the writer, and acknowledges after the commit. It decides nothing about
 //! findings. The cluster of every message is the certificate's.
@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::enrol::Enrolments;
 use crate::environment::SharedEnvironment;
 use crate::sessions::Sessions;
 use crate::writer::{WriteError, Writer};
@@ -40,27 +39,17 @@ pub struct Peer {
     pub cut_off: BoxFuture<'static, Status>,
 }
 
-/// Says who a peer is and whether it may come in: the room of enrolment does.
+/// Identifies a peer and decides whether it is admitted: enrolment does.
 pub trait Identify: Send + Sync + 'static {
     /// The identity behind a stream that is being opened, from its client certificate; an error if there is none that
     /// counts.
     fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>>;
 }
 
-/// Makes certificates for the nodes of a cluster: the room of enrolment does.
+/// Issues certificates for the nodes of a cluster: enrolment does.
 pub trait Certify: Send + Sync + 'static {
     /// A certificate for the node that is named, or why there is none. The cluster is the asking stream's.
     fn certify(&self, cluster: ClusterId, asked: v1::NodeCsr) -> BoxFuture<'static, v1::NodeCertificate>;
-}
-
-impl Identify for Enrolments {
-    fn identify<'a>(&'a self, request: &'a Request<Streaming<v1::FromAgent>>) -> BoxFuture<'a, Result<Peer, Status>> {
-        Box::pin(async move {
-            let mut admitted = self.admit(request).await?;
-            let (cluster, certificate) = (admitted.identity.cluster, admitted.certificate.clone());
-            Ok(Peer { cluster, certificate, cut_off: Box::pin(async move { admitted.ended().await }) })
-        })
-    }
 }
 
 /// What every stream shares. Cheap to clone.
@@ -74,9 +63,9 @@ pub struct Intake {
     pub sessions: Sessions,
     /// Clock and randomness.
     pub environment: SharedEnvironment,
-    /// Who comes in.
+    /// Admits peers.
     pub identify: Arc<dyn Identify>,
-    /// Who makes certificates for nodes.
+    /// Issues certificates for nodes.
     pub certify: Arc<dyn Certify>,
     /// The installation's root, DER: what the certificates of nodes lead to.
     pub root: Arc<[u8]>,

@@ -1,5 +1,5 @@
 //! One stream, from Hello to its end. Batches go to the writer in order, several ahead of their acknowledgement, so that one
-//! commit serves many; answers to retests go the same way, so that a verdict is never older than what was said before it.
+//! commit serves many; answers to retests go the same way, so that a verdict is never older than what was sent before it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::dispatch::Dispatch;
 use crate::sessions::Session;
 use crate::writer::{Complete, WriteError};
 
-/// How long a peer may take to say Hello.
+/// How long a peer may take to send Hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
 /// Most jobs of one stream that wait for their commit.
 const AHEAD: usize = 16;
@@ -55,7 +55,7 @@ pub(super) async fn run(
         outbound,
     };
     let (jobs, parts) = (Jobs::new(), Joiner::default());
-    let mut stream = Talk { intake, cluster, certificate: &certificate, outbound, jobs, repeated: None, parts };
+    let mut stream = AgentStream { intake, cluster, certificate: &certificate, outbound, jobs, repeated: None, parts };
     tokio::select! {
         biased;
         reason = &mut cut_off => Err(reason),
@@ -79,11 +79,11 @@ async fn welcome(
         return Err(refuse_claim(intake, cluster, &hello.claimed_cluster).await);
     }
     let now = intake.environment.now();
-    let mut said = check::hello(hello, now)?;
-    if said.controls.is_empty() {
-        said.controls = known_controls(intake, cluster, &hello.controls_digest).await?;
+    let mut connected = check::hello(hello, now)?;
+    if connected.controls.is_empty() {
+        connected.controls = known_controls(intake, cluster, &hello.controls_digest).await?;
     }
-    let epoch = intake.writer.connect(cluster, said).await.map_err(|error| status(&error))?;
+    let epoch = intake.writer.connect(cluster, connected).await.map_err(|error| status(&error))?;
     let session = intake.sessions.open(cluster, epoch);
     let digest = digest(&intake.store, cluster).await?;
     let in_agreement = digest.root().as_slice() == hello.root_digest.as_slice();
@@ -91,7 +91,7 @@ async fn welcome(
     Ok(session)
 }
 
-/// The controls of the last stream, if it is them that the digest names. An agent that is refused here says them anew.
+/// The controls of the last stream, if it is them that the digest names. An agent that is refused here sends them anew.
 async fn known_controls(intake: &Intake, cluster: ClusterId, named: &[u8]) -> Result<Vec<String>, Status> {
     if named.is_empty() {
         return Ok(Vec::new());
@@ -101,7 +101,7 @@ async fn known_controls(intake: &Intake, cluster: ClusterId, named: &[u8]) -> Re
     known.ok_or_else(|| Status::failed_precondition("hello.controls_digest: not the controls on record, say them"))
 }
 
-/// A message that names another cluster than the certificate is a mix-up or a lie; either is worth a line in the log.
+/// A message that names another cluster than the certificate is a mix-up or a forgery; either is recorded.
 async fn refuse_claim(intake: &Intake, cluster: ClusterId, claimed: &str) -> Status {
     let claimed: String = claimed.chars().take(64).collect();
     let noted = intake.writer.note(Activity {
@@ -134,7 +134,7 @@ async fn send(outbound: &Outbound, message: To) -> Result<(), Status> {
 }
 
 /// A stream after its Hello.
-struct Talk<'a> {
+struct AgentStream<'a> {
     intake: &'a Intake,
     cluster: ClusterId,
     certificate: &'a [u8],
@@ -146,7 +146,7 @@ struct Talk<'a> {
     parts: Joiner,
 }
 
-impl Talk<'_> {
+impl AgentStream<'_> {
     async fn serve(
         &mut self,
         mut inbound: impl Stream<Item = Result<v1::FromAgent, Status>> + Unpin,
@@ -201,8 +201,10 @@ impl Talk<'_> {
     async fn buckets(&mut self, wire: &v1::Buckets) -> Result<(), Status> {
         self.drain().await?;
         let digest = digest(&self.intake.store, self.cluster).await?;
-        let theirs: Vec<[u8; 16]> =
-            wire.digests.iter().map(|bucket| bucket.as_slice().try_into().unwrap_or([0xff; 16])).collect();
+        let theirs = wire.digests.iter().map(|bucket| <[u8; 16]>::try_from(bucket.as_slice()));
+        let theirs: Vec<_> = theirs
+            .collect::<Result<_, _>>()
+            .map_err(|_| Status::invalid_argument("buckets.digests: one of them is not 16 bytes"))?;
         let numbers = digest.differing(&theirs);
         self.repeated = (!numbers.is_empty()).then(HashSet::new);
         send(self.outbound, To::DifferingBuckets(v1::DifferingBuckets { numbers })).await

@@ -1,4 +1,4 @@
-//! Streams over channels, against a real SQLite file: the story of a finding, and what must not happen.
+//! Streams over channels, against a real SQLite file: the life of a finding, and what must not happen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::writer::{Action, Writer};
 
 const CONTROL: ControlId = ControlId::known("workload.privileged");
 
-/// Streams in these tests start past the door.
+/// Streams in these tests start after admission.
 struct Nobody;
 
 impl Identify for Nobody {
@@ -46,7 +46,7 @@ impl Certify for Nobody {
     }
 }
 
-struct House {
+struct Fixture {
     intake: Intake,
     environment: Arc<TestEnvironment>,
     authority: Authority,
@@ -59,7 +59,7 @@ fn cluster(number: u8) -> ClusterId {
     ClusterId::from_bytes([number; 16])
 }
 
-impl House {
+impl Fixture {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap();
@@ -91,8 +91,8 @@ impl House {
 
     async fn agent_with(&self, number: u8, ledger: LedgerDigest) -> Agent {
         let mut agent = self.stream(number);
-        agent.say(v1::from_agent::Message::Hello(hello(number, &ledger))).await;
-        let v1::to_agent::Message::Welcome(welcome) = agent.hear().await else { panic!("no Welcome") };
+        agent.send(v1::from_agent::Message::Hello(hello(number, &ledger))).await;
+        let v1::to_agent::Message::Welcome(welcome) = agent.receive().await else { panic!("no Welcome") };
         (agent.epoch, agent.in_agreement) = (welcome.epoch, welcome.in_agreement);
         agent
     }
@@ -155,11 +155,11 @@ struct Agent {
 }
 
 impl Agent {
-    async fn say(&mut self, message: v1::from_agent::Message) {
+    async fn send(&mut self, message: v1::from_agent::Message) {
         let _ = self.to.send(Ok(v1::FromAgent { message: Some(message) })).await;
     }
 
-    async fn hear(&mut self) -> v1::to_agent::Message {
+    async fn receive(&mut self) -> v1::to_agent::Message {
         let heard = tokio::time::timeout(Duration::from_secs(10), self.from.recv()).await;
         heard.expect("a message in time").expect("an open stream").unwrap().message.unwrap()
     }
@@ -172,17 +172,17 @@ impl Agent {
 
     async fn state(&mut self, name: &str, observation: Observation) {
         let batch = self.batch(&[report(name, observation)]);
-        self.say(v1::from_agent::Message::Batch(batch)).await;
+        self.send(v1::from_agent::Message::Batch(batch)).await;
         self.acknowledged().await;
     }
 
     async fn acknowledged(&mut self) {
-        let v1::to_agent::Message::Ack(ack) = self.hear().await else { panic!("no Ack") };
+        let v1::to_agent::Message::Ack(ack) = self.receive().await else { panic!("no Ack") };
         assert_eq!((ack.epoch, ack.sequence), (self.epoch, self.sequence));
     }
 
     async fn order(&mut self) -> RetestOrder {
-        let v1::to_agent::Message::RetestOrder(order) = self.hear().await else { panic!("no Retest") };
+        let v1::to_agent::Message::RetestOrder(order) = self.receive().await else { panic!("no Retest") };
         convert::retest(order).unwrap()
     }
 
@@ -215,7 +215,7 @@ impl Agent {
         let attestation = canonical::bytes(attestation).unwrap();
         let signature = self.key.sign(&attestation).unwrap();
         for part in parts::split(v1::RetestAnswer { attestation, signature, more: false }) {
-            self.say(v1::from_agent::Message::RetestAnswer(part)).await;
+            self.send(v1::from_agent::Message::RetestAnswer(part)).await;
         }
     }
 
@@ -259,166 +259,166 @@ fn report(name: &str, observation: Observation) -> Report {
 
 #[tokio::test]
 async fn a_fix_is_seen_retested_and_verified_with_a_receipt() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
     agent.state("web", failing()).await;
-    assert_eq!(house.status(id).await, State::Open);
+    assert_eq!(fixture.status(id).await, State::Open);
 
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    assert_eq!(house.status(id).await, State::Resolved);
+    assert_eq!(fixture.status(id).await, State::Resolved);
     agent.answer(&order, Verdict::Fixed).await;
-    house.becomes(id, State::Verified).await;
+    fixture.becomes(id, State::Verified).await;
 
-    let receipt = house.intake.store.receipt(order.retest).await.unwrap().expect("a receipt");
-    let event = house.intake.store.event(receipt.event).await.unwrap().unwrap();
+    let receipt = fixture.intake.store.receipt(order.retest).await.unwrap().expect("a receipt");
+    let event = fixture.intake.store.event(receipt.event).await.unwrap().unwrap();
     assert_eq!(event.activity.unwrap().event, "finding-verified");
-    assert_eq!(house.events(Some(id)).await, ["finding-opened", "finding-resolved", "finding-verified"]);
+    assert_eq!(fixture.events(Some(id)).await, ["finding-opened", "finding-resolved", "finding-verified"]);
 
     agent.state("web", failing()).await;
-    let again = house.intake.store.finding(id).await.unwrap().unwrap();
+    let again = fixture.intake.store.finding(id).await.unwrap().unwrap();
     assert_eq!((again.status(), again.state.reopened), (State::Open, 1));
 }
 
 #[tokio::test]
 async fn what_was_verified_is_looked_at_again_after_the_period_and_reopens_if_it_fails() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
     agent.answer(&order, Verdict::Fixed).await;
-    house.becomes(id, State::Verified).await;
+    fixture.becomes(id, State::Verified).await;
 
-    let Intake { store, writer, environment, .. } = &house.intake;
+    let Intake { store, writer, environment, .. } = &fixture.intake;
     let day = Duration::from_secs(24 * 60 * 60);
     let periodic = PeriodicRetests::new(store.clone(), writer.clone(), environment.clone(), day);
-    house.environment.pass(day.as_millis() as i64 - 1);
+    fixture.environment.pass(day.as_millis() as i64 - 1);
     assert_eq!(periodic.pass().await.unwrap(), 0);
-    house.environment.pass(1);
+    fixture.environment.pass(1);
     assert_eq!((periodic.pass().await.unwrap(), periodic.pass().await.unwrap()), (1, 0));
     let order = agent.order().await;
     agent.answer(&order, Verdict::Fixed).await;
-    house.happens(id, "retest-confirmed").await;
-    assert_eq!((house.status(id).await, periodic.pass().await.unwrap()), (State::Verified, 0));
+    fixture.happens(id, "retest-confirmed").await;
+    assert_eq!((fixture.status(id).await, periodic.pass().await.unwrap()), (State::Verified, 0));
 
-    house.environment.pass(day.as_millis() as i64);
+    fixture.environment.pass(day.as_millis() as i64);
     assert_eq!(periodic.pass().await.unwrap(), 1);
     let order = agent.order().await;
     agent.answer(&order, Verdict::StillFailing).await;
-    house.becomes(id, State::Open).await;
+    fixture.becomes(id, State::Open).await;
 }
 
 #[tokio::test]
 async fn a_deleted_workload_is_retired_never_verified() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
     agent.state("web", failing()).await;
     agent.state("web", Observation::Gone).await;
     let order = agent.order().await;
     agent.answer(&order, Verdict::WorkloadDeleted).await;
-    house.becomes(id, State::Retired).await;
+    fixture.becomes(id, State::Retired).await;
 }
 
 #[tokio::test]
 async fn a_claim_is_refuted_by_the_live_object() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
     agent.state("web", failing()).await;
     let user = holdfast_model::Actor::User("u1".into());
-    house.intake.writer.act(user, cluster(1), id, Action::Claim(String::new())).await.unwrap();
+    fixture.intake.writer.act(user, cluster(1), id, Action::Claim(String::new())).await.unwrap();
     let order = agent.order().await;
     agent.answer(&order, Verdict::StillFailing).await;
-    house.becomes(id, State::Open).await;
-    assert_eq!(house.events(Some(id)).await, ["finding-opened", "finding-resolved", "claim-refuted"]);
+    fixture.becomes(id, State::Open).await;
+    assert_eq!(fixture.events(Some(id)).await, ["finding-opened", "finding-resolved", "claim-refuted"]);
 }
 
 #[tokio::test]
 async fn an_offline_agent_finds_its_retest_when_it_returns() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     drop(agent);
     let user = holdfast_model::Actor::User("u1".into());
-    house.intake.writer.act(user, cluster(1), id, Action::Claim("done".into())).await.unwrap();
+    fixture.intake.writer.act(user, cluster(1), id, Action::Claim("done".into())).await.unwrap();
 
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     let lost = agent.order().await;
     drop(agent);
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     let order = agent.order().await;
     assert_eq!((order.retest, order.nonce == lost.nonce), (lost.retest, false));
     agent.answer(&lost, Verdict::Fixed).await;
     agent.answer(&order, Verdict::Fixed).await;
-    house.becomes(id, State::Verified).await;
+    fixture.becomes(id, State::Verified).await;
 }
 
 #[tokio::test]
 async fn a_batch_sent_twice_is_applied_once_and_acknowledged_twice() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let batch = agent.batch(&[report("web", failing())]);
     for _ in 0..2 {
-        agent.say(v1::from_agent::Message::Batch(batch.clone())).await;
+        agent.send(v1::from_agent::Message::Batch(batch.clone())).await;
         agent.acknowledged().await;
     }
-    assert_eq!(house.events(Some(key(1, "web").finding_id())).await, ["finding-opened"]);
+    assert_eq!(fixture.events(Some(key(1, "web").finding_id())).await, ["finding-opened"]);
 }
 
 #[tokio::test]
 async fn a_batch_lost_before_its_acknowledgement_is_sent_again_and_found_unchanged() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let batch = agent.batch(&[report("web", failing())]);
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     drop(agent);
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
-    assert_eq!(house.events(Some(key(1, "web").finding_id())).await, ["finding-opened"]);
+    assert_eq!(fixture.events(Some(key(1, "web").finding_id())).await, ["finding-opened"]);
 }
 
 #[tokio::test]
 async fn a_stream_that_was_replaced_writes_nothing_more() {
-    let house = House::new().await;
-    let mut old = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut old = fixture.agent(1).await;
     let late = old.batch(&[report("web", failing())]);
-    let mut new = house.agent(1).await;
-    old.say(v1::from_agent::Message::Batch(late.clone())).await;
+    let mut new = fixture.agent(1).await;
+    old.send(v1::from_agent::Message::Batch(late.clone())).await;
     assert_eq!(old.refusal().await.code(), Code::Aborted);
-    new.say(v1::from_agent::Message::Batch(late)).await;
+    new.send(v1::from_agent::Message::Batch(late)).await;
     let refusal = new.refusal().await;
     assert!(refusal.message().contains("epoch 1 is over"), "{refusal}");
-    assert!(house.intake.store.finding(key(1, "web").finding_id()).await.unwrap().is_none());
+    assert!(fixture.intake.store.finding(key(1, "web").finding_id()).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_batch_after_a_hole_is_refused() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     agent.sequence = 1;
     let batch = agent.batch(&[report("web", failing())]);
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     assert!(agent.refusal().await.message().contains("batch 2 came where 1 was due"));
 }
 
 #[tokio::test]
 async fn a_forged_cluster_is_refused_and_logged() {
-    let house = House::new().await;
-    let mut agent = house.stream(1);
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.stream(1);
     let claim = v1::Hello { claimed_cluster: cluster(2).to_string(), ..hello(1, &LedgerDigest::default()) };
-    agent.say(v1::from_agent::Message::Hello(claim)).await;
+    agent.send(v1::from_agent::Message::Hello(claim)).await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
-    assert_eq!(house.events(None).await, ["cluster-claim-refused"]);
+    assert_eq!(fixture.events(None).await, ["cluster-claim-refused"]);
 }
 
 #[tokio::test]
 async fn controls_that_are_on_record_need_not_be_said_again_and_others_must() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let controls = vec!["workload.privileged@1".to_owned()];
     let said = |controls: &[String], digest: [u8; 32]| {
         let hello = hello(1, &LedgerDigest::default());
@@ -427,34 +427,34 @@ async fn controls_that_are_on_record_need_not_be_said_again_and_others_must() {
     };
     let digest = controls_digest(&controls);
     for controls in [&controls[..], &[]] {
-        let mut agent = house.stream(1);
-        agent.say(said(controls, digest)).await;
-        assert!(matches!(agent.hear().await, v1::to_agent::Message::Welcome(_)));
+        let mut agent = fixture.stream(1);
+        agent.send(said(controls, digest)).await;
+        assert!(matches!(agent.receive().await, v1::to_agent::Message::Welcome(_)));
     }
-    let kept = house.intake.store.cluster(cluster(1)).await.unwrap().unwrap().controls;
+    let kept = fixture.intake.store.cluster(cluster(1)).await.unwrap().unwrap().controls;
     assert_eq!(kept, controls);
-    let mut other = house.stream(1);
-    other.say(said(&[], [7; 32])).await;
+    let mut other = fixture.stream(1);
+    other.send(said(&[], [7; 32])).await;
     assert_eq!(other.refusal().await.code(), Code::FailedPrecondition);
 }
 
 #[tokio::test]
 async fn a_fingerprint_of_another_cluster_is_refused_with_the_choice() {
-    let house = House::new().await;
-    let _holder = house.agent(1).await;
-    let mut clone = house.stream(2);
-    clone.say(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
+    let fixture = Fixture::new().await;
+    let _holder = fixture.agent(1).await;
+    let mut clone = fixture.stream(2);
+    clone.send(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
     let refusal = clone.refusal().await;
     assert_eq!(refusal.code(), Code::PermissionDenied);
     assert!(refusal.message().contains("revoke that entry"), "{refusal}");
-    assert!(house.events(None).await.contains(&"fingerprint-held".to_owned()));
+    assert!(fixture.events(None).await.contains(&"fingerprint-held".to_owned()));
 }
 
 #[tokio::test]
 async fn a_attestation_of_another_cluster_key_or_nonce_proves_nothing() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
@@ -466,23 +466,23 @@ async fn a_attestation_of_another_cluster_key_or_nonce_proves_nothing() {
     foreign.cluster = cluster(2);
     agent.attest(&foreign).await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
-    assert_eq!(house.status(id).await, State::Resolved);
-    assert!(house.events(None).await.contains(&"attestation-refused".to_owned()));
+    assert_eq!(fixture.status(id).await, State::Resolved);
+    assert!(fixture.events(None).await.contains(&"attestation-refused".to_owned()));
 
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     let order = agent.order().await;
     let attestation = canonical::bytes(&agent.attestation(&order, Verdict::Fixed)).unwrap();
     agent
-        .say(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { attestation, signature: vec![7], more: false }))
+        .send(v1::from_agent::Message::RetestAnswer(v1::RetestAnswer { attestation, signature: vec![7], more: false }))
         .await;
     assert_eq!(agent.refusal().await.code(), Code::PermissionDenied);
-    assert_eq!(house.status(id).await, State::Resolved);
+    assert_eq!(fixture.status(id).await, State::Resolved);
 }
 
 #[tokio::test]
 async fn what_a_restarted_agent_no_longer_repeats_is_retested_never_closed() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("api", failing()).await;
     drop(agent);
@@ -494,169 +494,169 @@ async fn what_a_restarted_agent_no_longer_repeats_is_retested_never_closed() {
     };
     let mut ledger = LedgerDigest::default();
     ledger.toggle(api, hash(api));
-    let mut agent = house.agent_with(1, ledger.clone()).await;
+    let mut agent = fixture.agent_with(1, ledger.clone()).await;
     assert!(!agent.in_agreement);
     let digests = ledger.buckets().iter().map(|bucket| bucket.to_vec()).collect();
     let buckets = v1::Buckets { digests, root_digest: ledger.root().to_vec() };
-    agent.say(v1::from_agent::Message::Buckets(buckets)).await;
-    let v1::to_agent::Message::DifferingBuckets(differing) = agent.hear().await else { panic!("no buckets") };
+    agent.send(v1::from_agent::Message::Buckets(buckets)).await;
+    let v1::to_agent::Message::DifferingBuckets(differing) = agent.receive().await else { panic!("no buckets") };
     assert_eq!(differing.numbers, [web.as_bytes()[0]]);
 
     let mut batch = agent.batch(&[]);
     batch.complete_buckets = differing.numbers;
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     agent.acknowledged().await;
     let order = agent.order().await;
     assert_eq!(order.resource.name, "web");
-    assert_eq!(house.status(web).await, State::Open);
+    assert_eq!(fixture.status(web).await, State::Open);
     agent.answer(&order, Verdict::StillFailing).await;
     drop(agent);
 
-    assert!(house.agent_with(1, ledger).await.in_agreement);
-    assert_eq!((house.status(web).await, house.status(api).await), (State::Open, State::Open));
+    assert!(fixture.agent_with(1, ledger).await.in_agreement);
+    assert_eq!((fixture.status(web).await, fixture.status(api).await), (State::Open, State::Open));
 }
 
 #[tokio::test]
 async fn an_answer_that_settles_nothing_is_asked_for_again_after_a_pause() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
     agent.answer(&order, Verdict::Unreachable).await;
     let asked_again = async {
-        while house.intake.store.retest(order.retest).await.unwrap().unwrap().verdict.is_none() {
+        while fixture.intake.store.retest(order.retest).await.unwrap().unwrap().verdict.is_none() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), asked_again).await.unwrap();
-    let finding = house.intake.store.finding(id).await.unwrap().unwrap();
+    let finding = fixture.intake.store.finding(id).await.unwrap().unwrap();
     assert_eq!((finding.status(), finding.unverified()), (State::Resolved, Some("it is unreachable")));
 
-    house.environment.pass(5_000);
-    house.intake.sessions.wake(cluster(1));
+    fixture.environment.pass(5_000);
+    fixture.intake.sessions.wake(cluster(1));
     let again = agent.order().await;
     assert_eq!(again.retest, order.retest);
     assert_ne!(again.nonce, order.nonce);
     agent.answer(&again, Verdict::Fixed).await;
-    house.becomes(id, State::Verified).await;
+    fixture.becomes(id, State::Verified).await;
 }
 
 #[tokio::test]
 async fn a_namespace_out_of_scope_retires_and_its_return_retests() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     let owner = holdfast_model::Actor::User("platform".into());
-    house.intake.writer.set_scope(owner.clone(), cluster(1), vec!["shop".into()]).await.unwrap();
-    assert_eq!(house.status(id).await, State::Retired);
+    fixture.intake.writer.set_scope(owner.clone(), cluster(1), vec!["shop".into()]).await.unwrap();
+    assert_eq!(fixture.status(id).await, State::Retired);
     agent.state("api", failing()).await;
-    assert_eq!(house.status(key(1, "api").finding_id()).await, State::Retired);
+    assert_eq!(fixture.status(key(1, "api").finding_id()).await, State::Retired);
 
-    house.intake.writer.set_scope(owner, cluster(1), Vec::new()).await.unwrap();
+    fixture.intake.writer.set_scope(owner, cluster(1), Vec::new()).await.unwrap();
     let first = agent.order().await;
     agent.answer(&first, Verdict::StillFailing).await;
-    house.becomes(key(1, &first.resource.name).finding_id(), State::Open).await;
+    fixture.becomes(key(1, &first.resource.name).finding_id(), State::Open).await;
 }
 
 #[tokio::test]
 async fn a_revoked_cluster_loses_its_stream_and_is_not_let_in_again() {
-    let house = House::new().await;
-    let agent = house.agent(1).await;
-    let mut tx = house.intake.store.begin().await.unwrap();
+    let fixture = Fixture::new().await;
+    let agent = fixture.agent(1).await;
+    let mut tx = fixture.intake.store.begin().await.unwrap();
     assert!(tx.revoke_cluster(cluster(1), 1).await.unwrap());
     tx.commit().await.unwrap();
-    house.intake.sessions.end(cluster(1));
+    fixture.intake.sessions.end(cluster(1));
     assert_eq!(agent.refusal().await.code(), Code::Aborted);
 
-    let mut back = house.stream(1);
-    back.say(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
+    let mut back = fixture.stream(1);
+    back.send(v1::from_agent::Message::Hello(hello(1, &LedgerDigest::default()))).await;
     assert_eq!(back.refusal().await.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]
 async fn an_answer_that_comes_after_its_deadline_counts_while_it_is_still_wanted() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    house.environment.pass(30_000);
-    house.intake.sessions.wake(cluster(1));
+    fixture.environment.pass(30_000);
+    fixture.intake.sessions.wake(cluster(1));
     let missed = async {
-        while !house.events(Some(id)).await.contains(&"retest-unsettled".to_owned()) {
+        while !fixture.events(Some(id)).await.contains(&"retest-unsettled".to_owned()) {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), missed).await.unwrap();
     agent.answer(&order, Verdict::Fixed).await;
-    house.becomes(id, State::Verified).await;
+    fixture.becomes(id, State::Verified).await;
 }
 
 #[tokio::test]
 async fn an_answer_counts_once() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
     agent.answer(&order, Verdict::Inconclusive).await;
     agent.answer(&order, Verdict::Fixed).await;
     agent.state("other", failing()).await;
-    assert_eq!(house.events(Some(id)).await, ["finding-opened", "finding-resolved", "retest-unsettled"]);
+    assert_eq!(fixture.events(Some(id)).await, ["finding-opened", "finding-resolved", "retest-unsettled"]);
 }
 
 /// Another replica may have revoked it: nothing ends this stream but its own next message.
 #[tokio::test]
 async fn an_answer_of_a_cluster_that_was_revoked_meanwhile_proves_nothing() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let id = key(1, "web").finding_id();
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    let mut tx = house.intake.store.begin().await.unwrap();
+    let mut tx = fixture.intake.store.begin().await.unwrap();
     tx.revoke_cluster(cluster(1), 1).await.unwrap();
     tx.commit().await.unwrap();
     agent.answer(&order, Verdict::Fixed).await;
     assert_eq!(agent.refusal().await.code(), Code::Unauthenticated);
-    assert_eq!(house.status(id).await, State::Resolved);
+    assert_eq!(fixture.status(id).await, State::Resolved);
 }
 
 #[tokio::test]
 async fn a_message_that_would_cost_much_more_than_its_bytes_is_refused() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let name = "n".repeat(4000);
     let pass = report(&name, Observation::Pass).statements.remove(0);
     let many = Report { statements: vec![pass; 20_000], ..report(&name, Observation::Pass) };
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     let batch = agent.batch(&[many]);
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
 
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
-    agent.say(v1::from_agent::Message::Buckets(v1::Buckets::default())).await;
-    agent.hear().await;
+    agent.send(v1::from_agent::Message::Buckets(v1::Buckets::default())).await;
+    agent.receive().await;
     let batch = v1::Batch { complete_buckets: vec![7; 100_000], ..agent.batch(&[]) };
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
 
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     let coverage = v1::Coverage { subject: "s".repeat(3000), state: "seen".into(), ..Default::default() };
     let batch = v1::Batch { coverage: vec![coverage], ..agent.batch(&[]) };
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     assert_eq!(agent.refusal().await.code(), Code::InvalidArgument, "no index of PostgreSQL takes it");
 }
 
 #[tokio::test]
 async fn a_attestation_with_a_text_over_the_limit_is_refused() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
@@ -668,8 +668,8 @@ async fn a_attestation_with_a_text_over_the_limit_is_refused() {
 
 #[tokio::test]
 async fn a_attestation_in_parts_counts_as_the_whole_and_one_without_an_end_ends_the_stream() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
@@ -684,11 +684,11 @@ async fn a_attestation_in_parts_counts_as_the_whole_and_one_without_an_end_ends_
     attestation.reads = vec![read; 4000];
     assert!(canonical::bytes(&attestation).unwrap().len() > holdfast_proto::limits::MESSAGE_BYTES);
     agent.attest(&attestation).await;
-    house.becomes(key(1, "web").finding_id(), State::Verified).await;
+    fixture.becomes(key(1, "web").finding_id(), State::Verified).await;
 
     let endless = v1::RetestAnswer { attestation: vec![b'{'; 500_000], signature: Vec::new(), more: true };
     for _ in 0..40 {
-        agent.say(v1::from_agent::Message::RetestAnswer(endless.clone())).await;
+        agent.send(v1::from_agent::Message::RetestAnswer(endless.clone())).await;
     }
     assert_eq!(agent.refusal().await.code(), Code::ResourceExhausted);
 }
@@ -706,49 +706,49 @@ async fn a_stream_that_was_overtaken_before_it_began_does_not_end_the_later_one(
 
 #[tokio::test]
 async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_eyes_proves_again() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
     assert_eq!(order.methods, [Method::LiveRead], "nobody has an eye yet");
     agent.answer(&order, Verdict::Fixed).await;
-    house.becomes(id, State::Verified).await;
+    fixture.becomes(id, State::Verified).await;
 
-    let Intake { store, writer, environment, .. } = &house.intake;
+    let Intake { store, writer, environment, .. } = &fixture.intake;
     let periodic =
         PeriodicRetests::new(store.clone(), writer.clone(), environment.clone(), Duration::from_secs(24 * 60 * 60));
     assert_eq!(periodic.pass().await.unwrap(), 0);
     let subject = holdfast_model::kernel::coverage_subject("node-1");
     let coverage = v1::Coverage { subject, state: "seen".into(), ..Default::default() };
     let batch = v1::Batch { coverage: vec![coverage], ..agent.batch(&[]) };
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     agent.acknowledged().await;
     assert_eq!((periodic.pass().await.unwrap(), periodic.pass().await.unwrap()), (1, 0));
     let order = agent.order().await;
     assert_eq!(order.methods, [Method::LiveRead, Method::RuntimeRecheck]);
     agent.answer(&order, Verdict::Fixed).await;
-    house.happens(id, "retest-unsettled").await;
-    assert_eq!(house.status(id).await, State::Verified, "what was proved stays proved");
+    fixture.happens(id, "retest-unsettled").await;
+    assert_eq!(fixture.status(id).await, State::Verified, "what was proved stays proved");
 
-    house.environment.pass(60_000);
-    house.intake.sessions.wake(cluster(1));
+    fixture.environment.pass(60_000);
+    fixture.intake.sessions.wake(cluster(1));
     let order = agent.order().await;
-    let nodes = vec![crate::receipts::tests::attested(&house.authority, cluster(1), &order, NOW)];
+    let nodes = vec![crate::receipts::tests::attested(&fixture.authority, cluster(1), &order, NOW)];
     let (reach, methods) = (Reach::Running, order.methods.clone());
     let attestation = Attestation { reach, methods, nodes, ..agent.attestation(&order, Verdict::Fixed) };
     agent.attest(&attestation).await;
-    house.happens(id, "retest-confirmed").await;
-    assert!(house.events(Some(id)).await.contains(&"proof-extended".to_owned()));
+    fixture.happens(id, "retest-confirmed").await;
+    assert!(fixture.events(Some(id)).await.contains(&"proof-extended".to_owned()));
     assert_eq!(store.finding(id).await.unwrap().unwrap().reach(), Some(Reach::Running));
     assert_eq!(periodic.pass().await.unwrap(), 0, "further than that no proof goes");
 }
 
 #[tokio::test]
 async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easier_pass() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let eye = |agent: &mut Agent, state: &str| {
         let subject = holdfast_model::kernel::coverage_subject("node-1");
         let coverage = v1::Coverage { subject, state: state.into(), ..Default::default() };
@@ -756,43 +756,43 @@ async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easi
     };
     agent.state("web", failing()).await;
     let seen = eye(&mut agent, "seen");
-    agent.say(seen).await;
+    agent.send(seen).await;
     agent.acknowledged().await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
     assert_eq!(order.methods, [Method::LiveRead, Method::RuntimeRecheck]);
 
-    let nodes = vec![crate::receipts::tests::attested(&house.authority, cluster(1), &order, NOW)];
+    let nodes = vec![crate::receipts::tests::attested(&fixture.authority, cluster(1), &order, NOW)];
     let (reach, methods) = (Reach::Running, order.methods.clone());
     let locations = vec![Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN")];
     let disagrees = agent.attestation(&order, Verdict::StillFailing);
     agent.attest(&Attestation { reach, methods, nodes, locations, ..disagrees }).await;
     let blind = eye(&mut agent, "failing");
-    agent.say(blind).await;
+    agent.send(blind).await;
     agent.acknowledged().await;
 
-    house.environment.pass(60_000);
-    house.intake.sessions.wake(cluster(1));
+    fixture.environment.pass(60_000);
+    fixture.intake.sessions.wake(cluster(1));
     let again = agent.order().await;
     assert_ne!(again.retest, order.retest);
     assert_eq!(again.methods, [Method::LiveRead, Method::RuntimeRecheck]);
     agent.answer(&again, Verdict::Fixed).await;
     let id = key(1, "web").finding_id();
-    house.happens(id, "retest-unsettled").await;
-    assert_eq!(house.status(id).await, State::Open, "what the objects say alone closes nothing now");
+    fixture.happens(id, "retest-unsettled").await;
+    assert_eq!(fixture.status(id).await, State::Open, "what the objects say alone closes nothing now");
 }
 
 #[tokio::test]
 async fn what_cannot_be_written_is_refused_alone_and_the_rest_of_its_group_is_kept() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let note = |event: &str, detail| {
         let (event, cause) = (event.to_owned(), String::new());
         Activity { at: NOW, actor: Actor::Agent(cluster(1)), event, cluster: None, finding: None, cause, detail }
     };
-    let writer = &house.intake.writer;
+    let writer = &fixture.intake.writer;
     let batch = agent.batch(&[report("web", failing())]);
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     // One thread: the writer finds all of them waiting and takes them as one group. Canonical JSON has no floats.
     let (before, poison, after) = tokio::join!(
         writer.note(note("before", serde_json::json!({}))),
@@ -802,28 +802,28 @@ async fn what_cannot_be_written_is_refused_alone_and_the_rest_of_its_group_is_ke
     assert!(before.is_ok() && after.is_ok());
     assert!(matches!(poison, Err(crate::writer::WriteError::Store(_))), "{poison:?}");
     agent.acknowledged().await;
-    let events = house.events(None).await;
+    let events = fixture.events(None).await;
     let count = |name: &str| events.iter().filter(|event| *event == name).count();
     assert_eq!((count("before"), count("poison"), count("after")), (1, 0, 1));
 }
 
 #[tokio::test]
 async fn a_nodes_request_is_answered_in_its_turn_with_its_number() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let asked = v1::NodeCsr { request_id: 42, node: "worker-1".into(), csr: Vec::new() };
-    agent.say(v1::from_agent::Message::NodeCsr(asked)).await;
-    let v1::to_agent::Message::NodeCertificate(answer) = agent.hear().await else { panic!("no certificate") };
+    agent.send(v1::from_agent::Message::NodeCsr(asked)).await;
+    let v1::to_agent::Message::NodeCertificate(answer) = agent.receive().await else { panic!("no certificate") };
     assert_eq!((answer.request_id, answer.error.as_str()), (42, "not in this test"));
 }
 
 #[tokio::test]
 async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() {
-    let house = House::new().await;
-    let mut agent = house.agent(1).await;
+    let fixture = Fixture::new().await;
+    let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
     agent.state("web", failing()).await;
-    let before = house.intake.store.finding(id).await.unwrap().unwrap();
+    let before = fixture.intake.store.finding(id).await.unwrap().unwrap();
     let place = Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN").in_object("Pod web-1 on node a");
     let detection = holdfast_model::RuntimeDetection {
         resource: before.key.resource.clone(),
@@ -847,10 +847,10 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
         let detection_batches =
             detection_batches.into_iter().map(|(run, sequence)| detection_batch("node-1", run, sequence)).collect();
         let batch = v1::Batch { detection_batches, ..agent.batch(&[]) };
-        agent.say(v1::from_agent::Message::Batch(batch)).await;
+        agent.send(v1::from_agent::Message::Batch(batch)).await;
         agent.acknowledged().await;
     }
-    let mut agent = house.agent(1).await;
+    let mut agent = fixture.agent(1).await;
     let detection_batches = vec![
         detection_batch("node-1", "a", 2),
         detection_batch("node-1", "b", 1),
@@ -858,28 +858,28 @@ async fn what_the_kernel_shows_joins_the_finding_of_the_posture_and_raises_it() 
         detection_batch("", "a", 1),
     ];
     let batch = v1::Batch { detection_batches, ..agent.batch(&[]) };
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     agent.acknowledged().await;
-    let finding = house.intake.store.finding(id).await.unwrap().unwrap();
+    let finding = fixture.intake.store.finding(id).await.unwrap().unwrap();
     let (evidence, step) = (finding.kernel().unwrap(), &finding.state.calibration.as_ref().unwrap().steps[0]);
     assert_eq!((finding.status(), evidence.seen.count, step.raise), (State::Open, 4, 1));
     let posture = |finding: &holdfast_record::Finding| (finding.locations().to_vec(), finding.statement());
     assert_eq!(posture(&finding), posture(&before), "the posture's stay");
     assert!(finding.severity() > before.severity() || before.severity() == holdfast_model::Severity::Critical);
-    let events = house.events(Some(id)).await;
+    let events = fixture.events(Some(id)).await;
     assert_eq!(events.iter().filter(|event| *event == "runtime-evidence").count(), 1, "one record, not two alerts");
 
     let mut wire = detection_batch("node-1", "b", 2);
     let place = wire.detections[0].locations[0].clone();
     wire.detections[0].locations = std::iter::repeat_n(place, 17).collect();
     let batch = v1::Batch { detection_batches: vec![wire], ..agent.batch(&[]) };
-    agent.say(v1::from_agent::Message::Batch(batch)).await;
+    agent.send(v1::from_agent::Message::Batch(batch)).await;
     assert_eq!(agent.refusal().await.code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
 async fn rows_of_nodes_that_vanished_while_nobody_led_go_with_the_first_complete_word() {
-    let house = House::new().await;
+    let fixture = Fixture::new().await;
     let row = |node: &str, state: &str| v1::Coverage {
         subject: holdfast_model::kernel::coverage_subject(node),
         state: state.into(),
@@ -887,21 +887,21 @@ async fn rows_of_nodes_that_vanished_while_nobody_led_go_with_the_first_complete
         since: NOW,
     };
     let rows = async || {
-        let rows = house.intake.store.coverage(Some(cluster(1))).await.unwrap();
+        let rows = fixture.intake.store.coverage(Some(cluster(1))).await.unwrap();
         rows.into_iter().map(|row| row.coverage.subject).collect::<Vec<_>>()
     };
-    let say = async |agent: &mut Agent, coverage, coverage_complete| {
+    let send = async |agent: &mut Agent, coverage, coverage_complete| {
         let batch = v1::Batch { coverage, coverage_complete, ..agent.batch(&[]) };
-        agent.say(v1::from_agent::Message::Batch(batch)).await;
+        agent.send(v1::from_agent::Message::Batch(batch)).await;
         agent.acknowledged().await;
     };
-    let mut agent = house.agent(1).await;
-    say(&mut agent, vec![row("a", "seen"), row("b", "seen"), row("c", "seen")], true).await;
-    say(&mut agent, vec![row("c", "absent")], false).await;
+    let mut agent = fixture.agent(1).await;
+    send(&mut agent, vec![row("a", "seen"), row("b", "seen"), row("c", "seen")], true).await;
+    send(&mut agent, vec![row("c", "absent")], false).await;
     assert_eq!(rows().await, [row("a", "").subject, row("b", "").subject]);
-    let mut agent = house.agent(1).await;
-    say(&mut agent, vec![row("b", "starting")], false).await;
+    let mut agent = fixture.agent(1).await;
+    send(&mut agent, vec![row("b", "starting")], false).await;
     assert_eq!(rows().await.len(), 2, "not everything has been said yet");
-    say(&mut agent, Vec::new(), true).await;
+    send(&mut agent, Vec::new(), true).await;
     assert_eq!(rows().await, [row("b", "").subject]);
 }

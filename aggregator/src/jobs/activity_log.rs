@@ -44,8 +44,8 @@ impl Job for ActivityLog {
     fn pass(&mut self) -> BoxFuture<'_, Did> {
         Box::pin(async {
             let done = self.sequencer.catch_up().await?;
-            let said = || format!("{} events placed, {} receipts countersigned", done.sequenced, done.countersigned);
-            Ok((done != Default::default()).then(said))
+            let did = || format!("{} events placed, {} receipts countersigned", done.sequenced, done.countersigned);
+            Ok((done != Default::default()).then(did))
         })
     }
 }

@@ -20,7 +20,7 @@ pub struct Stated {
     pub id: FindingId,
     /// The key; its cluster is the certificate's.
     pub key: FindingKey,
-    /// What was said.
+    /// What was stated.
     pub statement: Statement,
     /// Which of the batch's reads it was made from.
     pub report: usize,
@@ -41,7 +41,7 @@ pub struct Batch {
     pub detection_batches: Vec<DetectionBatch>,
     /// Coverage that changed; each subject once.
     pub coverage: Vec<Coverage>,
-    /// Whether every subject of coverage has been said in this session.
+    /// Whether every subject of coverage has been reported in this session.
     pub coverage_complete: bool,
     /// What labels propose.
     pub proposals: Vec<ScopeProposal>,
@@ -177,7 +177,7 @@ impl<T> Reply<T> {
 
 #[derive(Debug)]
 pub(super) enum Task {
-    Connect { cluster: ClusterId, said: Connected, reply: Reply<u64> },
+    Connect { cluster: ClusterId, hello: Connected, reply: Reply<u64> },
     Apply { cluster: ClusterId, batch: Box<Batch>, reply: Reply<bool> },
     Act { job: FindingJob, reply: Reply<Finding> },
     Scope { actor: Actor, cluster: ClusterId, excluded: Vec<String>, reply: Reply<()> },

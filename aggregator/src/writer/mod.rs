@@ -16,13 +16,13 @@ use tokio::task::JoinHandle;
 use crate::environment::SharedEnvironment;
 use crate::live::{Live, LiveChange};
 use crate::sessions::Sessions;
-use group::With;
+use group::WriteContext;
 
 mod group;
 mod job;
 #[cfg(test)]
 mod tests;
-mod work;
+mod write_group;
 
 pub use job::{Action, Batch, Complete, Moved, PatternMove, Recalibration, SignedAttestation, Stated};
 use job::{FindingJob, FleetWrite, Reply, Task};
@@ -107,13 +107,13 @@ impl Writer {
         sessions: Sessions,
     ) -> (Self, JoinHandle<()>) {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let task = tokio::spawn(run(jobs, With { store, environment, policy }, live, sessions));
+        let task = tokio::spawn(run(jobs, WriteContext { store, environment, policy }, live, sessions));
         (Self { queue }, task)
     }
 
-    /// Starts the next epoch of a cluster whose agent has said Hello.
-    pub async fn connect(&self, cluster: ClusterId, said: Connected) -> Outcome<u64> {
-        self.ask(|reply| Task::Connect { cluster, said, reply }).await
+    /// Starts the next epoch of a cluster whose agent has sent Hello.
+    pub async fn connect(&self, cluster: ClusterId, hello: Connected) -> Outcome<u64> {
+        self.ask(|reply| Task::Connect { cluster, hello, reply }).await
     }
 
     /// Applies a batch, once: true if it was new, false if it had been applied before. Returns when it is queued, so that
@@ -144,7 +144,7 @@ impl Writer {
         self.submit(|reply| Task::Answer { cluster, answer: Box::new(answer), reply }).await
     }
 
-    /// Notes that a cluster's agent was heard, with the next group.
+    /// Notes with the next group that the agent of a cluster has sent something.
     pub async fn seen(&self, cluster: ClusterId) -> Outcome<()> {
         self.queue.send(Task::Seen { cluster }).await.map_err(|_| WriteError::Stopped)
     }
@@ -205,7 +205,7 @@ impl<T> Pending<T> {
     }
 }
 
-async fn run(mut jobs: mpsc::Receiver<Task>, with: With, live: Live, sessions: Sessions) {
+async fn run(mut jobs: mpsc::Receiver<Task>, with: WriteContext, live: Live, sessions: Sessions) {
     while let Some(first) = jobs.recv().await {
         let mut weight = first.weight();
         let mut tasks = vec![first];

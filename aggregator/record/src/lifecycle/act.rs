@@ -1,10 +1,10 @@
 //! What people, the engagement and calibration do to a finding.
 
 use holdfast_model::{RetiredReason, Status};
-use serde_json::json;
 
 use super::{Change, Decision, Refused};
 use crate::calibration::FleetReading;
+use crate::event::{By, Happened};
 use crate::finding::Phase;
 use crate::retest::RetestCause;
 
@@ -14,7 +14,7 @@ pub(super) fn start(mut change: Change<'_>) -> Outcome {
     match change.finding.status() {
         Status::Open => {
             change.finding.state.phase = Phase::InProgress;
-            change.event("finding-started", "its owner works on it", json!({}));
+            change.event("its owner works on it", Happened::FindingStarted {});
             Ok(change.done())
         }
         Status::InProgress => Ok(None),
@@ -25,9 +25,9 @@ pub(super) fn start(mut change: Change<'_>) -> Outcome {
 pub(super) fn claim(mut change: Change<'_>, note: &str) -> Outcome {
     match change.finding.status() {
         Status::Open | Status::InProgress => {
-            let detail = json!({ "by": "claim", "note": note });
+            let by = By::Claim { note: note.to_owned() };
             let claimed_by = Some(change.context.actor.clone());
-            change.resolve(claimed_by, RetestCause::Claim, "its owner says that it is fixed".into(), detail);
+            change.resolve(claimed_by, RetestCause::Claim, "its owner says that it is fixed".into(), by);
             Ok(change.done())
         }
         other => Err(Refused::NotFrom(other)),
@@ -42,7 +42,7 @@ pub(super) fn withdraw_claim(mut change: Change<'_>) -> Outcome {
     }
     change.finding.state.phase = Phase::InProgress;
     change.end_retest();
-    change.event("claim-withdrawn", "its owner takes the claim back", json!({}));
+    change.event("its owner takes the claim back", Happened::ClaimWithdrawn {});
     Ok(change.done())
 }
 
@@ -58,8 +58,8 @@ pub(super) fn return_to_scope(mut change: Change<'_>) -> Option<Decision> {
     if change.finding.retired_reason() != Some(RetiredReason::OutOfScope) {
         return None;
     }
-    let detail = json!({ "cause": RetestCause::ReturnedToScope.as_str() });
-    change.event("retest-requested", "its namespace is back in scope", detail);
+    let cause = RetestCause::ReturnedToScope;
+    change.event("its namespace is back in scope", Happened::RetestRequested { cause });
     change.order(RetestCause::ReturnedToScope);
     change.done()
 }
@@ -70,7 +70,7 @@ pub(super) fn request_retest(mut change: Change<'_>, cause: RetestCause) -> Opti
     if matches!(cause, RetestCause::Periodic | RetestCause::MethodGained) && !idle {
         return None;
     }
-    change.event("retest-requested", "a fresh look is wanted", json!({ "cause": cause.as_str() }));
+    change.event("a fresh look is wanted", Happened::RetestRequested { cause });
     change.order(cause);
     change.done()
 }

@@ -5,10 +5,10 @@
 //! any other: it resolves, and the proof is asked for then.
 
 use holdfast_model::{Attestation, Method, Occurrences, OnDeletion, Reach, RetestId, RetiredReason, Status, Verdict};
-use serde_json::json;
 
 use super::{Answer, Change, Decision, Refused};
 use crate::detection::{Detection, Source, Standing};
+use crate::event::{By, Happened, Proof};
 use crate::finding::Phase;
 use crate::retest::{RetestCause, RetestChange, backoff};
 
@@ -56,8 +56,8 @@ fn missing_method(answer: &Answer<'_>) -> Option<Method> {
 
 /// Something newer than the order was observed: the answer proves nothing about now.
 fn stale(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> {
-    let detail = json!({ "verdict": attestation.verdict.as_str() });
-    change.event("verdict-stale", "the agent observed something newer since it was asked", detail);
+    let verdict = attestation.verdict;
+    change.event("the agent observed something newer since it was asked", Happened::VerdictStale { verdict });
     change.order(RetestCause::StaleVerdict);
     change.done()
 }
@@ -66,8 +66,8 @@ fn fixed(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision> 
     end_posture(&mut change);
     match change.finding.status() {
         Status::Open | Status::InProgress => {
-            let detail = json!({ "by": "retest", "retest": attestation.retest });
-            change.resolve(None, RetestCause::ObservedPass, "a retest found it passing".into(), detail);
+            let by = By::Retest { retest: attestation.retest };
+            change.resolve(None, RetestCause::ObservedPass, "a retest found it passing".into(), by);
         }
         Status::Resolved => verify(&mut change, attestation),
         Status::Verified => {
@@ -96,8 +96,8 @@ fn extend(change: &mut Change<'_>, attestation: &Attestation) {
         return;
     }
     let from = std::mem::replace(reach, attestation.reach);
-    let detail = json!({ "from": from.as_str(), "to": attestation.reach.as_str(), "retest": attestation.retest });
-    change.event("proof-extended", attestation.reason.clone(), detail);
+    let (to, retest) = (attestation.reach, attestation.retest);
+    change.event(attestation.reason.clone(), Happened::ProofExtended { from, to, retest });
 }
 
 /// What other tools reported after it was closed, and a retest has just found otherwise, is disputed evidence.
@@ -114,7 +114,7 @@ fn dispute(change: &mut Change<'_>) {
     for source in disputed {
         change.evidence = true;
         let why = format!("{source} reports it, and a retest made after that found it passing");
-        change.event("detection-disputed", why, json!({ "source": source }));
+        change.event(why, Happened::DetectionDisputed { source });
     }
 }
 
@@ -122,8 +122,8 @@ fn deleted(mut change: Change<'_>, attestation: &Attestation) -> Option<Decision
     end_posture(&mut change);
     match (change.finding.status(), change.context.on_deletion) {
         (Status::Open | Status::InProgress, _) => {
-            let detail = json!({ "by": "retest", "retest": attestation.retest });
-            change.resolve(None, RetestCause::ObservedGone, "a retest found the resource deleted".into(), detail);
+            let by = By::Retest { retest: attestation.retest };
+            change.resolve(None, RetestCause::ObservedGone, "a retest found the resource deleted".into(), by);
         }
         (Status::Resolved, OnDeletion::Fixes) => verify(&mut change, attestation),
         (Status::Resolved, OnDeletion::Retires) => {
@@ -153,22 +153,18 @@ fn verify(change: &mut Change<'_>, attestation: &Attestation) {
         change.end_detection(&Source::Kernel);
     }
     change.end_retest();
-    change.event("finding-verified", attestation.reason.clone(), evidence(attestation));
+    change.event(attestation.reason.clone(), Happened::FindingVerified(proof(attestation)));
 }
 
 /// A retest that agrees with where the finding already stands.
 fn confirm(change: &mut Change<'_>, attestation: &Attestation) {
     change.end_retest();
-    change.event("retest-confirmed", attestation.reason.clone(), evidence(attestation));
+    change.event(attestation.reason.clone(), Happened::RetestConfirmed(proof(attestation)));
 }
 
-fn evidence(attestation: &Attestation) -> serde_json::Value {
-    json!({
-        "retest": attestation.retest,
-        "verdict": attestation.verdict.as_str(),
-        "reach": attestation.reach.as_str(),
-        "reads": attestation.reads.len(),
-    })
+fn proof(attestation: &Attestation) -> Proof {
+    let Attestation { retest, verdict, reach, reads, .. } = attestation;
+    Proof { retest: *retest, verdict: *verdict, reach: *reach, reads: reads.len() }
 }
 
 fn still_failing(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decision> {
@@ -231,7 +227,7 @@ fn control_changed(mut change: Change<'_>, answer: &Answer<'_>) -> Option<Decisi
         return again(change, answer);
     }
     change.finding.state.control_version = version;
-    change.event("control-changed", answer.attestation.reason.clone(), json!({ "version": version }));
+    change.event(answer.attestation.reason.clone(), Happened::ControlChanged { version });
     change.leave_unverified(&format!("version {version} of the control has yet to judge it"));
     change.order(RetestCause::ControlChanged);
     change.done()
@@ -251,11 +247,10 @@ pub(super) fn missing(change: Change<'_>, retest: RetestId, attempts: u32) -> Re
     Ok(ask_again(change, attempts, "the agent did not answer in time", "none"))
 }
 
-fn ask_again(mut change: Change<'_>, attempts: u32, reason: &str, verdict: &str) -> Option<Decision> {
+fn ask_again(mut change: Change<'_>, attempts: u32, reason: &str, verdict: &'static str) -> Option<Decision> {
     change.leave_unverified(reason);
     let due_at = change.context.now + backoff(attempts);
     change.retest = RetestChange::Again { due_at };
-    let detail = json!({ "verdict": verdict, "attempts": attempts, "due_at": due_at });
-    change.event("retest-unsettled", reason, detail);
+    change.event(reason, Happened::RetestUnsettled { verdict, attempts, due_at });
     change.done()
 }

@@ -2,10 +2,10 @@
 //! had reported and questions what counts as fixed. It proves nothing and closes nothing.
 
 use holdfast_model::{RetiredReason, UnixMillis};
-use serde_json::json;
 
 use super::{Change, Context, Decision, Detected};
 use crate::detection::{Detection, Source};
+use crate::event::Happened;
 use crate::finding::{Finding, Phase};
 use crate::retest::RetestCause;
 
@@ -13,14 +13,15 @@ use crate::retest::RetestCause;
 pub(super) fn unknown(context: &Context<'_>, slot: &mut Option<Finding>, detected: Detected<'_>) -> Option<Decision> {
     let Detected { key, origin, detection, control_version, .. } = detected;
     let cause = cause(&detection);
-    let detail = json!({
-        "severity": detection.severity.as_str(),
-        "source": detection.source,
-        "count": detection.seen.count,
-    });
+    let opened = Happened::FindingOpened {
+        severity: detection.severity,
+        source: detection.source.clone(),
+        count: detection.seen.count,
+        locations: detection.seen.locations.len(),
+    };
     let finding = slot.insert(Finding::new(key.clone(), origin.clone(), detection, control_version, context.now));
     let mut change = Change::opening(context, finding);
-    change.event("finding-opened", cause, detail);
+    change.event(cause, opened);
     if !context.in_scope {
         change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
     }
@@ -57,8 +58,7 @@ fn is_later(source: &Source, seen_at: UnixMillis, at: UnixMillis) -> bool {
 /// Folds it in. The first detection of a source, and each new location, is an event; more of the same is a count.
 fn attach(change: &mut Change<'_>, detection: Detection) {
     let (source, cause) = (detection.source.clone(), cause(&detection));
-    let detail =
-        json!({ "source": source, "count": detection.seen.count, "locations": detection.seen.locations.len() });
+    let (count, locations) = (detection.seen.count, detection.seen.locations.len());
     change.evidence = true;
     let is_news = match change.finding.detection_mut(&source) {
         Some(known) => known.fold(detection),
@@ -68,8 +68,11 @@ fn attach(change: &mut Change<'_>, detection: Detection) {
         }
     };
     if is_news {
-        let event = if source == Source::Kernel { "runtime-evidence" } else { "tool-evidence" };
-        change.event(event, cause, detail);
+        let happened = match source {
+            Source::Posture | Source::Kernel => Happened::RuntimeEvidence { source, count, locations },
+            Source::Tool(_) => Happened::ToolEvidence { source, count, locations },
+        };
+        change.event(cause, happened);
     }
 }
 
@@ -80,7 +83,7 @@ fn question(change: &mut Change<'_>, source: &Source) {
             Source::Posture | Source::Kernel => RetestCause::RuntimeEvidence,
             Source::Tool(_) => RetestCause::ToolEvidence,
         };
-        change.event("retest-requested", again(source), json!({ "cause": cause.as_str() }));
+        change.event(again(source), Happened::RetestRequested { cause });
         change.order(cause);
     }
 }

@@ -8,13 +8,13 @@
 use std::fmt;
 
 use holdfast_model::{
-    Activity, Actor, Attestation, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RetiredReason,
-    Statement, Status, UnixMillis,
+    Actor, Attestation, FindingKey, Method, Nonce, OnDeletion, Origin, Read, RetestId, RetiredReason, Statement,
+    Status, UnixMillis,
 };
-use serde_json::{Value, json};
 
 use crate::calibration::{Calibration, FleetReading, Policy, Step, calibrate};
 use crate::detection::{Detection, Source, Standing};
+use crate::event::{By, Event, Happened};
 use crate::finding::{Finding, Phase};
 use crate::retest::{RetestCause, RetestChange};
 
@@ -142,7 +142,7 @@ pub struct Answer<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// What happened, in order.
-    pub events: Vec<Activity>,
+    pub events: Vec<Event>,
     /// What becomes of its retest.
     pub retest: RetestChange,
     /// Whether its detections changed.
@@ -226,7 +226,7 @@ struct Change<'c> {
     context: &'c Context<'c>,
     from: Option<Status>,
     finding: &'c mut Finding,
-    events: Vec<Activity>,
+    events: Vec<Event>,
     retest: RetestChange,
     evidence: bool,
 }
@@ -251,16 +251,8 @@ impl<'c> Change<'c> {
         Some(Decision { events: self.events, retest: self.retest, evidence: self.evidence })
     }
 
-    fn event(&mut self, event: &str, cause: impl Into<String>, detail: Value) {
-        self.events.push(Activity {
-            at: self.context.now,
-            actor: self.context.actor.clone(),
-            event: event.to_owned(),
-            cluster: Some(self.finding.key.cluster),
-            finding: Some(self.finding.id),
-            cause: cause.into(),
-            detail,
-        });
+    fn event(&mut self, cause: impl Into<String>, happened: Happened) {
+        self.events.push(Event { cause: cause.into(), happened });
     }
 
     /// What the severity is computed from may have changed, and so may the policy: it follows.
@@ -275,13 +267,12 @@ impl<'c> Change<'c> {
         let before = std::mem::replace(&mut state.calibration, after);
         state.calibrated_at = Some(self.context.now);
         if from != to {
-            let Some(after) = self.finding.state.calibration.clone() else {
-                let why = "no rule of the policy moves the severity now";
-                return self.event("severity-recalibrated", why, json!({ "from": from, "to": to }));
+            let calibration = self.finding.state.calibration.clone();
+            let why = match &calibration {
+                None => "no rule of the policy moves the severity now".to_owned(),
+                Some(after) => after.news(before.as_ref()).map_or("a rule applies no longer".to_owned(), Step::cause),
             };
-            let why = after.news(before.as_ref()).map_or("a rule applies no longer".to_owned(), Step::cause);
-            let detail = json!({ "from": from, "to": to, "calibration": after });
-            self.event("severity-recalibrated", why, detail);
+            self.event(why, Happened::SeverityRecalibrated { from, to, calibration });
         }
     }
 
@@ -311,9 +302,9 @@ impl<'c> Change<'c> {
     }
 
     /// open, in progress → resolved, with its retest.
-    fn resolve(&mut self, claimed_by: Option<Actor>, cause: RetestCause, why: String, detail: Value) {
+    fn resolve(&mut self, claimed_by: Option<Actor>, cause: RetestCause, why: String, by: By) {
         self.finding.state.phase = Phase::Resolved { at: self.context.now, claimed_by, unverified: None };
-        self.event("finding-resolved", why, detail);
+        self.event(why, Happened::FindingResolved(by));
         self.order(cause);
     }
 
@@ -330,8 +321,8 @@ impl<'c> Change<'c> {
         self.finding.state.phase = Phase::Open;
         self.finding.state.refuted += 1;
         self.end_retest();
-        let detail = json!({ "claimed": claimed, "locations": self.finding.locations().len() });
-        self.event("claim-refuted", why, detail);
+        let locations = self.finding.locations().len();
+        self.event(why, Happened::ClaimRefuted { claimed, locations });
     }
 
     /// verified, retired → open: the same record returns.
@@ -342,9 +333,9 @@ impl<'c> Change<'c> {
         state.opened_at = self.context.now;
         state.reopened += 1;
         let count = state.reopened;
-        let detail = json!({ "from": from.as_str(), "count": count, "locations": self.finding.locations().len() });
+        let locations = self.finding.locations().len();
         self.end_retest();
-        self.event("finding-reopened", why, detail);
+        self.event(why, Happened::FindingReopened { from, count, locations });
     }
 
     /// Any status → retired: it ends without a fix.
@@ -352,6 +343,6 @@ impl<'c> Change<'c> {
         let from = self.finding.status();
         self.finding.state.phase = Phase::Retired { at: self.context.now, reason };
         self.end_retest();
-        self.event("finding-retired", why, json!({ "from": from.as_str(), "reason": reason.as_str() }));
+        self.event(why, Happened::FindingRetired { from, reason });
     }
 }

@@ -2,10 +2,10 @@
 
 use holdfast_model::digest::statement_hash;
 use holdfast_model::{Location, Observation, RetiredReason, Severity, Status};
-use serde_json::json;
 
 use super::{Change, Context, Decision, Observed};
 use crate::detection::{Detection, Source, Standing};
+use crate::event::{By, Happened};
 use crate::finding::{Finding, Phase};
 use crate::retest::RetestCause;
 
@@ -15,9 +15,10 @@ pub(super) fn unknown(context: &Context<'_>, slot: &mut Option<Finding>, observe
         return None;
     };
     let mut change = Change::opening(context, slot.insert(first(context, observed, *severity, locations)));
-    let detail = json!({ "severity": severity.as_str(), "locations": locations.len() });
+    let opened =
+        Happened::FindingOpened { severity: *severity, source: Source::Posture, count: 1, locations: locations.len() };
     let cause = format!("{} fails on {}", observed.key.control, observed.key.resource);
-    change.event("finding-opened", cause, detail);
+    change.event(cause, opened);
     if !context.in_scope {
         change.retire(RetiredReason::OutOfScope, "its namespace is out of scope".into());
     }
@@ -70,8 +71,8 @@ fn fail(
     match change.finding.status() {
         _ if !change.context.in_scope => stay_out_of_scope(&mut change),
         Status::Open | Status::InProgress if moved => {
-            let detail = json!({ "locations": locations.len(), "severity": severity.as_str(), "version": version });
-            change.event("finding-changed", "it fails elsewhere, or otherwise, than before", detail);
+            let changed = Happened::FindingChanged { severity, version, locations: locations.len() };
+            change.event("it fails elsewhere, or otherwise, than before", changed);
         }
         Status::Open | Status::InProgress => {}
         Status::Resolved if judged_anew => {
@@ -118,15 +119,14 @@ fn pass(mut change: Change<'_>, observed: &Observed<'_>) -> Option<Decision> {
             note_not_failing(&mut change);
             change.finding.state.control_version = version;
             change.finding.state.read.clone_from(observed.read);
-            let detail = json!({ "by": "observation" });
-            change.resolve(None, RetestCause::ObservedPass, "the agent sees it passing".into(), detail);
+            change.resolve(None, RetestCause::ObservedPass, "the agent sees it passing".into(), By::Observation);
         }
         Status::Resolved if judged_anew => {
             note_not_failing(&mut change);
             change.finding.state.control_version = version;
             let why = format!("version {version} of the control judges it now");
             change.leave_unverified(&why);
-            change.event("control-changed", why, json!({ "version": version }));
+            change.event(why, Happened::ControlChanged { version });
             change.order(RetestCause::ControlChanged);
         }
         _ if is_stated(change.finding) => note_not_failing(&mut change),
@@ -141,12 +141,12 @@ fn gone(mut change: Change<'_>) -> Option<Decision> {
         Phase::Open | Phase::InProgress => {
             note_not_failing(&mut change);
             let why = "the agent sees that the resource was deleted".to_owned();
-            change.resolve(None, RetestCause::ObservedGone, why, json!({ "by": "observation" }));
+            change.resolve(None, RetestCause::ObservedGone, why, By::Observation);
         }
         Phase::Verified { current, .. } if *current => {
             *current = false;
             note_not_failing(&mut change);
-            change.event("finding-no-longer-current", "the resource was deleted after the proof", json!({}));
+            change.event("the resource was deleted after the proof", Happened::FindingNoLongerCurrent {});
         }
         _ if is_stated => note_not_failing(&mut change),
         _ => return None,
@@ -154,7 +154,7 @@ fn gone(mut change: Change<'_>) -> Option<Decision> {
     change.done()
 }
 
-/// Whether the posture holds anything against it, or could not tell.
+/// Whether the posture holds anything against it, or cannot judge it.
 fn is_stated(finding: &Finding) -> bool {
     let posture = finding.detection(&Source::Posture);
     finding.state.unjudged.is_some()

@@ -2,10 +2,10 @@
 //! in [`silence`]; none of them closes anything that Holdfast can look at.
 
 use holdfast_model::Status;
-use serde_json::json;
 
 use super::{Change, Decision, Silent};
 use crate::detection::{Silence, Source, silence};
+use crate::event::{By, Happened};
 use crate::retest::RetestCause;
 
 pub(super) fn decide(change: Change<'_>, silent: Silent<'_>) -> Option<Decision> {
@@ -34,7 +34,7 @@ fn end(mut change: Change<'_>, Silent { source, can_judge }: Silent<'_>) -> Opti
     let alone = !change.finding.detections.iter().any(|detection| detection.is_standing());
     let is_open = matches!(change.finding.status(), Status::Open | Status::InProgress);
     if is_open && alone && !can_judge {
-        change.resolve(None, RetestCause::NotReported, why, json!({ "by": "import", "source": source }));
+        change.resolve(None, RetestCause::NotReported, why, By::Import { source: source.clone() });
     } else if is_open && alone && change.finding.state.retest.is_none() && change.context.in_scope {
         request(&mut change, RetestCause::NotReported, why);
     }
@@ -42,6 +42,6 @@ fn end(mut change: Change<'_>, Silent { source, can_judge }: Silent<'_>) -> Opti
 }
 
 fn request(change: &mut Change<'_>, cause: RetestCause, why: String) {
-    change.event("retest-requested", why, json!({ "cause": cause.as_str() }));
+    change.event(why, Happened::RetestRequested { cause });
     change.order(cause);
 }

@@ -9,8 +9,8 @@ use crate::calibration::tests::policy;
 use crate::detection::{Rule, Silence, silence};
 use crate::retest::RetestCause;
 
-/// A finding with the world around it: what the shell would keep between two commands.
-struct World {
+/// A finding with what the writer keeps between two commands.
+struct Harness {
     finding: Option<Finding>,
     on_deletion: OnDeletion,
     in_scope: bool,
@@ -26,7 +26,7 @@ struct World {
     events: Vec<String>,
 }
 
-impl World {
+impl Harness {
     fn new() -> Self {
         Self {
             finding: None,
@@ -45,23 +45,23 @@ impl World {
     }
 
     fn at(status: Status) -> Self {
-        let mut world = Self::new();
-        world.fail("a");
+        let mut harness = Self::new();
+        harness.fail("a");
         match status {
             Status::Open => {}
             Status::InProgress => {
-                let _ = world.run(Command::Start);
+                let _ = harness.run(Command::Start);
             }
             Status::Resolved => {
-                let _ = world.claim();
+                let _ = harness.claim();
             }
-            Status::Verified => world.claim_and_answer(Verdict::Fixed),
-            Status::Retired => world.claim_and_answer(Verdict::WorkloadDeleted),
+            Status::Verified => harness.claim_and_answer(Verdict::Fixed),
+            Status::Retired => harness.claim_and_answer(Verdict::WorkloadDeleted),
         }
-        assert_eq!(world.status(), status);
-        world.events.clear();
-        world.causes.clear();
-        world
+        assert_eq!(harness.status(), status);
+        harness.events.clear();
+        harness.causes.clear();
+        harness
     }
 
     fn status(&self) -> Status {
@@ -95,7 +95,7 @@ impl World {
             self.attempts = attempts;
             self.causes.push(cause);
         }
-        self.events.extend(decision.events.into_iter().map(|event| event.event));
+        self.events.extend(decision.events.into_iter().map(|event| event.happened.name().to_owned()));
         Ok(true)
     }
 
@@ -181,21 +181,21 @@ fn failing(place: &str) -> Observation {
     Observation::Fail { severity: Severity::High, locations: vec![Location::field(place, "true")] }
 }
 
-type Step = fn(&mut World);
+type Step = fn(&mut Harness);
 
 /// One row of design.md's table: from, event, to, and why a retest is ordered by it.
 fn row(name: &str, from: Status, step: Step, to: Status, retest: &[RetestCause]) {
-    let mut world = World::at(from);
-    step(&mut world);
-    assert_eq!((world.status(), world.causes.as_slice()), (to, retest), "{name}: {:?}", world.events);
+    let mut harness = Harness::at(from);
+    step(&mut harness);
+    assert_eq!((harness.status(), harness.causes.as_slice()), (to, retest), "{name}: {:?}", harness.events);
 }
 
 #[test]
 fn every_arrow_leads_where_the_table_says() {
     use Status::*;
-    fn verdict(world: &mut World, verdict: Verdict) {
-        world.dispatch();
-        world.answer(verdict).unwrap();
+    fn verdict(harness: &mut Harness, verdict: Verdict) {
+        harness.dispatch();
+        harness.answer(verdict).unwrap();
     }
     row(
         "start",
@@ -319,7 +319,7 @@ fn every_arrow_leads_where_the_table_says() {
         Open,
         &[],
     );
-    let version = |w: &mut World| {
+    let version = |w: &mut Harness| {
         let _ = w.observe(2, Observation::Pass);
     };
     row("new version passes", Resolved, version, Resolved, &[RetestCause::ControlChanged]);
@@ -341,13 +341,13 @@ fn every_arrow_leads_where_the_table_says() {
         Open,
         &[],
     );
-    let requested = |w: &mut World| {
+    let requested = |w: &mut Harness| {
         w.run(Command::RequestRetest(RetestCause::User)).unwrap();
         verdict(w, Verdict::StillFailing);
     };
     row("a requested retest fails", Verified, requested, Open, &[RetestCause::User]);
     row("a requested retest fails later", Retired, requested, Open, &[RetestCause::User]);
-    let periodic = |w: &mut World| {
+    let periodic = |w: &mut Harness| {
         w.run(Command::RequestRetest(RetestCause::Periodic)).unwrap();
     };
     row("a periodic look", Verified, periodic, Verified, &[RetestCause::Periodic]);
@@ -365,41 +365,44 @@ fn every_arrow_leads_where_the_table_says() {
 
 #[test]
 fn deleting_verifies_only_where_deletion_is_the_fix() {
-    let mut world = World::at(Status::Resolved);
-    world.on_deletion = OnDeletion::Fixes;
-    world.dispatch();
-    world.answer(Verdict::WorkloadDeleted).unwrap();
-    assert_eq!(world.status(), Status::Verified);
+    let mut harness = Harness::at(Status::Resolved);
+    harness.on_deletion = OnDeletion::Fixes;
+    harness.dispatch();
+    harness.answer(Verdict::WorkloadDeleted).unwrap();
+    assert_eq!(harness.status(), Status::Verified);
 }
 
 #[test]
 fn the_same_identity_reopens_the_same_record_and_counts() {
-    let mut world = World::at(Status::Verified);
-    let id = world.finding.as_ref().unwrap().id;
-    world.fail("a");
-    world.claim_and_answer(Verdict::Fixed);
-    world.fail("a");
-    let finding = world.finding.unwrap();
+    let mut harness = Harness::at(Status::Verified);
+    let id = harness.finding.as_ref().unwrap().id;
+    harness.fail("a");
+    harness.claim_and_answer(Verdict::Fixed);
+    harness.fail("a");
+    let finding = harness.finding.unwrap();
     assert_eq!((finding.id, finding.state.reopened, finding.status()), (id, 2, Status::Open));
     assert_eq!((finding.verified_at(), finding.reach()), (None, None));
 }
 
 #[test]
 fn a_verdict_older_than_an_observation_orders_another_retest() {
-    let mut world = World::at(Status::Resolved);
-    world.dispatch();
-    world.observe(1, Observation::Pass);
-    world.answer(Verdict::Fixed).unwrap();
-    assert_eq!((world.status(), world.causes.as_slice()), (Status::Resolved, [RetestCause::StaleVerdict].as_slice()));
-    world.dispatch();
-    world.answer(Verdict::Fixed).unwrap();
-    assert_eq!(world.status(), Status::Verified);
+    let mut harness = Harness::at(Status::Resolved);
+    harness.dispatch();
+    harness.observe(1, Observation::Pass);
+    harness.answer(Verdict::Fixed).unwrap();
+    assert_eq!(
+        (harness.status(), harness.causes.as_slice()),
+        (Status::Resolved, [RetestCause::StaleVerdict].as_slice())
+    );
+    harness.dispatch();
+    harness.answer(Verdict::Fixed).unwrap();
+    assert_eq!(harness.status(), Status::Verified);
 }
 
 #[test]
 fn a_verdict_counts_for_its_own_order_only() {
-    type Lie = fn(&mut Attestation);
-    let lies: [(&str, Lie, Refused); 6] = [
+    type Forgery = fn(&mut Attestation);
+    let forgeries: [(&str, Forgery, Refused); 6] = [
         ("nonce", |t| t.nonce = Nonce::from_bytes([0xee; 16]), Refused::NotOutstanding),
         ("retest", |t| t.retest = RetestId::from_bytes([0xee; 16]), Refused::NotOutstanding),
         ("cluster", |t| t.cluster = ClusterId::from_bytes([2; 16]), Refused::OtherSubject),
@@ -407,76 +410,76 @@ fn a_verdict_counts_for_its_own_order_only() {
         ("resource", |t| t.resource.name = "api".into(), Refused::OtherSubject),
         ("version", |t| t.control_version = 9, Refused::OtherSubject),
     ];
-    for (what, lie, refused) in lies {
-        let mut world = World::at(Status::Resolved);
-        world.dispatch();
-        assert_eq!(world.answer_with(Verdict::Fixed, lie), Err(refused), "{what}");
-        assert_eq!(world.status(), Status::Resolved);
+    for (what, forge, refused) in forgeries {
+        let mut harness = Harness::at(Status::Resolved);
+        harness.dispatch();
+        assert_eq!(harness.answer_with(Verdict::Fixed, forge), Err(refused), "{what}");
+        assert_eq!(harness.status(), Status::Resolved);
     }
-    let mut world = World::at(Status::Resolved);
-    world.dispatch();
-    world.run(Command::WithdrawClaim).unwrap();
-    assert_eq!(world.answer(Verdict::Fixed), Err(Refused::NotOutstanding));
+    let mut harness = Harness::at(Status::Resolved);
+    harness.dispatch();
+    harness.run(Command::WithdrawClaim).unwrap();
+    assert_eq!(harness.answer(Verdict::Fixed), Err(Refused::NotOutstanding));
 }
 
 #[test]
 fn an_agent_alone_cannot_take_a_namespace_out_of_scope() {
-    let mut world = World::at(Status::Resolved);
-    world.dispatch();
-    world.answer(Verdict::NamespaceOutOfScope).unwrap();
-    assert_eq!(world.status(), Status::Resolved);
-    world.in_scope = false;
-    world.answer(Verdict::NamespaceOutOfScope).unwrap();
-    assert_eq!(world.finding.unwrap().retired_reason(), Some(RetiredReason::OutOfScope));
+    let mut harness = Harness::at(Status::Resolved);
+    harness.dispatch();
+    harness.answer(Verdict::NamespaceOutOfScope).unwrap();
+    assert_eq!(harness.status(), Status::Resolved);
+    harness.in_scope = false;
+    harness.answer(Verdict::NamespaceOutOfScope).unwrap();
+    assert_eq!(harness.finding.unwrap().retired_reason(), Some(RetiredReason::OutOfScope));
 }
 
 #[test]
 fn what_lies_out_of_scope_is_kept_retired_and_retested_on_its_return() {
-    let mut world = World::new();
-    world.in_scope = false;
-    world.fail("a");
-    assert_eq!(world.status(), Status::Retired);
-    assert!(!world.fail("a"), "a repeat writes nothing");
-    world.fail("b");
-    assert_eq!(world.status(), Status::Retired);
-    world.in_scope = true;
-    world.run(Command::ReturnToScope).unwrap();
-    world.dispatch();
-    world.answer(Verdict::StillFailing).unwrap();
-    assert_eq!(world.status(), Status::Open);
+    let mut harness = Harness::new();
+    harness.in_scope = false;
+    harness.fail("a");
+    assert_eq!(harness.status(), Status::Retired);
+    assert!(!harness.fail("a"), "a repeat writes nothing");
+    harness.fail("b");
+    assert_eq!(harness.status(), Status::Retired);
+    harness.in_scope = true;
+    harness.run(Command::ReturnToScope).unwrap();
+    harness.dispatch();
+    harness.answer(Verdict::StillFailing).unwrap();
+    assert_eq!(harness.status(), Status::Open);
 }
 
 #[test]
 fn the_agent_having_another_version_asks_again_with_that_one() {
-    let mut world = World::at(Status::Resolved);
-    world.dispatch();
-    world.answer_with(Verdict::ControlChanged, |attestation| attestation.control_version = 2).unwrap();
-    let finding = world.finding.as_ref().unwrap();
+    let mut harness = Harness::at(Status::Resolved);
+    harness.dispatch();
+    harness.answer_with(Verdict::ControlChanged, |attestation| attestation.control_version = 2).unwrap();
+    let finding = harness.finding.as_ref().unwrap();
     assert_eq!((finding.status(), finding.state.control_version), (Status::Resolved, 2));
     assert!(finding.unverified().is_some());
-    assert_eq!(world.causes, [RetestCause::ControlChanged]);
+    assert_eq!(harness.causes, [RetestCause::ControlChanged]);
 }
 
 #[test]
 fn still_there_writes_nothing() {
-    let mut world = World::at(Status::Open);
-    assert!(!world.fail("a"));
-    assert!(world.fail("b"));
-    assert_eq!(world.events, ["finding-changed"]);
+    let mut harness = Harness::at(Status::Open);
+    assert!(!harness.fail("a"));
+    assert!(harness.fail("b"));
+    assert_eq!(harness.events, ["finding-changed"]);
 }
 
 #[test]
 fn a_repeat_of_what_was_known_before_the_claim_refutes_nothing() {
-    let mut world = World::at(Status::Resolved);
-    assert!(!world.fail("a"));
-    assert_eq!(world.status(), Status::Resolved);
+    let mut harness = Harness::at(Status::Resolved);
+    assert!(!harness.fail("a"));
+    assert_eq!(harness.status(), Status::Resolved);
 }
 
 #[test]
 fn a_claim_that_nobody_made_cannot_be_withdrawn() {
-    let mut world = World::at(Status::Open);
-    world.observe(1, Observation::Pass);
-    assert_eq!(world.run(Command::WithdrawClaim), Err(Refused::NothingClaimed));
+    let mut harness = Harness::at(Status::Open);
+    harness.observe(1, Observation::Pass);
+    assert_eq!(harness.run(Command::WithdrawClaim), Err(Refused::NothingClaimed));
 }
 
 fn spread(band: Band) -> FleetReading {
@@ -485,85 +488,85 @@ fn spread(band: Band) -> FleetReading {
 
 #[test]
 fn a_calibration_moves_the_severity_and_back() {
-    let mut world = World::at(Status::Open);
-    let severity = |world: &World| world.finding.as_ref().unwrap().severity();
-    assert!(world.run(Command::Spread(Some(&spread(Band::Systemic)))).unwrap());
-    assert!(!world.run(Command::Spread(Some(&spread(Band::Systemic)))).unwrap());
-    assert_eq!(severity(&world), Severity::Critical);
-    assert!(world.run(Command::Spread(None)).unwrap());
-    assert_eq!((severity(&world), world.events.len()), (Severity::High, 2));
+    let mut harness = Harness::at(Status::Open);
+    let severity = |harness: &Harness| harness.finding.as_ref().unwrap().severity();
+    assert!(harness.run(Command::Spread(Some(&spread(Band::Systemic)))).unwrap());
+    assert!(!harness.run(Command::Spread(Some(&spread(Band::Systemic)))).unwrap());
+    assert_eq!(severity(&harness), Severity::Critical);
+    assert!(harness.run(Command::Spread(None)).unwrap());
+    assert_eq!((severity(&harness), harness.events.len()), (Severity::High, 2));
 }
 
 #[test]
 fn the_kernels_raise_follows_the_policy_in_force_and_the_posture_that_joins_it() {
-    let mut world = World::new();
-    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
-    let severity = |world: &World| world.finding.as_ref().unwrap().severity();
-    assert_eq!(severity(&world), Severity::High, "the kernel alone raises nothing");
-    world.fail("a");
-    assert_eq!(severity(&world), Severity::Critical);
-    world.policy.runtime = None;
-    assert!(world.run(Command::Recalibrate).unwrap());
-    assert!(!world.run(Command::Recalibrate).unwrap());
-    assert_eq!(severity(&world), Severity::High);
-    world.policy = policy();
-    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
-    assert_eq!(severity(&world), Severity::Critical, "whatever touches it brings it up to date");
+    let mut harness = Harness::new();
+    detect(&mut harness, "CapEff has CAP_SYS_ADMIN", true);
+    let severity = |harness: &Harness| harness.finding.as_ref().unwrap().severity();
+    assert_eq!(severity(&harness), Severity::High, "the kernel alone raises nothing");
+    harness.fail("a");
+    assert_eq!(severity(&harness), Severity::Critical);
+    harness.policy.runtime = None;
+    assert!(harness.run(Command::Recalibrate).unwrap());
+    assert!(!harness.run(Command::Recalibrate).unwrap());
+    assert_eq!(severity(&harness), Severity::High);
+    harness.policy = policy();
+    detect(&mut harness, "CapEff has CAP_SYS_ADMIN", true);
+    assert_eq!(severity(&harness), Severity::Critical, "whatever touches it brings it up to date");
 }
 
 /// Every status that a finding may have while it is not closed.
 const ACTIVE: [Status; 3] = [Status::Open, Status::InProgress, Status::Resolved];
 
-fn never_closes(step: impl Fn(&mut World)) {
+fn never_closes(step: impl Fn(&mut Harness)) {
     for status in ACTIVE {
-        let mut world = World::at(status);
-        step(&mut world);
-        assert!(world.status().is_active(), "{status} became {}", world.status());
+        let mut harness = Harness::at(status);
+        step(&mut harness);
+        assert!(harness.status().is_active(), "{status} became {}", harness.status());
     }
 }
 
 #[test]
 fn a_permission_lost_never_closes() {
-    never_closes(|world| {
-        world.observe(1, Observation::Unknown { reason: "403".into() });
-        world.dispatch();
-        let _ = world.answer(Verdict::Inconclusive);
+    never_closes(|harness| {
+        harness.observe(1, Observation::Unknown { reason: "403".into() });
+        harness.dispatch();
+        let _ = harness.answer(Verdict::Inconclusive);
     });
 }
 
 #[test]
 fn an_agent_that_no_longer_repeats_it_never_closes() {
-    never_closes(|world| {
-        let _ = world.run(Command::Silent(LEDGER));
+    never_closes(|harness| {
+        let _ = harness.run(Command::Silent(LEDGER));
     });
 }
 
 #[test]
 fn a_rule_deleted_or_downgraded_never_closes_what_is_open() {
     for status in [Status::Open, Status::InProgress] {
-        let mut world = World::at(status);
-        world.observe(1, Observation::Withdrawn);
-        world.observe(0, Observation::Unknown { reason: "older rules".into() });
-        assert_eq!(world.status(), status);
+        let mut harness = Harness::at(status);
+        harness.observe(1, Observation::Withdrawn);
+        harness.observe(0, Observation::Unknown { reason: "older rules".into() });
+        assert_eq!(harness.status(), status);
     }
 }
 
 #[test]
 fn stale_state_replayed_after_a_reconnect_never_closes() {
-    never_closes(|world| {
+    never_closes(|harness| {
         for _ in 0..3 {
-            world.fail("a");
-            let _ = world.run(Command::Silent(LEDGER));
+            harness.fail("a");
+            let _ = harness.run(Command::Silent(LEDGER));
         }
     });
 }
 
 #[test]
 fn an_agent_that_never_answers_never_closes() {
-    never_closes(|world| {
-        if let Some(retest) = world.finding.as_ref().unwrap().state.retest {
-            world.run(Command::NoAnswer { retest, attempts: 7 }).unwrap();
-            assert_eq!(world.finding.as_ref().unwrap().unverified(), Some("the agent did not answer in time"));
+    never_closes(|harness| {
+        if let Some(retest) = harness.finding.as_ref().unwrap().state.retest {
+            harness.run(Command::NoAnswer { retest, attempts: 7 }).unwrap();
+            assert_eq!(harness.finding.as_ref().unwrap().unverified(), Some("the agent did not answer in time"));
         }
     });
 }
@@ -621,52 +624,52 @@ fn moves() -> impl Strategy<Value = Move> {
     ]
 }
 
-fn play(world: &mut World, step: &Move) {
+fn play(harness: &mut Harness, step: &Move) {
     let _ = match step {
-        Move::Fail(place, version) => Ok(world.observe(u32::from(*version), failing(&place.to_string()))),
-        Move::Pass => Ok(world.observe(1, Observation::Pass)),
-        Move::Gone => Ok(world.observe(1, Observation::Gone)),
-        Move::Unknown => Ok(world.observe(1, Observation::Unknown { reason: "403".into() })),
-        Move::Withdrawn => Ok(world.observe(1, Observation::Withdrawn)),
+        Move::Fail(place, version) => Ok(harness.observe(u32::from(*version), failing(&place.to_string()))),
+        Move::Pass => Ok(harness.observe(1, Observation::Pass)),
+        Move::Gone => Ok(harness.observe(1, Observation::Gone)),
+        Move::Unknown => Ok(harness.observe(1, Observation::Unknown { reason: "403".into() })),
+        Move::Withdrawn => Ok(harness.observe(1, Observation::Withdrawn)),
         Move::Kernel(can_look) => {
-            detect(world, "a shell", *can_look);
+            detect(harness, "a shell", *can_look);
             Ok(true)
         }
         Move::Tool(can_look) => {
-            let at = world.now;
-            detected(world, tool(at), *can_look);
+            let at = harness.now;
+            detected(harness, tool(at), *can_look);
             Ok(true)
         }
-        _ if world.finding.is_none() => Ok(false),
+        _ if harness.finding.is_none() => Ok(false),
         Move::Spread(band) => {
             let reading = band.map(spread);
-            world.run(Command::Spread(reading.as_ref()))
+            harness.run(Command::Spread(reading.as_ref()))
         }
         Move::Policy(raise) => {
-            world.policy = policy();
-            world.policy.runtime =
-                world.policy.runtime.take().zip(*raise).map(|(rule, raise)| RuntimeRule { raise, ..rule });
-            world.run(Command::Recalibrate)
+            harness.policy = policy();
+            harness.policy.runtime =
+                harness.policy.runtime.take().zip(*raise).map(|(rule, raise)| RuntimeRule { raise, ..rule });
+            harness.run(Command::Recalibrate)
         }
-        Move::NotReported(can_judge) => Ok(not_reported(world, *can_judge)),
-        Move::NotRepeated => world.run(Command::Silent(LEDGER)),
-        Move::Start => world.run(Command::Start),
-        Move::Claim => world.claim(),
-        Move::WithdrawClaim => world.run(Command::WithdrawClaim),
+        Move::NotReported(can_judge) => Ok(not_reported(harness, *can_judge)),
+        Move::NotRepeated => harness.run(Command::Silent(LEDGER)),
+        Move::Start => harness.run(Command::Start),
+        Move::Claim => harness.claim(),
+        Move::WithdrawClaim => harness.run(Command::WithdrawClaim),
         Move::LeaveScope => {
-            world.in_scope = false;
-            world.run(Command::LeaveScope)
+            harness.in_scope = false;
+            harness.run(Command::LeaveScope)
         }
         Move::ReturnToScope => {
-            world.in_scope = true;
-            world.run(Command::ReturnToScope)
+            harness.in_scope = true;
+            harness.run(Command::ReturnToScope)
         }
-        Move::Retest => world.run(Command::RequestRetest(RetestCause::User)),
+        Move::Retest => harness.run(Command::RequestRetest(RetestCause::User)),
         Move::Dispatch => {
-            world.dispatch();
+            harness.dispatch();
             Ok(false)
         }
-        Move::Answer(verdict) => world.answer(*verdict),
+        Move::Answer(verdict) => harness.answer(*verdict),
     };
 }
 
@@ -678,149 +681,153 @@ fn running(attestation: &mut Attestation) {
 
 #[test]
 fn a_pass_without_a_method_that_the_claim_counted_on_verifies_nothing() {
-    let mut world = World::at(Status::Open);
-    world.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
-    world.claim_and_answer(Verdict::Fixed);
-    assert_eq!(world.status(), Status::Resolved);
+    let mut harness = Harness::at(Status::Open);
+    harness.methods = vec![Method::LiveRead, Method::RuntimeRecheck];
+    harness.claim_and_answer(Verdict::Fixed);
+    assert_eq!(harness.status(), Status::Resolved);
     assert_eq!(
-        world.finding.as_ref().and_then(Finding::unverified),
+        harness.finding.as_ref().and_then(Finding::unverified),
         Some("the answer lacks runtime-recheck, which the cluster could do when the claim was made")
     );
-    assert!(world.finding.as_ref().is_some_and(|finding| finding.state.retest.is_some()), "it is asked again");
-    world.dispatch();
-    world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!(world.status(), Status::Verified);
-    assert_eq!(world.finding.unwrap().reach(), Some(Reach::Running));
+    assert!(harness.finding.as_ref().is_some_and(|finding| finding.state.retest.is_some()), "it is asked again");
+    harness.dispatch();
+    harness.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(harness.status(), Status::Verified);
+    assert_eq!(harness.finding.unwrap().reach(), Some(Reach::Running));
 }
 
 #[test]
 fn a_process_that_disagrees_refutes_the_claim_and_is_looked_at_until_it_has_gone() {
-    let mut world = World::at(Status::Resolved);
-    world.dispatch();
-    world.answer_with(Verdict::StillFailing, running).unwrap();
-    assert_eq!(world.status(), Status::Open);
-    assert_eq!((world.causes.last(), world.attempts), (Some(&RetestCause::ProcessDisagreed), 1));
-    world.dispatch();
-    world.answer_with(Verdict::StillFailing, running).unwrap();
-    assert_eq!((world.status(), world.attempts), (Status::Open, 2), "each time after a longer pause");
-    // The last such process ends, and nobody says a word.
-    world.dispatch();
-    world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::ObservedPass)));
-    world.dispatch();
-    world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!(world.status(), Status::Verified);
+    let mut harness = Harness::at(Status::Resolved);
+    harness.dispatch();
+    harness.answer_with(Verdict::StillFailing, running).unwrap();
+    assert_eq!(harness.status(), Status::Open);
+    assert_eq!((harness.causes.last(), harness.attempts), (Some(&RetestCause::ProcessDisagreed), 1));
+    harness.dispatch();
+    harness.answer_with(Verdict::StillFailing, running).unwrap();
+    assert_eq!((harness.status(), harness.attempts), (Status::Open, 2), "each time after a longer pause");
+    // The last such process ends, and nothing reports it.
+    harness.dispatch();
+    harness.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!((harness.status(), harness.causes.last()), (Status::Resolved, Some(&RetestCause::ObservedPass)));
+    harness.dispatch();
+    harness.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(harness.status(), Status::Verified);
 }
 
 #[test]
 fn a_further_proof_replaces_a_shorter_one_and_never_the_other_way_round() {
-    let mut world = World::at(Status::Verified);
+    let mut harness = Harness::at(Status::Verified);
     for (cause, go, reach) in [
         (RetestCause::MethodGained, Reach::Running, Reach::Running),
         (RetestCause::Periodic, Reach::Config, Reach::Running),
     ] {
-        world.run(Command::RequestRetest(cause)).unwrap();
-        assert!(!world.run(Command::RequestRetest(RetestCause::MethodGained)).unwrap(), "one at a time");
-        world.dispatch();
-        world.answer_with(Verdict::Fixed, |attestation| attestation.reach = go).unwrap();
-        assert_eq!(world.finding.as_ref().and_then(Finding::reach), Some(reach));
+        harness.run(Command::RequestRetest(cause)).unwrap();
+        assert!(!harness.run(Command::RequestRetest(RetestCause::MethodGained)).unwrap(), "one at a time");
+        harness.dispatch();
+        harness.answer_with(Verdict::Fixed, |attestation| attestation.reach = go).unwrap();
+        assert_eq!(harness.finding.as_ref().and_then(Finding::reach), Some(reach));
     }
-    assert_eq!(world.events.iter().filter(|event| *event == "proof-extended").count(), 1);
-    assert!(!World::at(Status::Open).run(Command::RequestRetest(RetestCause::MethodGained)).unwrap());
+    assert_eq!(harness.events.iter().filter(|event| *event == "proof-extended").count(), 1);
+    assert!(!Harness::at(Status::Open).run(Command::RequestRetest(RetestCause::MethodGained)).unwrap());
 }
 
 /// What the kernel shows: this fact, once.
-fn detect(world: &mut World, fact: &str, can_look: bool) {
-    let seen = Occurrences::once(vec![Location::field("process sh (pid 7)", fact)], world.now);
-    detected(world, Detection::kernel(Severity::High, 1, seen), can_look);
+fn detect(harness: &mut Harness, fact: &str, can_look: bool) {
+    let seen = Occurrences::once(vec![Location::field("process sh (pid 7)", fact)], harness.now);
+    detected(harness, Detection::kernel(Severity::High, 1, seen), can_look);
 }
 
-fn detected(world: &mut World, detection: Detection, can_look: bool) {
+fn detected(harness: &mut Harness, detection: Detection, can_look: bool) {
     let (key, origin) = (key(), Origin::default());
     let detected = Detected { key: &key, origin: &origin, control_version: 1, detection, can_look };
-    world.run(Command::Detect(detected)).unwrap();
+    harness.run(Command::Detect(detected)).unwrap();
 }
 
 #[test]
 fn posture_and_kernel_are_two_pieces_of_evidence_on_one_finding_and_the_second_raises_it() {
-    let mut world = World::at(Status::Open);
-    let before = world.finding.clone().unwrap();
-    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
-    assert_eq!(world.events, ["runtime-evidence", "severity-recalibrated"]);
+    let mut harness = Harness::at(Status::Open);
+    let before = harness.finding.clone().unwrap();
+    detect(&mut harness, "CapEff has CAP_SYS_ADMIN", true);
+    assert_eq!(harness.events, ["runtime-evidence", "severity-recalibrated"]);
     for _ in 0..6 {
-        detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
+        detect(&mut harness, "CapEff has CAP_SYS_ADMIN", true);
     }
-    assert_eq!(world.events.len(), 2, "more of the same is a count, not seven alerts");
-    let now = world.finding.clone().unwrap();
+    assert_eq!(harness.events.len(), 2, "more of the same is a count, not seven alerts");
+    let now = harness.finding.clone().unwrap();
     assert_eq!((now.id, now.locations(), now.statement()), (before.id, before.locations(), before.statement()));
     let (evidence, step) = (now.kernel().unwrap(), &now.state.calibration.as_ref().unwrap().steps[0]);
     assert_eq!((evidence.seen.count, evidence.seen.locations.len(), step.raise), (7, 1, 1));
     assert_eq!(step.rule, "seen");
     assert!(now.severity() > before.severity() || before.severity() == Severity::Critical);
-    detect(&mut world, "no_new_privs is not set", true);
-    assert_eq!(world.events.last().map(String::as_str), Some("runtime-evidence"), "another fact is news");
+    detect(&mut harness, "no_new_privs is not set", true);
+    assert_eq!(harness.events.last().map(String::as_str), Some("runtime-evidence"), "another fact is news");
 }
 
 #[test]
 fn the_use_of_something_open_is_evidence_and_raises_nothing() {
-    let mut world = World::at(Status::Open);
-    world.by_processes = false;
-    let before = world.finding.clone().unwrap();
-    detect(&mut world, "a connection to 203.0.113.7:443, outside the cluster", false);
-    let now = world.finding.clone().unwrap();
-    assert_eq!(world.events, ["runtime-evidence"]);
+    let mut harness = Harness::at(Status::Open);
+    harness.by_processes = false;
+    let before = harness.finding.clone().unwrap();
+    detect(&mut harness, "a connection to 203.0.113.7:443, outside the cluster", false);
+    let now = harness.finding.clone().unwrap();
+    assert_eq!(harness.events, ["runtime-evidence"]);
     assert_eq!((now.severity(), now.kernel().unwrap().seen.count), (before.severity(), 1));
 }
 
 #[test]
 fn what_only_the_kernel_shows_opens_a_finding_with_the_catalogs_severity() {
-    let mut world = World::new();
-    detect(&mut world, "a shell", false);
-    let finding = world.finding.clone().unwrap();
+    let mut harness = Harness::new();
+    detect(&mut harness, "a shell", false);
+    let finding = harness.finding.clone().unwrap();
     assert_eq!((finding.status(), finding.severity(), finding.statement()), (Status::Open, Severity::High, None));
-    assert_eq!(world.events, ["finding-opened"]);
+    assert_eq!(harness.events, ["finding-opened"]);
 }
 
 #[test]
 fn what_only_the_kernel_shows_closes_by_a_retest_that_nobody_claimed_and_never_by_silence() {
-    let mut world = World::new();
-    detect(&mut world, "a shell", false);
-    assert!(!world.run(Command::Silent(LEDGER)).unwrap(), "the ledger of the posture never held it");
-    world.run(Command::RequestRetest(RetestCause::RuntimeEvidence)).unwrap();
-    world.dispatch();
-    world.answer_with(Verdict::StillFailing, running).unwrap();
-    assert_eq!((world.status(), world.causes.last()), (Status::Open, Some(&RetestCause::ProcessDisagreed)));
-    world.dispatch();
-    world.answer(Verdict::Inconclusive).unwrap();
-    assert_eq!(world.status(), Status::Open, "not watched for long enough");
-    world.dispatch();
-    world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::ObservedPass)));
-    world.dispatch();
-    world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!(world.status(), Status::Verified);
-    detect(&mut world, "a shell", false);
-    assert_eq!(world.status(), Status::Open, "and what is done again opens it");
+    let mut harness = Harness::new();
+    detect(&mut harness, "a shell", false);
+    assert!(!harness.run(Command::Silent(LEDGER)).unwrap(), "the ledger of the posture never held it");
+    harness.run(Command::RequestRetest(RetestCause::RuntimeEvidence)).unwrap();
+    harness.dispatch();
+    harness.answer_with(Verdict::StillFailing, running).unwrap();
+    assert_eq!((harness.status(), harness.causes.last()), (Status::Open, Some(&RetestCause::ProcessDisagreed)));
+    harness.dispatch();
+    harness.answer(Verdict::Inconclusive).unwrap();
+    assert_eq!(harness.status(), Status::Open, "not watched for long enough");
+    harness.dispatch();
+    harness.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!((harness.status(), harness.causes.last()), (Status::Resolved, Some(&RetestCause::ObservedPass)));
+    harness.dispatch();
+    harness.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(harness.status(), Status::Verified);
+    detect(&mut harness, "a shell", false);
+    assert_eq!(harness.status(), Status::Open, "and what is done again opens it");
 }
 
 #[test]
 fn what_was_closed_and_is_seen_again_is_looked_at_or_reopened_if_nothing_is_left_to_look_at() {
-    let mut world = World::at(Status::Verified);
-    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
-    assert_eq!((world.status(), world.causes.last()), (Status::Verified, Some(&RetestCause::RuntimeEvidence)));
-    let mut world = World::at(Status::Verified);
-    detect(&mut world, "a shell", false);
-    assert_eq!(world.status(), Status::Open);
+    let mut harness = Harness::at(Status::Verified);
+    detect(&mut harness, "CapEff has CAP_SYS_ADMIN", true);
+    assert_eq!((harness.status(), harness.causes.last()), (Status::Verified, Some(&RetestCause::RuntimeEvidence)));
+    let mut harness = Harness::at(Status::Verified);
+    detect(&mut harness, "a shell", false);
+    assert_eq!(harness.status(), Status::Open);
     // Between claim and answer it makes the answer stale.
-    let mut world = World::at(Status::Open);
-    world.claim().unwrap();
-    world.dispatch();
-    detect(&mut world, "CapEff has CAP_SYS_ADMIN", true);
-    world.answer(Verdict::Fixed).unwrap();
-    assert_eq!((world.status(), world.causes.last()), (Status::Resolved, Some(&RetestCause::StaleVerdict)));
-    world.dispatch();
-    world.answer_with(Verdict::Fixed, running).unwrap();
-    assert_eq!((world.status(), world.finding.unwrap().kernel()), (Status::Verified, None), "proved to the processes");
+    let mut harness = Harness::at(Status::Open);
+    harness.claim().unwrap();
+    harness.dispatch();
+    detect(&mut harness, "CapEff has CAP_SYS_ADMIN", true);
+    harness.answer(Verdict::Fixed).unwrap();
+    assert_eq!((harness.status(), harness.causes.last()), (Status::Resolved, Some(&RetestCause::StaleVerdict)));
+    harness.dispatch();
+    harness.answer_with(Verdict::Fixed, running).unwrap();
+    assert_eq!(
+        (harness.status(), harness.finding.unwrap().kernel()),
+        (Status::Verified, None),
+        "proved to the processes"
+    );
 }
 
 /// Another tool's report, observed by it at this moment.
@@ -830,44 +837,47 @@ fn tool(at: UnixMillis) -> Detection {
     Detection::new(Source::Tool("trivy".into()), rule, Severity::High, seen)
 }
 
-fn trivy(world: &World) -> Standing {
-    world.finding.as_ref().unwrap().detection(&Source::Tool("trivy".into())).unwrap().standing
+fn trivy(harness: &Harness) -> Standing {
+    harness.finding.as_ref().unwrap().detection(&Source::Tool("trivy".into())).unwrap().standing
 }
 
-fn not_reported(world: &mut World, can_judge: bool) -> bool {
+fn not_reported(harness: &mut Harness, can_judge: bool) -> bool {
     let source = Source::Tool("trivy".into());
-    world.run(Command::Silent(Silent { source: &source, can_judge })).unwrap()
+    harness.run(Command::Silent(Silent { source: &source, can_judge })).unwrap()
 }
 
 #[test]
 fn a_tool_opens_what_nobody_had_reported_and_joins_what_the_posture_states() {
-    let mut world = World::new();
-    detected(&mut world, tool(900), true);
-    let finding = world.finding.clone().unwrap();
+    let mut harness = Harness::new();
+    detected(&mut harness, tool(900), true);
+    let finding = harness.finding.clone().unwrap();
     assert_eq!((finding.status(), finding.statement()), (Status::Open, None), "no ledger of an agent holds it");
-    world.fail("a");
-    let finding = world.finding.clone().unwrap();
+    harness.fail("a");
+    let finding = harness.finding.clone().unwrap();
     assert_eq!(
         finding.detections.iter().map(|it| it.source.to_string()).collect::<Vec<_>>(),
         ["posture", "tool:trivy"]
     );
     assert_eq!(finding.locations()[0].path, "a", "what Holdfast read comes first");
-    assert_eq!(world.events, ["finding-opened", "finding-changed"]);
+    assert_eq!(harness.events, ["finding-opened", "finding-changed"]);
 }
 
 #[test]
 fn older_statements_by_others_do_not_block() {
-    let mut world = World::at(Status::Open);
-    detected(&mut world, tool(900), true);
-    world.observe(1, Observation::Pass);
-    assert_eq!((world.status(), world.causes.as_slice()), (Status::Resolved, [RetestCause::ObservedPass].as_slice()));
-    world.dispatch();
-    detected(&mut world, tool(950), true);
-    world.answer(Verdict::Fixed).unwrap();
-    assert_eq!((world.status(), trivy(&world)), (Status::Verified, Standing::Stands));
-    detected(&mut world, tool(980), true);
+    let mut harness = Harness::at(Status::Open);
+    detected(&mut harness, tool(900), true);
+    harness.observe(1, Observation::Pass);
     assert_eq!(
-        (world.status(), world.finding.as_ref().unwrap().state.retest),
+        (harness.status(), harness.causes.as_slice()),
+        (Status::Resolved, [RetestCause::ObservedPass].as_slice())
+    );
+    harness.dispatch();
+    detected(&mut harness, tool(950), true);
+    harness.answer(Verdict::Fixed).unwrap();
+    assert_eq!((harness.status(), trivy(&harness)), (Status::Verified, Standing::Stands));
+    detected(&mut harness, tool(980), true);
+    assert_eq!(
+        (harness.status(), harness.finding.as_ref().unwrap().state.retest),
         (Status::Verified, None),
         "an old import"
     );
@@ -881,36 +891,36 @@ fn what_a_tool_reports_later_on_a_closed_record_is_retested_first_and_reopened_o
         (Verdict::Fixed, false, Status::Open, Standing::Stands),
     ];
     for (verdict, can_look, status, standing) in cases {
-        let mut world = World::at(Status::Verified);
-        let later = world.now + 100;
-        detected(&mut world, tool(later), can_look);
+        let mut harness = Harness::at(Status::Verified);
+        let later = harness.now + 100;
+        detected(&mut harness, tool(later), can_look);
         if can_look {
             let asked = (Status::Verified, [RetestCause::ToolEvidence].as_slice());
-            assert_eq!((world.status(), world.causes.as_slice()), asked, "retested first");
-            world.dispatch();
-            world.answer(verdict).unwrap();
+            assert_eq!((harness.status(), harness.causes.as_slice()), asked, "retested first");
+            harness.dispatch();
+            harness.answer(verdict).unwrap();
         }
-        assert_eq!((world.status(), trivy(&world)), (status, standing), "{verdict}, {can_look}");
+        assert_eq!((harness.status(), trivy(&harness)), (status, standing), "{verdict}, {can_look}");
     }
 }
 
 #[test]
 fn a_complete_import_without_it_resolves_only_what_nobody_else_states_or_can_judge() {
-    let mut world = World::new();
-    detected(&mut world, tool(900), true);
-    assert!(not_reported(&mut world, false));
-    assert_eq!((world.status(), trivy(&world)), (Status::Resolved, Standing::Ended));
-    assert!(!not_reported(&mut world, false), "the same import twice changes nothing");
+    let mut harness = Harness::new();
+    detected(&mut harness, tool(900), true);
+    assert!(not_reported(&mut harness, false));
+    assert_eq!((harness.status(), trivy(&harness)), (Status::Resolved, Standing::Ended));
+    assert!(!not_reported(&mut harness, false), "the same import twice changes nothing");
 
-    let mut world = World::new();
-    detected(&mut world, tool(900), true);
-    not_reported(&mut world, true);
-    assert_eq!((world.status(), world.causes.as_slice()), (Status::Open, [RetestCause::NotReported].as_slice()));
+    let mut harness = Harness::new();
+    detected(&mut harness, tool(900), true);
+    not_reported(&mut harness, true);
+    assert_eq!((harness.status(), harness.causes.as_slice()), (Status::Open, [RetestCause::NotReported].as_slice()));
 
-    let mut world = World::at(Status::Open);
-    detected(&mut world, tool(900), true);
-    not_reported(&mut world, false);
-    assert_eq!((world.status(), world.causes.len()), (Status::Open, 0), "the posture states it still");
+    let mut harness = Harness::at(Status::Open);
+    detected(&mut harness, tool(900), true);
+    not_reported(&mut harness, false);
+    assert_eq!((harness.status(), harness.causes.len()), (Status::Open, 0), "the posture states it still");
 }
 
 #[test]
@@ -918,9 +928,9 @@ fn silence_has_one_meaning_for_each_source() {
     let tool = Source::Tool("trivy".into());
     let meanings = [&Source::Posture, &Source::Kernel, &tool].map(silence);
     assert_eq!(meanings, [Silence::Asks, Silence::MeansNothing, Silence::EndsDetection]);
-    let mut world = World::new();
-    detect(&mut world, "a shell", false);
-    assert!(!world.run(Command::Silent(Silent { source: &Source::Kernel, can_judge: true })).unwrap());
+    let mut harness = Harness::new();
+    detect(&mut harness, "a shell", false);
+    assert!(!harness.run(Command::Silent(Silent { source: &Source::Kernel, can_judge: true })).unwrap());
 }
 
 proptest! {
@@ -928,12 +938,12 @@ proptest! {
 
     #[test]
     fn only_a_proving_verdict_ever_verifies(steps in prop::collection::vec(moves(), 1..60), fixes: bool) {
-        let mut world = World::new();
-        world.on_deletion = if fixes { OnDeletion::Fixes } else { OnDeletion::Retires };
+        let mut harness = Harness::new();
+        harness.on_deletion = if fixes { OnDeletion::Fixes } else { OnDeletion::Retires };
         for step in &steps {
-            let before = world.finding.as_ref().map(Finding::status);
-            play(&mut world, step);
-            let after = world.finding.as_ref().map(Finding::status);
+            let before = harness.finding.as_ref().map(Finding::status);
+            play(&mut harness, step);
+            let after = harness.finding.as_ref().map(Finding::status);
             if after == Some(Status::Verified) && before != after {
                 let proves = matches!(step, Move::Answer(Verdict::Fixed))
                     || fixes && matches!(step, Move::Answer(Verdict::WorkloadDeleted));
@@ -944,28 +954,28 @@ proptest! {
 
     #[test]
     fn nothing_closes_on_what_could_not_be_looked_at(steps in prop::collection::vec(moves(), 1..60)) {
-        let mut world = World::new();
+        let mut harness = Harness::new();
         for step in &steps {
-            let before = world.finding.as_ref().map(Finding::status);
-            play(&mut world, step);
-            let blind = matches!(
+            let before = harness.finding.as_ref().map(Finding::status);
+            play(&mut harness, step);
+            let is_unobserved = matches!(
                 step,
                 Move::Unknown | Move::NotRepeated | Move::Answer(Verdict::Unreachable | Verdict::Inconclusive)
             );
-            if blind && !matches!(step, Move::Answer(_)) {
-                prop_assert_eq!(before, world.finding.as_ref().map(Finding::status));
-            } else if blind && before.is_some_and(Status::is_active) {
-                prop_assert!(world.status().is_active());
+            if is_unobserved && !matches!(step, Move::Answer(_)) {
+                prop_assert_eq!(before, harness.finding.as_ref().map(Finding::status));
+            } else if is_unobserved && before.is_some_and(Status::is_active) {
+                prop_assert!(harness.status().is_active());
             }
         }
     }
 
     #[test]
     fn a_resolved_finding_always_has_its_retest(steps in prop::collection::vec(moves(), 1..60)) {
-        let mut world = World::new();
+        let mut harness = Harness::new();
         for step in &steps {
-            play(&mut world, step);
-            if let Some(finding) = &world.finding {
+            play(&mut harness, step);
+            if let Some(finding) = &harness.finding {
                 prop_assert!(finding.status() != Status::Resolved || finding.state.retest.is_some(), "{step:?}");
                 prop_assert_eq!(finding.status() == Status::Verified, finding.verified_at().is_some(), "{:?}", step);
                 prop_assert_eq!(finding.status() == Status::Retired, finding.retired_reason().is_some(), "{:?}", step);
@@ -975,12 +985,12 @@ proptest! {
 
     #[test]
     fn a_stored_calibration_is_the_fresh_one(steps in prop::collection::vec(moves(), 1..60), by_processes: bool) {
-        let mut world = World::new();
-        world.by_processes = by_processes;
+        let mut harness = Harness::new();
+        harness.by_processes = by_processes;
         for step in &steps {
-            play(&mut world, step);
-            let Some(finding) = &world.finding else { continue };
-            let fresh = calibrate(finding.state.base_severity, &finding.readings(by_processes), &world.policy);
+            play(&mut harness, step);
+            let Some(finding) = &harness.finding else { continue };
+            let fresh = calibrate(finding.state.base_severity, &finding.readings(by_processes), &harness.policy);
             prop_assert_eq!(finding.severity(), fresh.severity, "{:?}", step);
             let fresh = Some(fresh).filter(|fresh| !fresh.steps.is_empty());
             prop_assert_eq!(&finding.state.calibration, &fresh, "{:?}", step);
@@ -989,12 +999,12 @@ proptest! {
 
     #[test]
     fn a_statement_said_twice_is_said_once(steps in prop::collection::vec(moves(), 0..40), last in statements()) {
-        let mut world = World::new();
-        steps.iter().for_each(|step| play(&mut world, step));
-        play(&mut world, &last);
-        let (after, events) = (world.finding.clone(), world.events.len());
-        play(&mut world, &last);
-        prop_assert_eq!(&world.finding, &after);
-        prop_assert_eq!(world.events.len(), events);
+        let mut harness = Harness::new();
+        steps.iter().for_each(|step| play(&mut harness, step));
+        play(&mut harness, &last);
+        let (after, events) = (harness.finding.clone(), harness.events.len());
+        play(&mut harness, &last);
+        prop_assert_eq!(&harness.finding, &after);
+        prop_assert_eq!(harness.events.len(), events);
     }
 }

@@ -60,7 +60,7 @@ async fn a_live_stream_ends_with_the_token_that_opened_it() {
     let path = format!("/api/v1/tokens/{id}/revoke");
     assert_eq!(harness.send(Method::POST, &path, &harness.admin, Value::Null).await.0, StatusCode::OK);
     assert!(theirs.next().await.is_none());
-    harness.live.tell(LiveChange::Cluster { cluster: ClusterId::from_bytes([7; 16]) });
+    harness.live.send(LiveChange::Cluster { cluster: ClusterId::from_bytes([7; 16]) });
     assert!(mine.next().await.is_some());
 }
 

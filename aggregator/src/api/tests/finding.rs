@@ -166,7 +166,7 @@ async fn whoever_watches_is_told_what_changed() {
     let response = harness.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
     let cluster = ClusterId::from_bytes([7; 16]);
-    harness.live.tell(LiveChange::Cluster { cluster });
+    harness.live.send(LiveChange::Cluster { cluster });
     let first = response.into_body().into_data_stream().next().await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&first), format!("event: cluster\ndata: {{\"cluster_id\":\"{cluster}\"}}\n\n"));
 }

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use holdfast_model::{Activity, Actor, ClusterId, Resource};
 use holdfast_record::Command;
 
-use super::Work;
+use super::WriteGroup;
 use crate::live::LiveChange;
 use crate::writer::Outcome;
 
-impl Work {
+impl WriteGroup {
     /// Replaces the scope; the findings of every namespace that left or came back follow.
     pub(in crate::writer) async fn set_scope(
         &mut self,
@@ -42,7 +42,7 @@ impl Work {
             cause: "the platform owner set which namespaces are left out".into(),
             detail: serde_json::json!({ "excluded": sorted }),
         })?;
-        self.tell(LiveChange::Cluster { cluster });
+        self.notify(LiveChange::Cluster { cluster });
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use holdfast_record::retest::first_due;
 use holdfast_record::{Command, Finding, Refused, RetestCause};
 use holdfast_store::{Retest, RetestState, StoreError, StoredReceipt};
 
-use super::{Place, Work};
+use super::{FindingRef, WriteGroup};
 use crate::live::LiveChange;
 use crate::writer::Outcome;
 use crate::writer::job::SignedAttestation;
@@ -17,7 +17,7 @@ use crate::writer::job::SignedAttestation;
 /// How long an answer may take before the question is put again.
 const DEADLINE_MILLIS: i64 = 30_000;
 
-impl Work {
+impl WriteGroup {
     /// Draws a nonce for each retest that is still wanted. One that was out past its deadline pauses first.
     pub(in crate::writer) async fn dispatch(
         &mut self,
@@ -105,7 +105,7 @@ impl Work {
             self.receipt(cluster, id, answer);
         }
         self.woken.insert(cluster);
-        self.tell(LiveChange::Retest { retest: attestation.retest, finding: id, verdict: attestation.verdict });
+        self.notify(LiveChange::Retest { retest: attestation.retest, finding: id, verdict: attestation.verdict });
         Ok(self.finding(cluster, id).cloned().ok_or(Refused::Unknown)?)
     }
 
@@ -178,7 +178,7 @@ fn begins_anew(cause: RetestCause) -> bool {
 }
 
 /// A retest that was just ordered; its methods are settled before it is written.
-pub(super) fn requested(id: RetestId, place: Place, cause: RetestCause, attempts: u32, now: i64) -> Retest {
+pub(super) fn requested(id: RetestId, place: FindingRef, cause: RetestCause, attempts: u32, now: i64) -> Retest {
     Retest {
         id,
         cluster: place.0,

@@ -23,11 +23,11 @@ mod fleet;
 mod retests;
 mod scope;
 
-type Place = (ClusterId, FindingId);
+type FindingRef = (ClusterId, FindingId);
 
 /// A finding as it was and as it is now.
 #[derive(Default)]
-struct Slot {
+struct Loaded {
     before: Option<Counted>,
     now: Option<Finding>,
     written: bool,
@@ -35,12 +35,12 @@ struct Slot {
 }
 
 /// One transaction in the making.
-pub(super) struct Work {
+pub(super) struct WriteGroup {
     tx: Tx,
     environment: SharedEnvironment,
     policy: Arc<Policy>,
     now: i64,
-    slots: HashMap<Place, Slot>,
+    loaded: HashMap<FindingRef, Loaded>,
     clusters: HashMap<ClusterId, Option<Cluster>>,
     excluded: HashMap<ClusterId, HashSet<String>>,
     entries: Vec<Entry>,
@@ -53,22 +53,22 @@ pub(super) struct Work {
     woken: BTreeSet<ClusterId>,
 }
 
-/// What others are told after the commit.
-pub(super) struct Told {
+/// What is sent to others after the commit.
+pub(super) struct Notifications {
     /// For the watchers.
     pub changes: Vec<LiveChange>,
     /// Clusters with a retest to send, or with room for one.
     pub woken: BTreeSet<ClusterId>,
 }
 
-impl Work {
+impl WriteGroup {
     pub(super) fn new(tx: Tx, environment: SharedEnvironment, policy: Arc<Policy>) -> Self {
         Self {
             tx,
             now: environment.now(),
             environment,
             policy,
-            slots: HashMap::new(),
+            loaded: HashMap::new(),
             clusters: HashMap::new(),
             excluded: HashMap::new(),
             entries: Vec::new(),
@@ -89,7 +89,7 @@ impl Work {
         self.now
     }
 
-    pub(super) fn tell(&mut self, change: LiveChange) {
+    pub(super) fn notify(&mut self, change: LiveChange) {
         self.changes.push(change);
     }
 
@@ -103,7 +103,7 @@ impl Work {
     /// Loads what the tasks of this group will ask for, with few statements. Clusters are locked in the order of their ids.
     pub(super) async fn load(&mut self, tasks: &[Task]) -> Result<(), StoreError> {
         let mut wanted: BTreeMap<ClusterId, Vec<FindingId>> = BTreeMap::new();
-        let mut members: Vec<Place> = Vec::new();
+        let mut members: Vec<FindingRef> = Vec::new();
         for task in tasks {
             match task {
                 Task::Apply { cluster, batch, .. } => {
@@ -133,10 +133,10 @@ impl Work {
         self.load_members(members).await
     }
 
-    async fn load_members(&mut self, mut members: Vec<Place>) -> Result<(), StoreError> {
+    async fn load_members(&mut self, mut members: Vec<FindingRef>) -> Result<(), StoreError> {
         members.sort_unstable();
         members.dedup();
-        members.retain(|place| !self.slots.contains_key(place));
+        members.retain(|place| !self.loaded.contains_key(place));
         for finding in self.tx.findings_at(&members).await? {
             self.keep(finding);
         }
@@ -144,12 +144,12 @@ impl Work {
     }
 
     async fn load_findings(&mut self, cluster: ClusterId, ids: &[FindingId]) -> Result<(), StoreError> {
-        let missing: Vec<_> = ids.iter().copied().filter(|&id| !self.slots.contains_key(&(cluster, id))).collect();
+        let missing: Vec<_> = ids.iter().copied().filter(|&id| !self.loaded.contains_key(&(cluster, id))).collect();
         for finding in self.tx.findings_by_id(cluster, &missing).await? {
             self.keep(finding);
         }
         for id in missing {
-            self.slots.entry((cluster, id)).or_default();
+            self.loaded.entry((cluster, id)).or_default();
         }
         Ok(())
     }
@@ -158,14 +158,14 @@ impl Work {
     fn keep(&mut self, finding: Finding) {
         let before = Some(Counted::of(&finding));
         let place = (finding.key.cluster, finding.id);
-        self.slots.entry(place).or_insert(Slot { before, now: Some(finding), ..Slot::default() });
+        self.loaded.entry(place).or_insert(Loaded { before, now: Some(finding), ..Loaded::default() });
     }
 
     fn finding(&self, cluster: ClusterId, id: FindingId) -> Option<&Finding> {
-        self.slots.get(&(cluster, id)).and_then(|slot| slot.now.as_ref())
+        self.loaded.get(&(cluster, id)).and_then(|slot| slot.now.as_ref())
     }
 
-    /// A cluster that is known and not revoked: whatever its agent says, on whichever replica, is refused from then on.
+    /// A cluster that is known and not revoked: whatever its agent sends, on whichever replica, is refused from then on.
     fn member(&self, cluster: ClusterId) -> Outcome<&Cluster> {
         let known = self.clusters.get(&cluster).and_then(Option::as_ref).filter(|known| known.revoked_at.is_none());
         known.ok_or(WriteError::NoCluster)
@@ -191,7 +191,13 @@ impl Work {
     }
 
     /// Decides one command on one finding and keeps what follows. `answering` is the retest that this settles or delays.
-    fn decide(&mut self, actor: &Actor, place: Place, command: Command<'_>, answering: Option<Retest>) -> Outcome<()> {
+    fn decide(
+        &mut self,
+        actor: &Actor,
+        place: FindingRef,
+        command: Command<'_>,
+        answering: Option<Retest>,
+    ) -> Outcome<()> {
         let known = self.finding(place.0, place.1);
         let subject = match (&command, known) {
             (Command::Observe(observed), _) => Some(observed.key),
@@ -216,13 +222,13 @@ impl Work {
             fresh: RetestId::from_bytes(fresh),
         };
         let outstanding = known.and_then(|finding| finding.state.retest);
-        let slot = self.slots.entry(place).or_default();
+        let slot = self.loaded.entry(place).or_default();
         match decide(&context, &mut slot.now, command)? {
             Some(decision) => {
                 slot.written = true;
                 slot.evidence |= decision.evidence;
                 self.changes.extend(slot.now.as_ref().map(changed));
-                self.accept(place, decision, outstanding, answering)
+                self.accept(actor, place, decision, outstanding, answering)
             }
             None => {
                 self.retests.extend(answering.map(|retest| (retest.id, retest)));
@@ -233,7 +239,8 @@ impl Work {
 
     fn accept(
         &mut self,
-        place: Place,
+        actor: &Actor,
+        place: FindingRef,
         decision: Decision,
         outstanding: Option<RetestId>,
         answering: Option<Retest>,
@@ -256,15 +263,16 @@ impl Work {
             self.woken.insert(place.0);
         }
         for event in events {
-            self.record(event)?;
+            let activity = event.activity(self.now, actor, place.0, place.1);
+            self.record(activity.map_err(|source| StoreError::Form { operation: "record event", source })?)?;
         }
         Ok(())
     }
 
     /// Writes everything and commits.
-    pub(super) async fn finish(mut self) -> Result<Told, StoreError> {
-        let mut written = Vec::with_capacity(self.slots.len());
-        for Slot { before, now, evidence, .. } in self.slots.values().filter(|slot| slot.written) {
+    pub(super) async fn finish(mut self) -> Result<Notifications, StoreError> {
+        let mut written = Vec::with_capacity(self.loaded.len());
+        for Loaded { before, now, evidence, .. } in self.loaded.values().filter(|slot| slot.written) {
             written.extend(now.as_ref().map(|after| Written { before: *before, after, evidence: *evidence }));
         }
         self.tx.write_findings(&written).await?;
@@ -282,6 +290,6 @@ impl Work {
             }
         }
         self.tx.commit().await?;
-        Ok(Told { changes: self.changes, woken: self.woken })
+        Ok(Notifications { changes: self.changes, woken: self.woken })
     }
 }

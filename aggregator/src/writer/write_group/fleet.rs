@@ -5,12 +5,12 @@ use holdfast_record::calibration::{Crossing, FleetReading};
 use holdfast_record::{Command, Entry};
 use holdfast_store::{Mark, Pattern, StoreError};
 
-use super::Work;
+use super::WriteGroup;
 use crate::fleet::POLICY;
 use crate::writer::Outcome;
 use crate::writer::job::{FleetWrite, Moved, PatternMove, Recalibration};
 
-impl Work {
+impl WriteGroup {
     /// Applies each move whose pattern is as it was read. The band, its event and the mark that its findings are still to follow
     /// are one transaction: what breaks off after it is taken up by the mark.
     pub(in crate::writer) async fn move_patterns(&mut self, moves: &[PatternMove]) -> Outcome<Vec<Moved>> {

@@ -6,12 +6,12 @@ use holdfast_model::{Actor, ClusterId, Coverage, CoverageState, DetectionBatch, 
 use holdfast_record::lifecycle::{Detected, Observed, Silent};
 use holdfast_record::{Command, Detection, Source};
 
-use super::Work;
+use super::WriteGroup;
 use crate::live::LiveChange;
 use crate::writer::job::{Batch, Complete, Stated};
 use crate::writer::{Outcome, WriteError};
 
-impl Work {
+impl WriteGroup {
     /// Applies a batch, if it is the next one of the current epoch.
     pub(in crate::writer) async fn apply(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<bool> {
         let known = self.member(cluster)?;
@@ -29,25 +29,25 @@ impl Work {
             self.observe(&actor, stated, batch)?;
         }
         for detection_batch in &batch.detection_batches {
-            self.take(&actor, cluster, detection_batch).await?;
+            self.apply_detections(&actor, cluster, detection_batch).await?;
         }
         if let Some(complete) = &batch.complete {
-            self.miss(&actor, cluster, complete).await?;
+            self.ask_about_missing(&actor, cluster, complete).await?;
         }
-        self.surroundings(cluster, batch).await?;
+        self.apply_context(cluster, batch).await?;
         if let Some(Some(known)) = self.clusters.get_mut(&cluster) {
             known.sequence = batch.sequence;
         }
         Ok(true)
     }
 
-    async fn surroundings(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<()> {
+    async fn apply_context(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<()> {
         self.cover(cluster, batch).await?;
         for proposal in &batch.proposals {
             self.tx.put_scope_proposal(cluster, proposal).await?;
         }
         if !batch.coverage.is_empty() || batch.coverage_complete || !batch.proposals.is_empty() {
-            self.tell(LiveChange::Cluster { cluster });
+            self.notify(LiveChange::Cluster { cluster });
         }
         Ok(self.tx.set_applied(cluster, batch.epoch, batch.sequence, self.now).await?)
     }
@@ -55,9 +55,9 @@ impl Work {
     /// A node that is no more leaves no row; a kind that the API server does not serve does.
     async fn cover(&mut self, cluster: ClusterId, batch: &Batch) -> Outcome<()> {
         let gone = |row: &&Coverage| row.state == CoverageState::Absent && kernel::is_coverage_subject(&row.subject);
-        let (gone, said): (Vec<_>, Vec<_>) = batch.coverage.iter().partition(gone);
-        let said: Vec<Coverage> = said.into_iter().cloned().collect();
-        self.tx.put_coverage(cluster, batch.epoch, &said).await?;
+        let (gone, reported): (Vec<_>, Vec<_>) = batch.coverage.iter().partition(gone);
+        let reported: Vec<Coverage> = reported.into_iter().cloned().collect();
+        self.tx.put_coverage(cluster, batch.epoch, &reported).await?;
         for row in gone {
             self.tx.drop_coverage(cluster, &row.subject).await?;
         }
@@ -74,7 +74,12 @@ impl Work {
     }
 
     /// A detection batch that comes again, after a lost acknowledgement or through another leader, counts no second time.
-    async fn take(&mut self, actor: &Actor, cluster: ClusterId, detection_batch: &DetectionBatch) -> Outcome<()> {
+    async fn apply_detections(
+        &mut self,
+        actor: &Actor,
+        cluster: ClusterId,
+        detection_batch: &DetectionBatch,
+    ) -> Outcome<()> {
         let DetectionBatch { source, run, sequence, detections } = detection_batch;
         if self.tx.take_detection_batch(cluster, source, run, *sequence, self.now).await? {
             for detection in detections {
@@ -102,7 +107,7 @@ impl Work {
     }
 
     /// Asks about everything in these buckets that fails by the record and that the agent did not repeat.
-    async fn miss(&mut self, actor: &Actor, cluster: ClusterId, complete: &Complete) -> Outcome<()> {
+    async fn ask_about_missing(&mut self, actor: &Actor, cluster: ClusterId, complete: &Complete) -> Outcome<()> {
         let ledger = Silent { source: &Source::Posture, can_judge: true };
         for &bucket in &complete.buckets {
             let mut missed = self.tx.failing_in_bucket(cluster, bucket).await?;
@@ -116,7 +121,7 @@ impl Work {
     }
 }
 
-/// Whether what runs says whether the control holds, so that a retest can look for it. A behavior is over when it is reported:
+/// Whether what runs shows whether the control holds, so that a retest can look for it. A behavior is over when it is reported:
 /// nothing that runs later takes it back.
 pub(super) fn is_of_processes(running: Running) -> bool {
     !matches!(running, Running::Behaviors(_))
