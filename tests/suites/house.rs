@@ -17,7 +17,6 @@ mod words;
 const CIRCLES: &[(&str, &str)] = &[
     ("agent", "engine <-> relay"),
     ("agent", "node::link <-> node::session"),
-    ("aggregator", "enrol <-> intake"),
     ("aggregator/store", "detection <-> finding"),
     ("aggregator/store", "event <-> sql"),
     ("cli", "api <-> context"),

@@ -10,6 +10,7 @@ pub mod event;
 pub mod finding;
 pub mod fleet;
 pub mod lifecycle;
+pub mod propagation;
 pub mod retest;
 
 pub use calibration::{Calibration, calibrate};

@@ -15,7 +15,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use holdfast_model::{ClusterId, FindingId, PatternId, Reading, UnixMillis};
 use holdfast_record::calibration::Policy;
-use holdfast_record::fleet::{Next, Occasion, Placed, Plan, plan, settled_at_most};
+use holdfast_record::fleet::Next;
+use holdfast_record::propagation::{Occasion, Placed, Plan, plan, settled_at_most};
 use holdfast_store::{Mark, Pattern, Store, StoreError};
 use tokio::time::Instant;
 

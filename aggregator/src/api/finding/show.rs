@@ -109,7 +109,7 @@ fn calibration(finding: &record::Finding) -> Option<Calibration> {
         rationale: step.cause(),
         rule: Some(step.rule.clone()),
         approver: Some(moved.approver.clone()),
-        reading: serde_json::to_value(moved).ok()?,
+        reading: serde_json::to_value(&step.reading).ok()?,
         at: Time(finding.state.calibrated_at.unwrap_or(finding.state.changed_at)),
     })
 }
