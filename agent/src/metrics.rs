@@ -104,10 +104,10 @@ fn node(page: &mut Page, sensors: &Sensors) {
     page.one("holdfast_agent_node_sensors_attached", "Sensors that are attached.", count(sensors.attached.len()));
     let lacking = "Sensors that this kernel, or these rights, lack.";
     page.one("holdfast_agent_node_sensors_lacking", lacking, count(sensors.blind.len()));
-    // Without a canary there is no age: an alert must look for its absence as well.
+    // Without a heartbeat probe there is no age: an alert must look for its absence as well.
     if sensors.probe_at > 0 {
         let age = clock::now().saturating_sub(sensors.probe_at).max(0) / 1000;
-        let help = "Seconds since the last canary came back: over 180 the sensors are blind.";
+        let help = "Seconds since the last heartbeat probe of the sensors came back: over 180 they count as failing.";
         page.one("holdfast_agent_node_probe_age_seconds", help, u64::try_from(age).unwrap_or_default());
     }
 }
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_tells_what_became_of_events_and_how_old_its_canary_is() {
+    fn a_node_tells_what_became_of_events_and_how_old_its_heartbeat_probe_is() {
         let mut sensors =
             Sensors { attached: vec!["file".into()], blind: vec!["module: absent".into()], ..Sensors::default() };
         sensors.counters.insert("file.dropped".into(), 4);
         sensors.counters.insert("sly\"} 1\n.folded".into(), 1);
         let page =
             |sensors: &Sensors| Figures { cluster: None, node: Some(watch::channel(sensors.clone()).1) }.render();
-        assert!(!page(&sensors).contains("canary"), "there was none yet");
+        assert!(!page(&sensors).contains("probe_age"), "there was none yet");
         sensors.probe_at = clock::now() - 61_500;
         let page = page(&sensors);
         let behaviors = "holdfast_agent_node_events_total{sensor=\"file\",became=\"dropped\"} 4";

@@ -282,7 +282,7 @@ mod tests {
                 part("node/a/kernel-view", CoverageState::Seen, ""),
                 part("node/a/sensors", CoverageState::Seen, ""),
                 part("node/b/kernel-view", CoverageState::Seen, ""),
-                part("node/b/sensors", CoverageState::Failing, "the canary has not come back for 4 min"),
+                part("node/b/sensors", CoverageState::Failing, "the heartbeat probe has not come back for 4 min"),
                 part("node/c/sensors", CoverageState::Absent, "no Pod runs on this node any more"),
             ],
         );

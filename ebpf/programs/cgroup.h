@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* The cgroup of a task and the names on its path. The parent is found through `cgroup.self.parent`, which has stood where it
- * stands since cgroups version 2 began; `kernfs_node.parent` was renamed and moved under RCU in 6.15. */
+/* The cgroup of a task and the names on its path. The parent is found through `cgroup.self.parent`, which has been there since
+ * cgroups version 2 began; `kernfs_node.parent` was renamed and moved under RCU in 6.15. */
 #pragma once
 #include "kernel.h"
 
 /* The outermost levels decide whose a cgroup is; a kubelet inside a container of its own uses seven. */
 #define LEVELS 12
-/* Kernels before 6.1 keep no table of ancestors: there, deeper cgroups than this are reported as such, their owner unknown. */
-#define DEEPEST 256
+/* Kernels before 6.1 have no array of ancestors: there, the owner of a cgroup that is nested deeper than this is unknown. */
+#define MAX_DEPTH 256
 #define NAME_BYTES 128
 #define PATH_BYTES 512
 
@@ -52,8 +52,8 @@ INLINE u64 cgroup_id(struct cgroup *cgroup)
 	return id;
 }
 
-/* What a cgroup is known by here: given once, over every hierarchy. Its id is the id of a file, and another hierarchy of a node
- * with version 1 may give the same one to another container. */
+/* The identity of a cgroup here: given once, across all hierarchies. A cgroup's id is that of a file, and on a node with version 1
+ * another hierarchy may give the same id to another container. */
 INLINE u64 serial_of(struct cgroup *cgroup)
 {
 	u64 serial = 0;
@@ -64,7 +64,7 @@ INLINE u64 serial_of(struct cgroup *cgroup)
 /* Whether a cgroup is the one with this serial number, or nested in it. */
 INLINE int is_within(struct cgroup *cgroup, u64 serial)
 {
-	for (int step = 0; step < DEEPEST && cgroup; step++) {
+	for (int step = 0; step < MAX_DEPTH && cgroup; step++) {
 		if (serial_of(cgroup) == serial)
 			return 1;
 		if (level_of(cgroup) <= 0)
@@ -86,7 +86,7 @@ INLINE void find(struct cgroup *cgroup, struct cgroup_path *path)
 INLINE void climb(struct cgroup *cgroup, struct cgroup_path *path)
 {
 	path->whole = 0;
-	for (int step = 0; step < DEEPEST; step++) {
+	for (int step = 0; step < MAX_DEPTH; step++) {
 		int level = level_of(cgroup);
 		if (level <= 0 || !cgroup) {
 			path->whole = 1;

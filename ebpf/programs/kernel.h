@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* What the programs know of the kernel: the fields that they read, and nothing else. Every structure is marked
- * `preserve_access_index`: the loader moves each access to where the running kernel has the field (CO-RE), so order and
- * size here mean nothing. A field that came, went or was renamed is asked for with `has()` before it is read. */
+/* The kernel structures that the programs use, with only the fields that they read. Every structure is marked
+ * `preserve_access_index`: the loader relocates each access to where the running kernel has the field (CO-RE), so order and size
+ * here mean nothing. A field that not every kernel has is checked with `has()` before it is read. */
 #pragma once
 
 typedef unsigned char u8;
@@ -32,7 +32,7 @@ static void (*bpf_ringbuf_submit)(void *data, u64 flags) = (void *)132;
 static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
 static struct pt_regs *(*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
 
-/* Maps, as BTF describes them: a number is the length of an array type, a type is a pointer to it. */
+/* Map definitions in BTF form: a number is the length of an array type, a type is a pointer to it. */
 #define NUMBER(name, value) int(*name)[value]
 #define TYPE(name, type) type *name
 enum { HASH = 1, ARRAY = 2, PER_CPU_ARRAY = 6, LRU_HASH = 9, LRU_PER_CPU_HASH = 10, RINGBUF = 27 };
@@ -100,17 +100,17 @@ struct sockaddr_un { char sun_path[108]; } MOVED;
 struct unix_address { int len; struct sockaddr_un name[1]; } MOVED;
 struct unix_sock { struct unix_address *addr; struct sock *peer; } MOVED;
 
-/* What a system call was given: the registers of its caller, where they still stand when it returns. */
+/* Arguments of a system call: the registers of the caller, which still hold them when the call returns. */
 #if defined(ARCH_x86_64)
 struct pt_regs { unsigned long di, si, dx, r8; } MOVED;
-#define FIRST(regs) (regs)->di
-#define SECOND(regs) (regs)->si
-#define FIFTH(regs) (regs)->r8
+#define FIRST(caller) (caller)->di
+#define SECOND(caller) (caller)->si
+#define FIFTH(caller) (caller)->r8
 #elif defined(ARCH_aarch64)
 struct pt_regs { u64 regs[31]; u64 orig_x0; } MOVED;
-#define FIRST(regs) (regs)->orig_x0
-#define SECOND(regs) (regs)->regs[1]
-#define FIFTH(regs) (regs)->regs[4]
+#define FIRST(caller) (caller)->orig_x0
+#define SECOND(caller) (caller)->regs[1]
+#define FIFTH(caller) (caller)->regs[4]
 #else
 #error "the registers of this machine's system calls are not known"
 #endif

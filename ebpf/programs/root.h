@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* The root of a mount namespace: what a container's files are held against, wherever chroot has put its processes. */
+/* The root of a mount namespace: the container's root file system, whatever chroot its processes use. */
 #pragma once
 #include "kernel.h"
 
@@ -8,15 +8,15 @@ INLINE struct mount *mount_of(struct vfsmount *mount)
 	return (void *)mount - __builtin_preserve_field_info(((struct mount *)0)->mnt, 0);
 }
 
-/* Mounts over mounts that a task's root is looked for through. */
-#define DEEPEST_ROOT 16
+/* The most mounts that are crossed on the way to the root. */
+#define MAX_ROOT_DEPTH 16
 
-/* The mount at the root of a task's mount namespace, wherever chroot has put the task: from its own root upwards, the last one
- * that is not merely stacked on another one's root. NULL where that is not found: a root that hangs in no namespace. */
+/* The mount at the root of a task's mount namespace, whatever chroot the task uses: from its own root upwards, the last mount that
+ * is not merely stacked on the root of another one. NULL where the task's root is in no namespace. */
 INLINE struct mount *root_of(struct task_struct *task)
 {
 	struct mount *last = task->nsproxy->mnt_ns->root, *mount = mount_of(task->fs->root.mnt), *root = mount;
-	for (int step = 0; step < DEEPEST_ROOT; step++) {
+	for (int step = 0; step < MAX_ROOT_DEPTH; step++) {
 		struct mount *above = NULL;
 		struct dentry *on = NULL, *top = NULL;
 		if (mount == last)

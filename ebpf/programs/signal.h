@@ -1,35 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* What the sensors share. An act is folded by (cgroup, kind, subject): the first one is sent with its particulars, the others
- * are counted beside it. The host's own processes leave as early as their cgroup is known to be the host's; a process that a
- * runtime has put into a container's cgroup is not the container's before it has started the container's program. Every
- * act is counted once: generated = delivered + folded + dropped. Ends in `sensors/event.rs`. */
+/* What the sensors share. Events are folded by (cgroup, behavior, subject, detail): the first one is sent with its details, the
+ * others are only counted. Events of the host's own processes end as soon as their cgroup is known to be the host's. A process
+ * that a container runtime has put into a container's cgroup counts as the container's once it has started the container's
+ * program. Every event is counted once: generated = delivered + folded + dropped. Decoded by `sensors/event.rs`. */
 #pragma once
 #include "cgroup.h"
 #include "root.h"
 
 #define FOLDS 8192
 #define CGROUPS 8192
-#define BOOKS 4096
+#define COUNTED_CGROUPS 4096
 #define RING_BYTES (2 << 20)
-/* The outermost names decide: what is cut off stands further in. */
+/* The outermost names decide whose a cgroup is: a cut only loses inner ones. */
 #define CGROUP_PATH_BYTES 512
 #define WALK_BYTES 512
 #define ELEMENT_BYTES 96
-#define DEEPEST_PATH 48
+#define MAX_PATH_DEPTH 48
 #define ARGUMENT_BYTES 512
-#define SPACES 7
+#define NAMESPACES 7
+#define CAP_SYS_ADMIN 21
+#define OVERLAY 0x794c7630
 
-/* The order of `sensors::Act`. */
-enum act { EXEC, SPACES_ENTERED, MOUNTED, PTRACED, MODULE, BPF_CALLED, CAPABILITY, OPENED, CONNECTED, LISTENED, ROOT_CHANGED, CANARY, ACTS };
+/* Declares a behavior that a sensor reports. Its number comes from the list of sensors (`sensors/mod.rs`): the loader writes it
+ * before the programs are loaded. A behavior that the list lacks stays 0, and is neither counted nor sent. */
+#define BEHAVIOR(name) const volatile u32 name = 0
+/* The numbers of behaviors are below this: `counts.dropped_behaviors` has a bit for each. */
+#define BEHAVIORS 64
 
 struct event {
 	u64 cgroup, started, at, subject, serial;
-	u32 pid, act, detail;
+	u32 pid, behavior, detail;
 	u16 family, port;
 	u8 address[16];
 	char comm[16];
 	u32 binary_bytes, path_bytes, argument_bytes, spare;
-	/* Names leaf first, each ended by a zero; `path` may also be a text as its process gave it. */
+	/* Names from leaf to root, each ended by a zero; `path` may also be text from the memory of the process. */
 	char binary[WALK_BYTES + ELEMENT_BYTES];
 	char path[WALK_BYTES + ELEMENT_BYTES];
 	char arguments[ARGUMENT_BYTES + ELEMENT_BYTES];
@@ -40,8 +45,8 @@ struct {
 	NUMBER(max_entries, RING_BYTES);
 } ring SEC(".maps");
 
-/* Here and in the tables below a cgroup stands as its serial number. */
-struct fold_key { u64 cgroup, subject; u32 act, detail; };
+/* Here and in the maps below a cgroup is identified by its serial number. */
+struct fold_key { u64 cgroup, subject; u32 behavior, detail; };
 struct fold { u64 count, last; };
 struct {
 	NUMBER(type, LRU_PER_CPU_HASH);
@@ -50,9 +55,9 @@ struct {
 	TYPE(value, struct fold);
 } folds SEC(".maps");
 
-/* Whose a cgroup is: as long as it is not told, it is watched. A Pod's own cgroup holds what a runtime keeps beside the
+/* The owner of a cgroup; while it is unknown, the cgroup is observed. A Pod's own cgroup holds what a runtime keeps beside the
  * containers. */
-enum owner { UNTOLD, HOST_OWNED, POD_OWNED, CONTAINER_OWNED };
+enum owner { OWNER_UNKNOWN, HOST_OWNED, POD_OWNED, CONTAINER_OWNED };
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, CGROUPS);
@@ -60,31 +65,32 @@ struct {
 	TYPE(value, u32);
 } owners SEC(".maps");
 
-/* The same where it takes no call to look: a serial number and its owner in one word. What a cgroup is never changes. */
-#define NEAR_OWNERS 1024
+/* A cache of `owners` in an array, whose lookups are inlined: serial number and owner in one word. The owner of a cgroup never
+ * changes. */
+#define CACHED_OWNERS 1024
 struct {
 	NUMBER(type, ARRAY);
-	NUMBER(max_entries, NEAR_OWNERS);
+	NUMBER(max_entries, CACHED_OWNERS);
 	TYPE(key, u32);
 	TYPE(value, u64);
-} near_owners SEC(".maps");
+} owner_cache SEC(".maps");
 
 INLINE u32 owner_of(u64 cgroup)
 {
-	u32 slot = cgroup % NEAR_OWNERS;
-	u64 *near = bpf_map_lookup_elem(&near_owners, &slot);
+	u32 slot = cgroup % CACHED_OWNERS;
+	u64 *near = bpf_map_lookup_elem(&owner_cache, &slot);
 	if (near && *near >> 2 == cgroup)
 		return *near & 3;
 	u32 *owner = bpf_map_lookup_elem(&owners, &cgroup);
 	if (!owner)
-		return UNTOLD;
+		return OWNER_UNKNOWN;
 	if (near)
 		*near = cgroup << 2 | *owner;
 	return *owner;
 }
 
-/* Paths of cgroups, as the kernel wrote them when they were made or entered: kept after their end, so that what lived a
- * moment is attributed too. */
+/* Paths of cgroups, as the kernel gives them when a cgroup is made or entered. They outlive the cgroup, so that events of
+ * short-lived containers are attributed too. */
 struct path_text { char bytes[CGROUP_PATH_BYTES]; };
 struct {
 	NUMBER(type, LRU_HASH);
@@ -93,28 +99,28 @@ struct {
 	TYPE(value, struct path_text);
 } paths SEC(".maps");
 
-/* The node's own: filled in before anything is attached. Order: user, pid, net, mnt, ipc, uts, cgroup. */
+/* The node's own namespaces, written before anything is attached. Order: user, pid, net, mnt, ipc, uts, cgroup. */
 struct {
 	NUMBER(type, ARRAY);
-	NUMBER(max_entries, SPACES);
+	NUMBER(max_entries, NAMESPACES);
 	TYPE(key, u32);
 	TYPE(value, u32);
-} host_spaces SEC(".maps");
+} host_ns SEC(".maps");
 
-enum { SPACE_MNT = 3 };
+enum { NS_MNT = 3 };
 
-/* Mount namespaces of containers, by inode: the cgroup in which the first program of each was started. */
+/* Mount namespaces of containers, by inode -> the cgroup in which the first program of each was started. */
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, CGROUPS);
 	TYPE(key, u32);
 	TYPE(value, u64);
-} homes SEC(".maps");
+} mnt_cgroups SEC(".maps");
 
-/* Processes that were put into a cgroup and have not started a program there since, with the time of their start: a number
- * alone may be another one's by now. One that others put there is a runtime's, and `outside` is the mount namespace that the
- * runtime works in, not always the node's first: as long as it starts programs there it is still on its way (runc copies
- * itself before it makes the container's own). */
+/* Processes that were moved into a cgroup and have not started a program there yet. The start time tells a process from a later
+ * one with the same pid. A process that another one moved there belongs to the runtime, and `outside` is the mount namespace
+ * that the runtime works in, which need not be the node's: while it starts programs in that namespace it is still arriving
+ * (runc copies itself before it makes the container's own). */
 struct arrival { u64 started, outside; };
 struct {
 	NUMBER(type, LRU_HASH);
@@ -147,14 +153,14 @@ INLINE void arrive(struct task_struct *task, u64 outside)
 	bpf_map_update_elem(&arriving, &pid, &arrival, ANY);
 }
 
-/* What became of behaviors: each is generated once, and then one of the other three. `lost` has a bit for each act of which
- * something was dropped. */
-struct counts { u64 generated, delivered, folded, dropped, lost; };
+/* What became of events: each is generated once, and is then one of the other three. `dropped_behaviors` has the bit of each
+ * behavior of which an event was dropped. */
+struct counts { u64 generated, delivered, folded, dropped, dropped_behaviors; };
 
-/* By act; the last one is the book of those whose cgroup had no room for one of its own. */
+/* By behavior. Number 0, which no behavior has, counts for cgroups that got no entry in `cgroup_counts`. */
 struct {
 	NUMBER(type, PER_CPU_ARRAY);
-	NUMBER(max_entries, ACTS + 1);
+	NUMBER(max_entries, BEHAVIORS);
 	TYPE(key, u32);
 	TYPE(value, struct counts);
 } counters SEC(".maps");
@@ -162,30 +168,32 @@ struct {
 /* The same by cgroup. */
 struct {
 	NUMBER(type, LRU_PER_CPU_HASH);
-	NUMBER(max_entries, BOOKS);
+	NUMBER(max_entries, COUNTED_CGROUPS);
 	TYPE(key, u64);
 	TYPE(value, struct counts);
-} books SEC(".maps");
+} cgroup_counts SEC(".maps");
 
-struct tally { struct counts *of_act, *of_cgroup; };
-#define TALLY(tally, outcome) ((tally)->of_act->outcome++, (tally)->of_cgroup->outcome++)
+struct tally { struct counts *of_behavior, *of_cgroup; };
+#define TALLY(tally, outcome) ((tally)->of_behavior->outcome++, (tally)->of_cgroup->outcome++)
 
-/* Where an act is counted: both places, or, without a table, nowhere. */
-INLINE int open_tally(struct tally *tally, u32 act, u64 cgroup)
+/* Where an event is counted: under its behavior and under its cgroup, or nowhere if one of them has no entry. */
+INLINE int open_tally(struct tally *tally, u32 behavior, u64 cgroup)
 {
 	struct counts none = {};
-	u32 shared = ACTS;
-	tally->of_act = bpf_map_lookup_elem(&counters, &act);
-	tally->of_cgroup = bpf_map_lookup_elem(&books, &cgroup);
-	if (!tally->of_cgroup && bpf_map_update_elem(&books, &cgroup, &none, NOEXIST) == 0)
-		tally->of_cgroup = bpf_map_lookup_elem(&books, &cgroup);
+	u32 shared = 0;
+	if (!behavior)
+		return 0;
+	tally->of_behavior = bpf_map_lookup_elem(&counters, &behavior);
+	tally->of_cgroup = bpf_map_lookup_elem(&cgroup_counts, &cgroup);
+	if (!tally->of_cgroup && bpf_map_update_elem(&cgroup_counts, &cgroup, &none, NOEXIST) == 0)
+		tally->of_cgroup = bpf_map_lookup_elem(&cgroup_counts, &cgroup);
 	if (!tally->of_cgroup)
 		tally->of_cgroup = bpf_map_lookup_elem(&counters, &shared);
-	return tally->of_act && tally->of_cgroup;
+	return tally->of_behavior && tally->of_cgroup;
 }
 
-/* The serial number of the cgroup that a task is attributed to. Plain loads: this stands before everything else. */
-INLINE u64 cgroup_of_act(struct task_struct *task)
+/* The serial number of the cgroup that a task is attributed to. Plain loads, as every event begins with this. */
+INLINE u64 attributed_cgroup(struct task_struct *task)
 {
 	struct cgroup *unified = task->cgroups->dfl_cgrp;
 	if (unified->level > 0)
@@ -194,26 +202,26 @@ INLINE u64 cgroup_of_act(struct task_struct *task)
 	return level_of(memory) > 0 ? serial_of(memory) : 0;
 }
 
-/* The cgroup of a task whose behaviors matter; 0 for the host's own. */
-INLINE u64 watched(struct task_struct *task)
+/* The cgroup of a task that is observed; 0 for the host's own. */
+INLINE u64 observed_cgroup(struct task_struct *task)
 {
-	u64 id = cgroup_of_act(task);
+	u64 id = attributed_cgroup(task);
 	return owner_of(id) == HOST_OWNED ? 0 : id;
 }
 
-/* Whether a task is known to be within a container: then it is no runtime. */
-INLINE int contained(struct task_struct *task)
+/* Whether a task is known to be inside a container, and so is no runtime. */
+INLINE int is_contained(struct task_struct *task)
 {
-	return owner_of(cgroup_of_act(task)) == CONTAINER_OWNED;
+	return owner_of(attributed_cgroup(task)) == CONTAINER_OWNED;
 }
 
-INLINE void drop(struct tally *tally, u32 act)
+INLINE void drop(struct tally *tally, u32 behavior)
 {
 	TALLY(tally, dropped);
-	tally->of_cgroup->lost |= 1ULL << act;
+	tally->of_cgroup->dropped_behaviors |= 1ULL << behavior;
 }
 
-/* Whether this act is the first of its sort; every other one is counted here. */
+/* Whether this event is the first with its key; every other one is counted here. */
 INLINE int first(struct fold_key *key, struct tally *tally)
 {
 	struct fold one = { 1, bpf_ktime_get_boot_ns() };
@@ -224,7 +232,7 @@ INLINE int first(struct fold_key *key, struct tally *tally)
 	if (!fold)
 		fold = bpf_map_lookup_elem(&folds, key);
 	if (!fold) {
-		drop(tally, key->act);
+		drop(tally, key->behavior);
 		return 0;
 	}
 	fold->count++;
@@ -256,7 +264,7 @@ INLINE int up(struct walk *walk, int cross)
 	return 1;
 }
 
-/* Whether a mount stands right on what every mount namespace begins with: nobody's chroot leads there but to the root. */
+/* Whether a mount lies directly on the first mount of its namespace: a chroot can lead there only to the root itself. */
 INLINE int is_top(struct task_struct *task, struct mount *mount)
 {
 	struct mount *above = NULL;
@@ -264,24 +272,24 @@ INLINE int is_top(struct task_struct *task, struct mount *mount)
 	return above == task->nsproxy->mnt_ns->root;
 }
 
-INLINE struct super_block *home_of(struct mount *mount)
+INLINE struct super_block *super_of(struct mount *mount)
 {
-	struct super_block *home = NULL;
+	struct super_block *super = NULL;
 	if (mount)
-		READ(home, &mount->mnt.mnt_sb);
-	return home;
+		READ(super, &mount->mnt.mnt_sb);
+	return super;
 }
 
-/* The file system that a task's mount namespace has at its root; most tasks stand right on it. */
-INLINE struct super_block *root_home(struct task_struct *task)
+/* The file system at the root of a task's mount namespace; it is the root of most tasks too. */
+INLINE struct super_block *root_super(struct task_struct *task)
 {
 	struct vfsmount *root = task->fs->root.mnt;
-	return is_top(task, mount_of(root)) ? root->mnt_sb : home_of(root_of(task));
+	return is_top(task, mount_of(root)) ? root->mnt_sb : super_of(root_of(task));
 }
 
-/* Writes the names from a file up to its root: the kernel's own, which nobody changes under the reader. `bytes` stands in the
- * record itself: a value that comes back from memory is the same unknown in every round, so that the verifier walks this
- * once and not once for each length. */
+/* Writes the names from a file up to its root, from the kernel's own dentries, which a process cannot change meanwhile. `bytes`
+ * lives in the record itself: a value that is loaded from memory is equally unknown in every iteration, so that the verifier
+ * checks the loop once and not once for each length. */
 INLINE void write_path(struct path *path, char *to, volatile u32 *bytes, int cross)
 {
 	struct walk walk = {};
@@ -290,7 +298,7 @@ INLINE void write_path(struct path *path, char *to, volatile u32 *bytes, int cro
 	READ(walk.dentry, &path->dentry);
 	READ(mount, &path->mnt);
 	walk.mount = mount_of(mount);
-	for (int step = 0; step < DEEPEST_PATH; step++) {
+	for (int step = 0; step < MAX_PATH_DEPTH; step++) {
 		struct dentry *named = walk.dentry;
 		const unsigned char *name = NULL;
 		u32 at = *bytes;
@@ -315,16 +323,16 @@ INLINE struct file *program_of(struct task_struct *task)
 	return file;
 }
 
-/* A record of an act that is the first of its sort: room in the ring, and who did it. NULL where that is not so. */
-INLINE struct event *told(struct task_struct *task, struct fold_key *key)
+/* Counts an event, and reserves its record with the process filled in where it is the first with its key; otherwise NULL. */
+INLINE struct event *begin_event(struct task_struct *task, struct fold_key *key)
 {
 	struct tally tally = {};
-	if (!open_tally(&tally, key->act, key->cgroup) || !first(key, &tally))
+	if (!open_tally(&tally, key->behavior, key->cgroup) || !first(key, &tally))
 		return NULL;
 	struct event *event = bpf_ringbuf_reserve(&ring, sizeof(*event), 0);
 	if (!event) {
-		drop(&tally, key->act);
-		/* The next one shall be the first. */
+		drop(&tally, key->behavior);
+		/* The next event with this key is to be the first again. */
 		bpf_map_delete_elem(&folds, key);
 		return NULL;
 	}
@@ -332,7 +340,7 @@ INLINE struct event *told(struct task_struct *task, struct fold_key *key)
 	event->cgroup = cgroup_id(cgroup_of(task));
 	event->serial = key->cgroup;
 	event->subject = key->subject;
-	event->act = key->act;
+	event->behavior = key->behavior;
 	event->detail = key->detail;
 	event->started = task->start_boottime;
 	event->at = bpf_ktime_get_boot_ns();
@@ -344,10 +352,10 @@ INLINE struct event *told(struct task_struct *task, struct fold_key *key)
 	return event;
 }
 
-/* The same, of whoever is not on the way into a container any more. */
-INLINE struct event *sight(struct task_struct *task, struct fold_key *key)
+/* The same for processes that are not arriving in a container. */
+INLINE struct event *begin_settled_event(struct task_struct *task, struct fold_key *key)
 {
-	return is_arriving(task) ? NULL : told(task, key);
+	return is_arriving(task) ? NULL : begin_event(task, key);
 }
 
 INLINE void send(struct event *event)
@@ -355,7 +363,7 @@ INLINE void send(struct event *event)
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* FNV-1a, to tell texts apart. */
+/* FNV-1a: a key for a text. */
 INLINE u64 hash_of(const void *bytes, u32 count)
 {
 	u64 hash = 14695981039346656037ULL;
@@ -364,7 +372,7 @@ INLINE u64 hash_of(const void *bytes, u32 count)
 	return hash;
 }
 
-/* What the syscall tracepoints give when a call returns. */
+/* The context of the tracepoints at the return of a system call. */
 struct returned { u64 common; int number; s64 result; };
 
 INLINE u64 first_argument(struct task_struct *task)
@@ -397,7 +405,7 @@ INLINE struct file *file_at(struct task_struct *task, u32 descriptor)
 	return file;
 }
 
-/* The socket behind a descriptor that a call has just used as one. */
+/* The socket behind a descriptor that a system call has just used as one. */
 INLINE struct sock *sock_at(struct task_struct *task, u32 descriptor)
 {
 	struct file *file = file_at(task, descriptor);

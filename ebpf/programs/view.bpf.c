@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
-/* The kernel's view of every process: one record a thread group, and one for each thread that stands otherwise than its
- * leader. Credentials are the objective ones (`real_cred`), as /proc shows them. Ends in `view/record.rs`. */
+/* Every process of the node: one record per thread group, and one for each thread whose privileges differ from its leader's.
+ * Credentials are the objective ones (`real_cred`), as in /proc. Decoded by `view/record.rs`. */
 #include "cgroup.h"
 #include "root.h"
 
@@ -10,7 +10,7 @@ enum {
 	ROOT_READ_ONLY = 4,
 	KERNEL_THREAD = 8,
 	PATH_WHOLE = 16,
-	PATH_TOLD = 32,
+	PATH_SENT = 32,
 	AT_ROOT = 64,
 };
 
@@ -42,18 +42,18 @@ struct {
 	TYPE(value, struct scratch);
 } scratch SEC(".maps");
 
-/* Cgroups whose path a reading has told, by serial number: the names cost more than all the rest of a record. */
+/* The last reading that sent the path of a cgroup, by serial number: reading the names costs more than the rest of a record. */
 struct {
 	NUMBER(type, LRU_HASH);
 	NUMBER(max_entries, 8192);
 	TYPE(key, u64);
 	TYPE(value, u64);
-} told SEC(".maps");
+} named_cgroups SEC(".maps");
 
 struct bpf_iter_meta { void *seq; u64 session_id; } MOVED;
 struct bpf_iter__task { struct bpf_iter_meta *meta; struct task_struct *task; } MOVED;
 
-/* The number of a process as whoever reads the iterator numbers it: that is where /proc has it too. */
+/* The pid of a process in the pid namespace of the reader, as /proc shows it. */
 INLINE u32 numbered(struct task_struct *task, u32 level)
 {
 	struct pid *pid = task->thread_pid;
@@ -64,14 +64,14 @@ INLINE u32 numbered(struct task_struct *task, u32 level)
 
 INLINE u32 pid_namespace(struct pid *pid)
 {
-	struct pid_namespace *space = NULL;
-	READ(space, &((struct upid *)&pid->numbers[0])[pid->level].ns);
+	struct pid_namespace *numbers = NULL;
+	READ(numbers, &((struct upid *)&pid->numbers[0])[pid->level].ns);
 	u32 inum = 0;
-	READ(inum, &space->ns.inum);
+	READ(inum, &numbers->ns.inum);
 	return inum;
 }
 
-INLINE int stands_as(struct task_struct *task, struct task_struct *leader)
+INLINE int is_alike(struct task_struct *task, struct task_struct *leader)
 {
 	return leader->nsproxy && !leader->exit_state && task->real_cred == leader->real_cred &&
 	       task->nsproxy == leader->nsproxy && task->seccomp.mode == leader->seccomp.mode &&
@@ -82,7 +82,7 @@ INLINE int stands_as(struct task_struct *task, struct task_struct *leader)
 INLINE void credentials(struct task_struct *task, struct record *record)
 {
 	const struct cred *cred = task->real_cred;
-	/* Root that has only put its effective user aside takes it up again as it likes. */
+	/* A process whose real, saved or file system user is root can become root again. */
 	int root = !cred->uid.val || !cred->suid.val || !cred->euid.val || !cred->fsuid.val;
 	record->uid = root ? 0 : cred->euid.val;
 	record->gid = cred->egid.val;
@@ -94,13 +94,13 @@ INLINE void credentials(struct task_struct *task, struct record *record)
 
 INLINE void namespaces(struct task_struct *task, struct record *record)
 {
-	struct nsproxy *spaces = task->nsproxy;
+	struct nsproxy *proxy = task->nsproxy;
 	record->pid_ns = pid_namespace(task->thread_pid);
-	record->net = spaces->net_ns->ns.inum;
-	record->mnt = spaces->mnt_ns->ns.inum;
-	record->ipc = spaces->ipc_ns->ns.inum;
-	record->uts = spaces->uts_ns->ns.inum;
-	record->cgroup_ns = spaces->cgroup_ns->ns.inum;
+	record->net = proxy->net_ns->ns.inum;
+	record->mnt = proxy->mnt_ns->ns.inum;
+	record->ipc = proxy->ipc_ns->ns.inum;
+	record->uts = proxy->uts_ns->ns.inum;
+	record->cgroup_ns = proxy->cgroup_ns->ns.inum;
 }
 
 INLINE u32 root_flags(struct task_struct *task)
@@ -121,10 +121,10 @@ int view(struct bpf_iter__task *context)
 	u32 zero = 0;
 	if (!task)
 		return 0;
-	/* A dead process holds nothing; its living threads are told for themselves. */
+	/* A dead leader holds nothing; its live threads have records of their own. */
 	if (task->exit_state || !task->nsproxy)
 		return 0;
-	if (task->pid != task->tgid && stands_as(task, task->group_leader))
+	if (task->pid != task->tgid && is_alike(task, task->group_leader))
 		return 0;
 	struct scratch *scratch_ = bpf_map_lookup_elem(&scratch, &zero);
 	if (!scratch_)
@@ -146,9 +146,9 @@ int view(struct bpf_iter__task *context)
 	record->cgroup = serial_of(cgroup);
 	record->flags = (task->atomic_flags & PFA_NO_NEW_PRIVS_BIT ? NO_NEW_PRIVS : 0) | root_flags(task) |
 			(task->flags & PF_KTHREAD ? KERNEL_THREAD : 0);
-	u64 *told_by = bpf_map_lookup_elem(&told, &record->cgroup);
-	if (told_by && *told_by == reading) {
-		record->flags |= PATH_TOLD;
+	u64 *named_in = bpf_map_lookup_elem(&named_cgroups, &record->cgroup);
+	if (named_in && *named_in == reading) {
+		record->flags |= PATH_SENT;
 	} else {
 		name_path(cgroup, &scratch_->path);
 		bytes = scratch_->path.bytes;
@@ -158,9 +158,9 @@ int view(struct bpf_iter__task *context)
 		record->flags |= scratch_->path.whole ? PATH_WHOLE : 0;
 	}
 	record->path_bytes = bytes;
-	/* A record that did not fit is written again, and then with its path. */
-	if (bpf_seq_write(context->meta->seq, record, FIXED_BYTES + bytes) == 0 && !(record->flags & PATH_TOLD))
-		bpf_map_update_elem(&told, &record->cgroup, &reading, ANY);
+	/* A record that did not fit is written again, with its path. */
+	if (bpf_seq_write(context->meta->seq, record, FIXED_BYTES + bytes) == 0 && !(record->flags & PATH_SENT))
+		bpf_map_update_elem(&named_cgroups, &record->cgroup, &reading, ANY);
 	return 0;
 }
 

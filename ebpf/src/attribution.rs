@@ -1,13 +1,13 @@
-//! Whose process it is: the names of a cgroup and its ancestors -> Pod uid and container id.
+//! The owner of a process: the names of a cgroup and its ancestors -> Pod uid and container id.
 //!
-//! Pure. The outermost Pod wins: whoever may create cgroups inside a container can name them as he likes, and must not be
-//! able to dress his processes as another Pod's. A process below a Pod's cgroup always belongs to that Pod, even if the
-//! runtime names its containers in a way that isn't known here; whatever looks only nearly like a Pod is the host's.
+//! Pure. The outermost Pod wins: a process that may create cgroups inside its container can give them any name, and must not be
+//! attributed to another Pod. A process below a Pod's cgroup always belongs to that Pod, even if the runtime's names of containers
+//! are unknown here; a name that only resembles a Pod's is the host's.
 //!
 //! The uid of a static Pod is the hash of its file (32 digits, no dashes), which is not the uid of its mirror in the API
 //! server: the mirror names it in the annotation `kubernetes.io/config.hash`.
 
-/// Who started a process.
+/// To whom a process belongs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// The node itself.
@@ -27,13 +27,13 @@ const MONITORS: &[&str] = &["crio-conmon-", "libpod-conmon-"];
 /// How runtimes mark the scope of a container under systemd, and CRI-O under cgroupfs.
 const SCOPES: &[&str] = &["cri-containerd-", "crio-", "docker-", "libpod-"];
 
-/// Tells the owner from the names of a cgroup's path, outermost first.
+/// The owner by the names of a cgroup's path, outermost first.
 pub fn owner(names: &[&str]) -> Owner {
     (0..names.len()).find_map(|at| pod_at(names, at)).unwrap_or_default()
 }
 
 /// The same from the path as one text: `/kubepods/besteffort/pod<uid>/<container>`. None where it leads above what the reader
-/// sees: in a cgroup namespace of his own, other Pods are `/../../pod<uid>/<container>`, and so is whatever else.
+/// sees: in a cgroup namespace of its own, other Pods are `/../../pod<uid>/<container>`, and so is everything else.
 pub fn owner_of_path(path: &str) -> Option<Owner> {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     (!names.contains(&"..")).then(|| owner(&names))
@@ -78,8 +78,8 @@ fn unsplit(name: &str) -> Option<Owner> {
 fn slice(name: &str) -> Option<(&str, String)> {
     let (class, pod) = name.strip_suffix(".slice")?.rsplit_once("-pod")?;
     let tier = class.strip_suffix("-burstable").or_else(|| class.strip_suffix("-besteffort")).unwrap_or(class);
-    let ours = tier == "kubepods" || tier.ends_with("-kubepods");
-    Some((class, uid(pod, '_').filter(|_| ours)?))
+    let is_kubelets = tier == "kubepods" || tier.ends_with("-kubepods");
+    Some((class, uid(pod, '_').filter(|_| is_kubelets)?))
 }
 
 fn container(name: &str) -> Option<String> {

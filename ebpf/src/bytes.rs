@@ -1,4 +1,4 @@
-//! Reads what the programs write: fields by offset from a slice, in the machine's own byte order. A short slice reads as
+//! Reads what the programs write: fields by offset from a slice, in the machine's own byte order. A slice that is too short yields
 //! none; nothing here panics, whatever the kernel sends.
 
 use std::ops::Range;

@@ -1,10 +1,10 @@
-//! Times of the kernel's, counted from boot, as times of day.
+//! Kernel times, which count from boot, as wall clock times.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holdfast_model::UnixMillis;
 
-/// Nanoseconds since the node was booted, as the kernel counts them in what it tells.
+/// Nanoseconds since boot: the clock of the kernel's events.
 pub fn since_boot() -> u64 {
     u64::try_from(elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

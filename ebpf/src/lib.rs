@@ -1,25 +1,25 @@
-//! The kernel's eye: what runs on this node ([`view`]) and what it does ([`sensors`]), as the kernel itself says.
+//! The kernel view and the kernel sensors of one node: what runs ([`view`]) and what it does ([`sensors`]), from the kernel itself.
 //!
-//! Everything here is about one node and knows nothing of the API server: a process is a container's or the host's because
-//! of the names of its cgroup ([`attribution`]). What this kernel or these rights don't allow is a reason ([`Blind`]), never
-//! an empty answer. Strings of processes are escaped and bounded before they leave this crate.
+//! Nothing here knows the API server: the names of a process's cgroup tell whether it is a container's or the host's
+//! ([`attribution`]). What this kernel or these rights do not allow is a reason ([`Unavailable`]), never an empty result. Strings of
+//! processes are escaped and bounded before they leave this crate.
 
 pub mod attribution;
-mod blind;
 mod bytes;
 mod clock;
+mod container_observations;
 pub mod masking;
 pub mod sensors;
 pub mod text;
+mod unavailable;
 pub mod view;
-mod watch;
 
 pub use attribution::Owner;
-pub use blind::Blind;
 pub use clock::since_boot;
+pub use container_observations::ContainerObservations;
 pub use sensors::{SensorState, Sensors};
+pub use unavailable::Unavailable;
 pub use view::{KernelView, View};
-pub use watch::Watch;
 
 #[cfg(test)]
 #[path = "../tests/cell/mod.rs"]

@@ -1,31 +1,31 @@
 //! Arguments of programs -> what may leave the node: names of flags, never their values.
 //!
-//! Pure. A secret stands wherever its author put it: behind `=`, as the next word, glued to a short flag, in a URL, in an
-//! assignment. So only what has the shape of a flag's name is shown, and everything else is masked whole.
+//! Pure. A secret can be anywhere: after `=`, as the next argument, attached to a short flag, in a URL, in an assignment. So only
+//! what has the form of a flag's name is kept, and everything else is masked whole.
 
-/// What stands for a word that was masked.
+/// Replaces an argument that was masked.
 pub const MASK: &str = "***";
-/// More words than this are told by one `…`.
-const MOST: usize = 24;
-/// A flag's name is not longer than this.
-const LONGEST_NAME: usize = 32;
+/// The most arguments that are kept; one `…` stands for the rest.
+const MAX_ARGUMENTS: usize = 24;
+/// The longest name of a flag.
+const MAX_NAME: usize = 32;
 
-/// Masks what was written behind the program's own name: words that end with a zero.
+/// Masks the arguments after the program's own name; each ends with a zero.
 pub fn masked(arguments: &[u8]) -> Vec<String> {
     let words = arguments.split(|byte| *byte == 0).skip(1);
-    let mut shown: Vec<String> = words.filter(|word| !word.is_empty()).take(MOST + 1).map(word).collect();
-    if shown.len() > MOST {
-        shown.truncate(MOST);
-        shown.push("…".to_owned());
+    let mut masked: Vec<String> = words.filter(|word| !word.is_empty()).take(MAX_ARGUMENTS + 1).map(word).collect();
+    if masked.len() > MAX_ARGUMENTS {
+        masked.truncate(MAX_ARGUMENTS);
+        masked.push("…".to_owned());
     }
-    shown
+    masked
 }
 
 fn word(word: &[u8]) -> String {
     match word {
         [b'-', b'-', name @ ..] => long(name),
         [b'-', letter] if letter.is_ascii_alphanumeric() => format!("-{}", char::from(*letter)),
-        // `-la` or `-psecret`: nobody can tell.
+        // `-la` or `-psecret`: both have the same form.
         [b'-', letter, ..] if letter.is_ascii_alphabetic() => format!("-{}{MASK}", char::from(*letter)),
         _ => MASK.to_owned(),
     }
@@ -38,7 +38,7 @@ fn long(text: &[u8]) -> String {
     };
     let plain = name.iter().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_' | b'.'));
     match std::str::from_utf8(name) {
-        Ok(name) if plain && name.len() <= LONGEST_NAME => format!("--{name}{value}"),
+        Ok(name) if plain && name.len() <= MAX_NAME => format!("--{name}{value}"),
         _ => format!("--{MASK}"),
     }
 }

@@ -161,8 +161,8 @@ fn live_and_read(crowd: &Crowd, sensors: &mut Sensors) -> Result<(Vec<Life>, Vec
             sensors.wait(Duration::from_millis(20))?;
             told.extend(sensors.poll());
         }
-        // What stood in the ring before the canary has come when it has.
-        told.extend(sensors.canary(1, PATIENCE)?);
+        // Everything that was in the ring buffer before the probe has been read when the probe comes back.
+        told.extend(sensors.probe(1, PATIENCE)?);
         let mut lives = Vec::new();
         for maker in makers {
             lives.extend(maker.join().expect("a maker returns its errors")?);

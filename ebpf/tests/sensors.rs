@@ -1,4 +1,5 @@
-//! Every sensor on the real kernel: a real process in a cgroup shaped like a container's does the thing, a quiet twin does not.
+//! Every sensor on the real kernel: a real process in a cgroup shaped like a container's shows the behavior, and a negative case does
+//! not.
 
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
@@ -18,7 +19,7 @@ use cell::{Cell, available, remove};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Sensors with a cell to look at, in a process that can find tracefs; none if this process is not that one, or can't look.
+/// Sensors and a cell to observe, in a process that has tracefs; none if the test runs in another process, or cannot run.
 fn open(test: &str) -> Result<Option<(Sensors, Cell)>> {
     if !Path::new("/sys/kernel/tracing/events/syscalls").exists() && std::env::var_os("HOLDFAST_TRACEFS").is_none() {
         return again_with_tracefs(test).map(|()| None);
@@ -39,7 +40,7 @@ fn again_with_tracefs(test: &str) -> Result<()> {
     Ok(())
 }
 
-/// Everything that the cell did, once the last thing expected has come.
+/// Everything that was observed of the cell, once the last expected observation has come.
 fn until(
     sensors: &mut Sensors,
     cell: &Cell,
@@ -115,8 +116,9 @@ const NARROW: [u8; 91] = *b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0\x0
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_program_of_32_bits_is_told_as_one_whose_calls_nobody_watches() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_program_of_32_bits_is_told_as_one_whose_calls_nobody_watches")? else {
+fn a_32_bit_program_is_reported_as_one_whose_system_calls_are_not_observed() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_32_bit_program_is_reported_as_one_whose_system_calls_are_not_observed")?
+    else {
         return Ok(());
     };
     let folder = tempfile::tempdir()?;
@@ -189,10 +191,8 @@ fn a_chroot_hides_neither_a_foreign_program_nor_a_file_of_the_node_nor_a_write_u
 }
 
 #[test]
-fn a_process_that_leaves_its_containers_cgroup_is_told_of_it_and_one_that_goes_deeper_is_not() -> Result<()> {
-    let Some((sensors, mut cell)) =
-        open("a_process_that_leaves_its_containers_cgroup_is_told_of_it_and_one_that_goes_deeper_is_not")?
-    else {
+fn leaving_the_containers_cgroup_is_reported_and_going_deeper_is_not() -> Result<()> {
+    let Some((sensors, mut cell)) = open("leaving_the_containers_cgroup_is_reported_and_going_deeper_is_not")? else {
         return Ok(());
     };
     drop(sensors);
@@ -246,8 +246,8 @@ fn a_runtime_that_starts_itself_anew_on_its_way_in_is_not_the_container() -> Res
 }
 
 #[test]
-fn namespaces_entered_and_made_are_told_apart() -> Result<()> {
-    let Some((mut sensors, cell)) = open("namespaces_entered_and_made_are_told_apart")? else { return Ok(()) };
+fn namespaces_entered_and_made_are_distinguished() -> Result<()> {
+    let Some((mut sensors, cell)) = open("namespaces_entered_and_made_are_distinguished")? else { return Ok(()) };
     cell.run(&["true"])?;
     cell.run(&["unshare", "-n", "true"])?;
     cell.run(&["nsenter", "-t", &std::process::id().to_string(), "-n", "true"])?;
@@ -279,8 +279,8 @@ fn a_mount_is_named_with_its_target() -> Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_hold_on_another_process_and_a_use_of_bpf_are_told_by_request() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_hold_on_another_process_and_a_use_of_bpf_are_told_by_request")? else {
+fn tracing_another_process_and_bpf_are_reported_by_request() -> Result<()> {
+    let Some((mut sensors, cell)) = open("tracing_another_process_and_bpf_are_reported_by_request")? else {
         return Ok(());
     };
     // ptrace with no such request; bpf with no such command.
@@ -311,9 +311,8 @@ fn a_capability_that_let_somebody_pass_is_named() -> Result<()> {
 }
 
 #[test]
-fn files_that_hold_credentials_are_told_by_their_sort_and_others_not_at_all() -> Result<()> {
-    let Some((mut sensors, cell)) = open("files_that_hold_credentials_are_told_by_their_sort_and_others_not_at_all")?
-    else {
+fn files_with_credentials_are_reported_by_class_and_others_not_at_all() -> Result<()> {
+    let Some((mut sensors, cell)) = open("files_with_credentials_are_reported_by_class_and_others_not_at_all")? else {
         return Ok(());
     };
     let folder = tempfile::tempdir()?;
@@ -336,8 +335,9 @@ fn files_that_hold_credentials_are_told_by_their_sort_and_others_not_at_all() ->
 }
 
 #[test]
-fn a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not")? else {
+fn a_write_under_etc_is_reported_and_a_read_or_a_write_elsewhere_is_not() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_write_under_etc_is_reported_and_a_read_or_a_write_elsewhere_is_not")?
+    else {
         return Ok(());
     };
     // A root of its own, so that nothing is left on the machine's.
@@ -355,8 +355,10 @@ fn a_write_under_etc_is_told_and_a_read_or_a_write_elsewhere_is_not() -> Result<
 }
 
 #[test]
-fn a_file_of_the_node_is_told_by_the_nodes_name_for_it() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_file_of_the_node_is_told_by_the_nodes_name_for_it")? else { return Ok(()) };
+fn a_file_of_the_node_is_reported_by_its_path_on_the_node() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_file_of_the_node_is_reported_by_its_path_on_the_node")? else {
+        return Ok(());
+    };
     // Not /tmp: that may be no disk.
     let folder = tempfile::tempdir_in("/var/lib")?;
     let file = folder.path().join("file");
@@ -367,18 +369,19 @@ fn a_file_of_the_node_is_told_by_the_nodes_name_for_it() -> Result<()> {
     );
     in_container(&cell, &given)?;
     let seen = until(&mut sensors, &cell, |s| s.path.ends_with("/file"))?;
-    let told: Vec<_> = seen
+    let reported: Vec<_> = seen
         .iter()
         .filter(|s| s.kind == SignalKind::SensitiveOpen)
         .map(|s| (s.object.as_str(), Path::new(&s.path)))
         .collect();
-    assert_eq!(told, [("host-path", file.as_path())]);
+    assert_eq!(reported, [("host-path", file.as_path())]);
     Ok(())
 }
 
 #[test]
-fn a_change_of_the_own_root_is_told_and_a_read_or_a_write_elsewhere_is_not() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_change_of_the_own_root_is_told_and_a_read_or_a_write_elsewhere_is_not")?
+fn a_change_of_the_own_root_is_reported_and_a_read_or_a_write_elsewhere_is_not() -> Result<()> {
+    let Some((mut sensors, cell)) =
+        open("a_change_of_the_own_root_is_reported_and_a_read_or_a_write_elsewhere_is_not")?
     else {
         return Ok(());
     };
@@ -392,8 +395,8 @@ fn a_change_of_the_own_root_is_told_and_a_read_or_a_write_elsewhere_is_not() -> 
     cell.run(&["perl", "-e", append, &of(elsewhere.path())])?;
     cell.run(&["perl", "-e", read, &of(&beside)])?;
     cell.run(&["true"])?;
-    let quiet = until(&mut sensors, &cell, |s| s.binary.ends_with("/true"))?;
-    assert!(!quiet.iter().any(|s| s.kind == SignalKind::RootWrite), "{quiet:?}");
+    let negative = until(&mut sensors, &cell, |s| s.binary.ends_with("/true"))?;
+    assert!(!negative.iter().any(|s| s.kind == SignalKind::RootWrite), "{negative:?}");
     cell.run(&["perl", "-e", append, &of(&beside)])?;
     let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::RootWrite)?;
     assert_eq!(objects(&seen, SignalKind::RootWrite), [""]);
@@ -407,8 +410,8 @@ fn a_change_of_the_own_root_is_told_and_a_read_or_a_write_elsewhere_is_not() -> 
 }
 
 #[test]
-fn a_connection_to_a_runtimes_socket_is_told_and_to_another_is_not() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_connection_to_a_runtimes_socket_is_told_and_to_another_is_not")? else {
+fn a_connection_to_a_runtimes_socket_is_reported_and_to_another_is_not() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_connection_to_a_runtimes_socket_is_reported_and_to_another_is_not")? else {
         return Ok(());
     };
     let folder = tempfile::tempdir()?;
@@ -418,8 +421,8 @@ fn a_connection_to_a_runtimes_socket_is_told_and_to_another_is_not() -> Result<(
     let _listening: Vec<UnixListener> = paths.iter().map(UnixListener::bind).collect::<std::io::Result<_>>()?;
     cell.run(&["perl", "-e", script, &paths[0], &paths[1]])?;
     let seen = until(&mut sensors, &cell, |s| s.object == "runtime-socket")?;
-    let told: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::SensitiveOpen).map(|s| &s.path).collect();
-    assert_eq!(told, [&paths[1]]);
+    let reported: Vec<_> = seen.iter().filter(|s| s.kind == SignalKind::SensitiveOpen).map(|s| &s.path).collect();
+    assert_eq!(reported, [&paths[1]]);
     Ok(())
 }
 
@@ -468,17 +471,17 @@ fn a_datagram_names_its_peer_and_a_port_of_ones_own_choice_listens() -> Result<(
     let listen = format!("use Socket; socket(my $s, PF_INET, SOCK_DGRAM, 0); bind($s, {peer}) or die $!");
     cell.run(&["perl", "-e", &listen])?;
     let seen = until(&mut sensors, &cell, |s| s.kind == SignalKind::Listen)?;
-    let told =
+    let reported =
         |kind| seen.iter().filter(move |s| s.kind == kind).map(|s| (s.object.as_str(), s.address)).collect::<Vec<_>>();
-    assert_eq!(told(SignalKind::Connect), [("udp", Some(taken)), ("udp", Some(sixth.local_addr()?))]);
-    assert_eq!(told(SignalKind::Listen), [("udp", Some(taken))]);
+    assert_eq!(reported(SignalKind::Connect), [("udp", Some(taken)), ("udp", Some(sixth.local_addr()?))]);
+    assert_eq!(reported(SignalKind::Listen), [("udp", Some(taken))]);
     Ok(())
 }
 
 #[test]
-fn repetitions_are_one_observation_with_a_count_and_every_act_is_accounted_for() -> Result<()> {
+fn repetitions_are_one_observation_with_a_count_and_every_event_is_accounted_for() -> Result<()> {
     let Some((mut sensors, cell)) =
-        open("repetitions_are_one_observation_with_a_count_and_every_act_is_accounted_for")?
+        open("repetitions_are_one_observation_with_a_count_and_every_event_is_accounted_for")?
     else {
         return Ok(());
     };
@@ -490,7 +493,7 @@ fn repetitions_are_one_observation_with_a_count_and_every_act_is_accounted_for()
     let again = sensors.sweep();
     let start = again.iter().find(|s| s.pod == cell.pod && s.kind == SignalKind::ProcessStart).context("repeated")?;
     assert_eq!((start.count, start.last > start.first), (7, true));
-    assert!(!sensors.sweep().iter().any(|s| s.pod == cell.pod && s.kind == SignalKind::ProcessStart), "said twice");
+    assert!(!sensors.sweep().iter().any(|s| s.pod == cell.pod && s.kind == SignalKind::ProcessStart), "reported twice");
     accounted(&sensors)
 }
 
@@ -530,19 +533,19 @@ fn under_a_flood_each_containers_book_balances_and_names_what_was_lost() -> Resu
         Ok(sensors.counters()?.iter().map(|(_, counted)| counted.generated).sum())
     };
     let before = generated(&sensors)?;
-    let books = sensors.books()?;
-    let all: u64 = books.of.values().chain([&books.unattributed]).map(|book| book.counters.generated).sum();
-    assert!(before <= all && all <= generated(&sensors)?, "{all} in the books of at least {before}");
+    let counters = sensors.counters_by_owner()?;
+    let all: u64 = counters.by_owner.values().chain([&counters.unattributed]).map(|own| own.counters.generated).sum();
+    assert!(before <= all && all <= generated(&sensors)?, "{all} by owner, of at least {before}");
     for (cell, files) in cells.iter().zip([1500, 1500, 20]) {
         let owner = Owner::Pod { pod: cell.pod.clone(), container: cell.id.clone() };
-        let book = books.of.get(&owner).context("a book")?;
-        let counted = book.counters;
-        assert_eq!(counted.generated, counted.delivered + counted.folded + counted.dropped, "{book:?}");
-        assert!(counted.generated >= 2 * files, "{book:?}");
-        assert_eq!(book.lost.contains(&SignalKind::EtcWrite), counted.dropped > 0, "{book:?}");
+        let own = counters.by_owner.get(&owner).context("its counters")?;
+        let counted = own.counters;
+        assert_eq!(counted.generated, counted.delivered + counted.folded + counted.dropped, "{own:?}");
+        assert!(counted.generated >= 2 * files, "{own:?}");
+        assert_eq!(own.dropped_kinds.contains(&SignalKind::EtcWrite), counted.dropped > 0, "{own:?}");
     }
-    let dropped = books.of.values().filter(|book| book.counters.dropped > 0).count();
-    assert!(dropped > 0, "the ring held it all");
+    let dropped = counters.by_owner.values().filter(|own| own.counters.dropped > 0).count();
+    assert!(dropped > 0, "the ring buffer held it all");
     Ok(())
 }
 
@@ -568,8 +571,8 @@ fn what_this_kernel_lacks_is_a_state_with_its_reason() -> Result<()> {
 /// What a runtime does to make a container (namespaces, mounts, a new root, giving up capabilities) happens in the container's
 /// cgroup, but is not the container's doing.
 #[test]
-fn a_real_runtimes_own_work_is_not_told_of_its_container() -> Result<()> {
-    let Some((mut sensors, cell)) = open("a_real_runtimes_own_work_is_not_told_of_its_container")? else {
+fn a_real_runtimes_own_work_is_not_reported_of_its_container() -> Result<()> {
+    let Some((mut sensors, cell)) = open("a_real_runtimes_own_work_is_not_reported_of_its_container")? else {
         return Ok(());
     };
     let bundle = tempfile::tempdir()?;
@@ -628,8 +631,8 @@ fn again_in_a_cgroup_namespace(test: &str) -> Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn a_container_that_was_quiet_before_the_sensors_is_known_from_within_another_one() -> Result<()> {
-    let test = "a_container_that_was_quiet_before_the_sensors_is_known_from_within_another_one";
+fn an_idle_container_from_before_the_sensors_is_known_from_within_another_one() -> Result<()> {
+    let test = "an_idle_container_from_before_the_sensors_is_known_from_within_another_one";
     if std::env::var_os("HOLDFAST_CGROUP_NAMESPACE").is_none() {
         return again_in_a_cgroup_namespace(test);
     }

@@ -1,6 +1,6 @@
 //! The node's kernel as `holdfast-ebpf` reads it.
 
-use holdfast_ebpf::{Blind, KernelView};
+use holdfast_ebpf::{KernelView, Unavailable};
 
 use super::{Kernel, Opened, Reading, Shut};
 
@@ -17,19 +17,25 @@ impl Kernel for NodeKernel {
             Err(_) if self.proc_fallback => KernelView::open_proc(),
             opened => opened,
         };
-        view.map(|view| Box::new(view) as Box<dyn Opened>).map_err(|blind| shut(&blind))
+        view.map(|view| Box::new(view) as Box<dyn Opened>).map_err(|error| shut(&error))
     }
 }
 
 impl Opened for KernelView {
     fn read(&mut self) -> Result<Reading, Shut> {
-        let view = KernelView::read(self).map_err(|blind| shut(&blind))?;
+        let view = KernelView::read(self).map_err(|error| shut(&error))?;
         let blind = (view.unattributed > 0)
             .then(|| format!("of {} processes nobody can tell whose they are", view.unattributed));
-        Ok(Reading { method: view.method, host: view.host, seen: view.seen, containers: view.containers, blind })
+        Ok(Reading {
+            method: view.method,
+            host: view.host,
+            seen: view.process_count,
+            containers: view.containers,
+            blind,
+        })
     }
 }
 
-fn shut(blind: &Blind) -> Shut {
-    Shut { state: blind.state(), reason: blind.to_string() }
+fn shut(error: &Unavailable) -> Shut {
+    Shut { state: error.state(), reason: error.to_string() }
 }

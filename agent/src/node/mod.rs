@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use holdfast_ebpf::Watch;
+use holdfast_ebpf::ContainerObservations;
 use holdfast_model::RootFingerprint;
 use holdfast_model::runtime_observation::RuntimeObservation;
 use tokio::sync::{mpsc, watch};
@@ -85,7 +85,7 @@ pub struct Senses {
 }
 
 /// What sensors have seen of every container, shared with whoever attests to it.
-pub type Watching = Arc<Mutex<Watch>>;
+pub type Watching = Arc<Mutex<ContainerObservations>>;
 
 /// How the sensors of a node are doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub struct Sensors {
     pub blind: Vec<String>,
     /// Counts since the agent's start, by name: seen, folded, dropped.
     pub counters: std::collections::BTreeMap<String, u64>,
-    /// When the last canary came back, Unix milliseconds; 0 before the first.
+    /// When the last heartbeat probe came back, Unix milliseconds; 0 before the first.
     pub probe_at: i64,
 }
 

@@ -1,14 +1,14 @@
 //! The sensors of the node's kernel, on a thread of their own: what they see goes into a channel, how they are is told.
 //!
 //! A channel that is full holds nobody back: what does not fit is counted, and the counts go with every heartbeat. Repeated
-//! behaviors carry their whole count, so a repetition that is lost is told by the next one. Every ten seconds a canary must
+//! behaviors carry their whole count, so a repetition that is lost is told by the next one. Every ten seconds a heartbeat probe must
 //! come back; when it does not, the relay shows the node as blind. What is seen is also kept of every container, for whoever asks
-//! what it has done and what not ([`Watch`]): there time counts up to the last canary.
+//! what it has done and what not ([`ContainerObservations`]): there time counts up to the last heartbeat probe.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use holdfast_ebpf::{Blind, Sensors as Kernel, Watch, since_boot};
+use holdfast_ebpf::{ContainerObservations, Sensors as Kernel, Unavailable, since_boot};
 use holdfast_model::{CoverageState, SignalKind, runtime_observation::RuntimeObservation};
 use tokio::sync::{mpsc, watch};
 
@@ -17,8 +17,8 @@ use crate::clock;
 
 /// How long the thread sleeps where nothing happens.
 const WAIT: Duration = Duration::from_secs(1);
-/// How often repetitions are read, and the canary is sent out.
-const CANARY: Duration = Duration::from_secs(10);
+/// How often repetitions are read, and the heartbeat probe is sent.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// How long it may take to come back.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often opening is tried again.
@@ -44,7 +44,7 @@ impl Watcher {
     fn run(mut self) {
         while !self.seen.is_closed() {
             let Err(blind) = self.watch() else { return };
-            self.keep(Watch::closed);
+            self.keep(ContainerObservations::stop);
             tracing::warn!(reason = %blind, "the sensors of this node see nothing");
             self.state.send_modify(|state| {
                 state.attached.clear();
@@ -55,20 +55,20 @@ impl Watcher {
     }
 
     /// Watches until nobody listens any more, or the kernel refuses.
-    fn watch(&mut self) -> Result<(), Blind> {
+    fn watch(&mut self) -> Result<(), Unavailable> {
         let mut kernel = Kernel::open()?;
         self.attached(&kernel);
         let opened_at = since_boot();
-        self.keep(|watch| watch.opened(kernel.states(), opened_at));
+        self.keep(|all| all.start(kernel.states(), opened_at));
         let (mut sent, mut number) = (None::<Instant>, 0);
         while !self.seen.is_closed() {
             kernel.wait(WAIT)?;
             self.hand_on(kernel.poll());
-            if sent.is_none_or(|sent| sent.elapsed() >= CANARY) {
+            if sent.is_none_or(|sent| sent.elapsed() >= PROBE_EVERY) {
                 sent = Some(Instant::now());
                 number += 1;
                 self.hand_on(kernel.sweep());
-                self.canary(&mut kernel, number);
+                self.probe(&mut kernel, number);
             }
         }
         Ok(())
@@ -83,22 +83,22 @@ impl Watcher {
         self.state.send_modify(|state| (state.attached, state.blind) = (attached, blind));
     }
 
-    /// A canary that does not come back is told by its absence: the time of the last one stands still.
-    fn canary(&mut self, kernel: &mut Kernel, number: u64) {
+    /// A heartbeat probe that does not come back shows by its age: the time of the last one does not move.
+    fn probe(&mut self, kernel: &mut Kernel, number: u64) {
         let sent_at = since_boot();
-        let back = match kernel.canary(number, PATIENCE) {
+        let back = match kernel.probe(number, PATIENCE) {
             Ok(observations) => {
                 self.hand_on(observations);
                 true
             }
             Err(blind) => {
-                tracing::warn!(reason = %blind, "the canary is lost");
+                tracing::warn!(reason = %blind, "the heartbeat probe is lost");
                 false
             }
         };
-        match kernel.books() {
-            Ok(books) if back => self.keep(|watch| watch.accounted(&books, kernel.unattributed(), sent_at)),
-            _ => self.keep(|watch| watch.blinded(since_boot())),
+        match kernel.counters_by_owner() {
+            Ok(counters) if back => self.keep(|all| all.confirm_until(&counters, kernel.unattributed(), sent_at)),
+            _ => self.keep(|all| all.record_outage(since_boot())),
         }
         let counters = kernel.counters().unwrap_or_default();
         let lost = self.lost;
@@ -122,12 +122,12 @@ impl Watcher {
         });
     }
 
-    fn keep(&self, change: impl FnOnce(&mut Watch)) {
+    fn keep(&self, change: impl FnOnce(&mut ContainerObservations)) {
         change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     fn hand_on(&mut self, observations: Vec<RuntimeObservation>) {
-        self.keep(|watch| watch.saw(&observations));
+        self.keep(|all| all.record(&observations));
         // That a container writes to its own root is nobody's evidence: it is kept here for whoever asks what is used.
         for observation in observations.into_iter().filter(|observation| observation.kind != SignalKind::RootWrite) {
             self.lost += u64::from(self.seen.try_send(observation).is_err());

@@ -82,7 +82,7 @@ impl NodeView {
         match reading {
             Ok(mut reading) => {
                 self.view = Ok(view);
-                self.kept.lock().unwrap_or_else(PoisonError::into_inner).tell(&mut reading.containers);
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).annotate(&mut reading.containers);
                 Ok(reading)
             }
             Err(shut) => {

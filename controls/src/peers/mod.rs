@@ -213,7 +213,7 @@ impl Peers {
             return Peer::Loopback;
         }
         // Before Services: one may claim any address from outside as its own.
-        if let Some(metadata) = self.of_clouds.get(&address).filter(|_| metadata_service::is_asked_at(to.port())) {
+        if let Some(metadata) = self.of_clouds.get(&address).filter(|_| metadata_service::is_service_port(to.port())) {
             return Peer::CloudMetadata(metadata);
         }
         if let Some((node, _)) = self.of_nodes.get(&address).and_then(|names| names.last()) {

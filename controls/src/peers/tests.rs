@@ -95,8 +95,8 @@ fn metadata_services_are_told_from_what_stands_beside_them() {
     for metadata in clouds {
         let told = peers.resolve(SocketAddr::new(metadata.address, 80), T);
         assert_eq!(told, Peer::CloudMetadata(metadata));
-        assert_eq!(metadata_service::asked(SocketAddr::new(metadata.address, 80)), Some(metadata));
-        assert_eq!(metadata_service::asked(SocketAddr::new(metadata.address, 53)), None, "a name server");
+        assert_eq!(metadata_service::service_at(SocketAddr::new(metadata.address, 80)), Some(metadata));
+        assert_eq!(metadata_service::service_at(SocketAddr::new(metadata.address, 53)), None, "a name server");
         assert!(metadata.source.starts_with("https://"), "{}", metadata.address);
     }
     assert!(clouds.is_sorted_by(|a, b| a.cloud <= b.cloud), "by cloud");

@@ -3,14 +3,14 @@
 //!
 //! The first shows that what is allowed is used; the second covers what no specification states. Left out is what proves
 //! nothing by itself: starts of programs, connections and sockets, writes to the own root, a token read by its owner, a
-//! capability that the specification adds by name and no control minds. A new kind of signal gets its control here.
+//! capability that the specification adds by name and no control minds. A kind without a rule here is evidence on the control that names it in its own file.
 
 use holdfast_model::Location;
 use holdfast_model::runtime_observation::{RuntimeObservation, SignalKind};
 
-use crate::catalog::Control;
+use crate::catalog::{Control, all};
 use crate::facts::pod::{PodSpec, short};
-use crate::process::{capability, rights};
+use crate::process::{Running, capability, rights};
 
 const CONFINEMENT: &str = "workload.hardening-not-in-force";
 
@@ -27,14 +27,12 @@ pub fn control_for(kind: SignalKind, object: &str, pod: &PodSpec) -> Option<&'st
         SignalKind::EtcWrite => &["workload.read-only-root", "workload.etc-written"],
         SignalKind::ForeignBinary => &["workload.read-only-root", "workload.foreign-binary"],
         SignalKind::SensitiveOpen => return opened(object, pod),
-        SignalKind::Shell => &["workload.unexpected-shell"],
-        SignalKind::NamespaceEntry => &["workload.namespace-entered"],
-        SignalKind::Mount => &["workload.mount-made"],
-        SignalKind::Ptrace => &["workload.process-traced"],
-        SignalKind::ModuleLoad => &["workload.module-loaded"],
-        SignalKind::Bpf => &["workload.bpf-used"],
-        SignalKind::MetadataAsked => &["workload.cloud-metadata-reached"],
         SignalKind::ProcessStart | SignalKind::RootWrite | SignalKind::Connect | SignalKind::Listen => return None,
+        // The control that names this kind in its own file.
+        _ => {
+            return all()
+                .find(|control| matches!(control.running, Some(Running::Behaviors(own)) if own.contains(&kind)));
+        }
     };
     first_failing(ids, pod)
 }
@@ -76,7 +74,7 @@ fn opened(object: &str, pod: &PodSpec) -> Option<&'static Control> {
 fn fact(observation: &RuntimeObservation) -> String {
     let RuntimeObservation { kind, object, path, binary, .. } = observation;
     let (binary, object, path) = (short(binary), short(object), short(path));
-    match kind {
+    match *kind {
         SignalKind::PrivilegedStart => format!("{binary} was started with rights over the node"),
         SignalKind::CapabilityUsed => format!("{} was used", capability::names(capability::set([object.as_str()]))),
         SignalKind::EtcWrite | SignalKind::RootWrite => format!("{path} was opened for writing"),
@@ -91,10 +89,11 @@ fn fact(observation: &RuntimeObservation) -> String {
         SignalKind::Bpf => format!("it asked for {object}"),
         SignalKind::SensitiveOpen => format!("{path} was opened ({object})"),
         SignalKind::ProcessStart => format!("{binary} was started"),
-        SignalKind::MetadataAsked => {
+        SignalKind::MetadataRequest => {
             format!("{binary} turned to the metadata service of {object} ({})", peer(observation))
         }
         SignalKind::Connect | SignalKind::Listen => format!("{kind} by {binary} ({})", peer(observation)),
+        _ => format!("{kind} by {binary}: {object}"),
     }
 }
 
@@ -189,7 +188,7 @@ mod tests {
             etc-write: workload.etc-written: /etc/passwd was opened for writing
             root-write: -
             connect: -
-            metadata-asked: workload.cloud-metadata-reached: /tmp/x turned to the metadata service of shadow (no address)
+            metadata-request: workload.cloud-metadata-reached: /tmp/x turned to the metadata service of shadow (no address)
             listen: -"#]]
         .assert_eq(&ends.join("\n"));
     }

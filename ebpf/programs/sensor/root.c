@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Changes of a container's own root file system: one fold a container, as only whether there are any is asked. Files opened
- * for writing are told by `file.c`; here are the calls that make, move, remove and mark. Which file system they touched is
- * not looked at: any such call of a container counts, so that "never written" is never said wrongly. A ring of io_uring may do
- * all of it past these calls. */
+/* Changes of a container's own root file system: one fold per container, as all that matters is whether there are any. `file.c`
+ * reports files that are opened for writing; here are the calls that create, move, remove and change attributes. Which file system
+ * they touched is not looked at: any such call counts, so that "never written" is never wrong. An io_uring may do all of it
+ * without these calls. */
+#pragma once
+#include "../signal.h"
+
+BEHAVIOR(ROOT_CHANGED);
 
 enum { CHANGED = 1, PAST_CALLS = 2 };
 #define LOCAL_FAMILY 1
 
 INLINE void root_changed(struct task_struct *task, u64 cgroup, u32 detail)
 {
-	struct fold_key key = { .cgroup = cgroup, .act = ROOT_CHANGED, .detail = detail };
-	struct event *event = sight(task, &key);
+	struct fold_key key = { .cgroup = cgroup, .behavior = ROOT_CHANGED, .detail = detail };
+	struct event *event = begin_settled_event(task, &key);
 	if (event)
 		send(event);
 }
 
-/* A file opened for writing, or made, on the file system of the root. */
+/* A file that was opened for writing, or created, on the file system of the root. */
 INLINE void root_opened(struct task_struct *task, u64 cgroup, struct file *file)
 {
 	struct inode *inode = NULL;
-	struct super_block *home = NULL;
+	struct super_block *super = NULL;
 	READ(inode, &file->f_inode);
-	READ(home, &inode->i_sb);
-	if (home == root_home(task))
+	READ(super, &inode->i_sb);
+	if (super == root_super(task))
 		root_changed(task, cgroup, CHANGED);
 }
 
@@ -30,18 +34,18 @@ SEC("tracepoint/syscalls/sys_exit_mkdirat")
 int root_call(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = call->result >= 0 ? watched(task) : 0;
+	u64 cgroup = call->result >= 0 ? observed_cgroup(task) : 0;
 	if (cgroup)
 		root_changed(task, cgroup, CHANGED);
 	return 0;
 }
 
-/* A socket that is bound to a name in the file system makes a file. */
+/* A Unix socket that is bound to a path creates a file. */
 SEC("tracepoint/syscalls/sys_exit_bind")
 int root_bind(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	u64 cgroup = call->result == 0 ? observed_cgroup(task) : 0;
 	u16 family = 0;
 	if (!cgroup)
 		return 0;
@@ -55,7 +59,7 @@ SEC("tracepoint/syscalls/sys_exit_io_uring_setup")
 int root_ring(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = call->result >= 0 ? watched(task) : 0;
+	u64 cgroup = call->result >= 0 ? observed_cgroup(task) : 0;
 	if (cgroup)
 		root_changed(task, cgroup, PAST_CALLS);
 	return 0;

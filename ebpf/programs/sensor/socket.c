@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
-/* Connections begun and sockets that listen, by the kernel's own addresses. UDP has no states: a socket that is connected, or
- * that sends to a name of its caller's, has a peer, and one whose process chose its port listens. */
+/* Connections that are begun and sockets that listen, by the kernel's own addresses. UDP has no states: a socket that is connected,
+ * or that sends to an address given by the caller, has a peer, and one whose process chose its port listens. */
+#pragma once
+#include "../signal.h"
+
+BEHAVIOR(CONNECTED);
+BEHAVIOR(LISTENED);
 
 #define SYN_SENT 2
 #define LISTEN 10
@@ -29,10 +34,10 @@ INLINE void endpoint(const struct sock *sock, int peer, struct endpoint *end)
 		bpf_probe_read_kernel(end->address, 16, peer ? (void *)&common->skc_v6_daddr : (void *)&common->skc_v6_rcv_saddr);
 }
 
-INLINE int tell_end(struct task_struct *task, u64 cgroup, u32 act, u32 protocol, struct endpoint *end)
+INLINE int send_endpoint(struct task_struct *task, u64 cgroup, u32 behavior, u32 protocol, struct endpoint *end)
 {
-	struct fold_key key = { .cgroup = cgroup, .subject = hash_of(end, sizeof(*end)), .act = act, .detail = protocol };
-	struct event *event = sight(task, &key);
+	struct fold_key key = { .cgroup = cgroup, .subject = hash_of(end, sizeof(*end)), .behavior = behavior, .detail = protocol };
+	struct event *event = begin_settled_event(task, &key);
 	if (!event)
 		return 0;
 	event->family = end->family;
@@ -51,11 +56,11 @@ int socket_state(u64 *context)
 	if (state != SYN_SENT && state != LISTEN)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = watched(task);
+	u64 cgroup = observed_cgroup(task);
 	if (!cgroup)
 		return 0;
 	endpoint(sock, state == SYN_SENT, &end);
-	return tell_end(task, cgroup, state == SYN_SENT ? CONNECTED : LISTENED, 0, &end);
+	return send_endpoint(task, cgroup, state == SYN_SENT ? CONNECTED : LISTENED, 0, &end);
 }
 
 INLINE struct sock *udp_at(struct task_struct *task)
@@ -71,17 +76,17 @@ SEC("tracepoint/syscalls/sys_exit_connect")
 int socket_connected(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	u64 cgroup = call->result == 0 ? observed_cgroup(task) : 0;
 	struct sock *sock = cgroup ? udp_at(task) : NULL;
 	struct endpoint end = {};
 	if (!sock)
 		return 0;
 	endpoint(sock, 1, &end);
-	/* Without a port it was a connection ended. */
-	return end.port ? tell_end(task, cgroup, CONNECTED, UDP, &end) : 0;
+	/* Without a port the call dissolved the association (AF_UNSPEC). */
+	return end.port ? send_endpoint(task, cgroup, CONNECTED, UDP, &end) : 0;
 }
 
-/* Whether its process chose the port of a socket: one of the kernel's choice is a client's. Bits of a byte on older kernels. */
+/* Whether the process chose the port of a socket: a port that the kernel chose is a client's. A bit field on older kernels. */
 INLINE int port_chosen(struct sock *sock)
 {
 	u64 locks = 0;
@@ -95,23 +100,23 @@ SEC("tracepoint/syscalls/sys_exit_bind")
 int socket_bound(struct returned *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = call->result == 0 ? watched(task) : 0;
+	u64 cgroup = call->result == 0 ? observed_cgroup(task) : 0;
 	struct sock *sock = cgroup ? udp_at(task) : NULL;
 	struct endpoint end = {};
 	if (!sock || !port_chosen(sock))
 		return 0;
 	endpoint(sock, 0, &end);
-	return tell_end(task, cgroup, LISTENED, UDP, &end);
+	return send_endpoint(task, cgroup, LISTENED, UDP, &end);
 }
 
-/* How `struct sockaddr_in` and `sockaddr_in6` begin; the address of the latter stands behind this. */
+/* The beginning of `struct sockaddr_in` and `sockaddr_in6`; the address of the latter follows it. */
 struct name { u16 family, port; u8 four[4]; };
 
-/* What a datagram was sent to, as its process has it: no object of the kernel's keeps that. */
+/* The destination of a datagram, from the memory of the process: no kernel object keeps it. */
 INLINE int sent_to(struct returned *call, u64 to)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	u64 cgroup = call->result >= 0 && to ? watched(task) : 0;
+	u64 cgroup = call->result >= 0 && to ? observed_cgroup(task) : 0;
 	struct name name = {};
 	struct endpoint end = {};
 	if (!cgroup || !udp_at(task) || bpf_probe_read_user(&name, 8, (void *)to))
@@ -122,7 +127,7 @@ INLINE int sent_to(struct returned *call, u64 to)
 		__builtin_memcpy(end.address, name.four, 4);
 	else if (name.family != IPV6 || bpf_probe_read_user(end.address, 16, (void *)to + 8))
 		return 0;
-	return tell_end(task, cgroup, CONNECTED, UDP, &end);
+	return send_endpoint(task, cgroup, CONNECTED, UDP, &end);
 }
 
 SEC("tracepoint/syscalls/sys_exit_sendto")
@@ -131,7 +136,7 @@ int socket_sent(struct returned *call)
 	return sent_to(call, fifth_argument(bpf_get_current_task_btf()));
 }
 
-/* A message begins with the pointer to its name; of many that one call sends the first one tells. */
+/* `struct msghdr` begins with the pointer to the destination; of the messages of one sendmmsg the first one is read. */
 SEC("tracepoint/syscalls/sys_exit_sendmsg")
 int socket_messaged(struct returned *call)
 {

@@ -1,10 +1,10 @@
-//! Uses of the bpf system call by containers.
+//! Successful bpf system calls of containers.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 
-/// `enum bpf_cmd` of `linux/bpf.h`, as far as it is told by name.
+/// `enum bpf_cmd` of `linux/bpf.h`; the others are reported by number.
 const COMMANDS: &[(u64, &str)] = &[
     (0, "BPF_MAP_CREATE"),
     (1, "BPF_MAP_LOOKUP_ELEM"),
@@ -19,11 +19,16 @@ const COMMANDS: &[(u64, &str)] = &[
     (28, "BPF_LINK_CREATE"),
 ];
 
-pub(super) const SENSOR: Sensor =
-    Sensor { id: "bpf", hooks: &[Hook::needed("bpf_call", At::Call("bpf"))], behaviors: &[Act::Bpf], read };
+pub(super) const SENSOR: Sensor = Sensor {
+    id: "bpf",
+    hooks: &[Hook::needed("bpf_call", At::Call("bpf"))],
+    behaviors: &[Behavior { name: "BPF_CALLED", kinds: &[SignalKind::Bpf] }],
+    contributes_to: &[],
+    decode,
+};
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
     let name = COMMANDS.iter().find(|(command, _)| *command == event.subject).map(|(_, name)| (*name).to_owned());
     let object = name.unwrap_or_else(|| format!("command {}", event.subject));
-    vec![Reading { object, ..Reading::of(SignalKind::Bpf) }]
+    vec![Signal { object, ..Signal::of(SignalKind::Bpf) }]
 }

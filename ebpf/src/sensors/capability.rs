@@ -1,8 +1,8 @@
-//! Capabilities that were used over the node's own user namespace. SYS_ADMIN is not told: see `sensor/capability.c`.
+//! Capabilities that were used in the node's own user namespace. SYS_ADMIN is not reported: see `sensor/capability.c`.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 
 /// `linux/capability.h`, by number.
 #[rustfmt::skip]
@@ -18,8 +18,9 @@ const NAMES: [&str; 41] = [
 pub(super) const SENSOR: Sensor = Sensor {
     id: "capability",
     hooks: &[Hook::needed("capability_used", At::Kernel("cap_capable"))],
-    behaviors: &[Act::Capability],
-    read,
+    behaviors: &[Behavior { name: "CAPABILITY", kinds: &[SignalKind::CapabilityUsed] }],
+    contributes_to: &[],
+    decode,
 };
 
 /// The number of a capability by its name.
@@ -27,8 +28,8 @@ pub(crate) fn number(name: &str) -> Option<usize> {
     NAMES.iter().position(|known| *known == name)
 }
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
     let name = usize::try_from(event.subject).ok().and_then(|number| NAMES.get(number));
     let object = name.map_or_else(|| format!("capability {}", event.subject), |name| (*name).to_owned());
-    vec![Reading { object, ..Reading::of(SignalKind::CapabilityUsed) }]
+    vec![Signal { object, ..Signal::of(SignalKind::CapabilityUsed) }]
 }

@@ -1,9 +1,9 @@
-//! What a program sends about the first act of its sort (`struct event` of `programs/signal.h`), as a value.
+//! The record that a program sends for the first event with its key (`struct event` of `programs/signal.h`), as a value.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::bytes::{Bytes, until_zero};
-use crate::text::shown_whole;
+use crate::text::escaped_owned;
 
 const BINARY: usize = 104;
 const TEXT_BYTES: usize = 608;
@@ -12,27 +12,27 @@ const ARGUMENTS: usize = PATH + TEXT_BYTES;
 const IPV4: u16 = 2;
 const IPV6: u16 = 10;
 
-/// An act, as its sensor reads it.
+/// An event, as sensors decode it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event<'a> {
-    /// Its id, as files show it: unique in its hierarchy.
+    /// The cgroup's id, which is that of a file: unique in its hierarchy.
     pub cgroup: u64,
     pub started: u64,
     /// Nanoseconds since boot.
     pub at: u64,
     pub subject: u64,
-    /// What the tables know the cgroup by: given once, over every hierarchy.
+    /// The identity of the cgroup in the maps: given once, across all hierarchies.
     pub serial: u64,
     pub pid: u32,
-    pub act: u32,
+    pub behavior: u32,
     pub detail: u32,
     pub device: u32,
-    /// Its name, as its process gave it.
+    /// The name of the process (`comm`).
     pub name: &'a [u8],
-    /// The names of its program's path, leaf first.
+    /// The names of the program's path, from leaf to root.
     pub binary: &'a [u8],
     pub address: Option<SocketAddr>,
-    /// Names leaf first, or a text as its process gave it.
+    /// Names from leaf to root, or text from the memory of the process.
     pub path: &'a [u8],
     pub arguments: &'a [u8],
 }
@@ -47,7 +47,7 @@ impl<'a> Event<'a> {
             subject: event.u64(24)?,
             serial: event.u64(32)?,
             pid: event.u32(40)?,
-            act: event.u32(44)?,
+            behavior: event.u32(44)?,
             detail: event.u32(48)?,
             device: event.u32(100)?,
             name: until_zero(event.slice(72..88)?),
@@ -58,23 +58,23 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// The key under which equal behaviors are counted.
+    /// The key under which equal events are counted.
     pub(super) fn key(&self) -> [u64; 3] {
-        let [a, b, c, d] = self.act.to_ne_bytes();
+        let [a, b, c, d] = self.behavior.to_ne_bytes();
         let [e, f, g, h] = self.detail.to_ne_bytes();
         [self.serial, self.subject, u64::from_ne_bytes([a, b, c, d, e, f, g, h])]
     }
 }
 
-/// A path from its names, leaf first.
-pub(super) fn upwards(names: &[u8]) -> String {
+/// A path from its names, which go from leaf to root.
+pub(super) fn path_of(names: &[u8]) -> String {
     let names = names.strip_suffix(b"\0").unwrap_or(names);
     let mut path = Vec::with_capacity(names.len() + 1);
     for name in names.rsplit(|byte| *byte == 0) {
         path.push(b'/');
         path.extend_from_slice(name);
     }
-    shown_whole(path)
+    escaped_owned(path)
 }
 
 fn text<'a>(event: Bytes<'a>, at: usize, bytes: u32) -> Option<&'a [u8]> {
@@ -98,9 +98,9 @@ mod tests {
 
     #[test]
     fn a_path_is_its_names_from_the_root() {
-        assert_eq!(upwards(b"shadow\0etc\0"), "/etc/shadow");
-        assert_eq!(upwards(b"a\nb\0"), "/a\\nb");
-        assert_eq!(upwards(b""), "/");
+        assert_eq!(path_of(b"shadow\0etc\0"), "/etc/shadow");
+        assert_eq!(path_of(b"a\nb\0"), "/a\\nb");
+        assert_eq!(path_of(b""), "/");
     }
 
     #[test]

@@ -1,24 +1,24 @@
-//! Files that containers opened: credentials, the node's own, those under /etc for writing, and sockets of runtimes.
+//! Files that containers opened: credentials, files of the node, files under /etc for writing, and sockets of runtimes.
 //!
-//! The kernel side offers what has a telling name or lies on a file system of the node; what it means is decided here, from
-//! the path that the kernel itself has. A kubelet's rotated client certificate has its date in its name and shows as a host
+//! The program sends files whose name is on a list and files on a file system of the node; the meaning is decided here, from the
+//! path that the kernel itself has. A kubelet's rotated client certificate has its date in its name, and is reported as a host
 //! path only.
 
 use holdfast_model::SignalKind;
 
-use super::event::upwards;
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::event::path_of;
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 use crate::Owner;
 use crate::bytes::until_zero;
-use crate::text::shown;
-use crate::view::mounts::Own;
+use crate::text::escaped;
+use crate::view::mounts::PodFiles;
 
 const NAMED: u32 = 1;
 const OF_NODE: u32 = 2;
 const ETC_WRITE: u32 = 4;
 const RUNTIME_SOCKET: u32 = 8;
 
-/// Names that the kernel side offers (at most 31 bytes), what must stand in the path, and what the file then is.
+/// Names that the program looks for (at most 31 bytes), what the path must contain, and what the file then is.
 const CREDENTIALS: &[(&str, &str, &str)] = &[
     ("token", "/serviceaccount/", "service-account-token"),
     ("shadow", "/etc/", "shadow"),
@@ -37,8 +37,8 @@ const CREDENTIALS: &[(&str, &str, &str)] = &[
 ];
 const SOCKETS: &[&str] =
     &["docker.sock", "containerd.sock", "crio.sock", "cri-dockerd.sock", "dockershim.sock", "podman.sock"];
-/// What a runtime gives to every container from a folder of its own.
-const GIVEN: &[&str] = &["/resolv.conf", "/hostname", "/hosts"];
+/// Files that a runtime mounts into every container from a folder of its own.
+const BY_RUNTIME: &[&str] = &["/resolv.conf", "/hostname", "/hosts"];
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "file",
@@ -46,15 +46,16 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("file_opened", At::Call("openat")),
         Hook::needed("file_opened", At::Call("openat2")),
         Hook::needed("file_connect", At::Call("connect")),
-        // Newer machines never had these two.
+        // Newer architectures have never had these two.
         Hook::optional("file_opened", At::Call("open")),
         Hook::optional("file_opened", At::Call("creat")),
     ],
-    behaviors: &[Act::Open],
-    read,
+    behaviors: &[Behavior { name: "OPENED", kinds: &[SignalKind::SensitiveOpen, SignalKind::EtcWrite] }],
+    contributes_to: &[SignalKind::RootWrite],
+    decode,
 };
 
-/// The names that the kernel side looks for.
+/// The names that the program looks for.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     CREDENTIALS.iter().map(|(name, ..)| *name)
 }
@@ -64,23 +65,23 @@ pub(super) fn name_lengths() -> u64 {
     names().fold(0, |lengths, name| lengths | 1 << name.len())
 }
 
-fn read(event: &Event<'_>, node: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, context: &Context<'_>) -> Vec<Signal> {
     if event.detail & RUNTIME_SOCKET != 0 {
-        let path = shown(until_zero(event.path));
+        let path = escaped(until_zero(event.path));
         let known = SOCKETS.iter().any(|name| path.rsplit('/').next() == Some(*name));
         return known.then(|| sensitive(&path, "runtime-socket")).into_iter().collect();
     }
-    let path = upwards(event.path);
+    let path = path_of(event.path);
     let written = event.detail & ETC_WRITE != 0;
-    let write = written.then(|| Reading { path: path.clone(), ..Reading::of(SignalKind::EtcWrite) });
+    let write = written.then(|| Signal { path: path.clone(), ..Signal::of(SignalKind::EtcWrite) });
     let credential = (event.detail & NAMED != 0).then(|| credential(&path)).flatten();
-    let of_node = (event.detail & OF_NODE != 0).then(|| of_node(event, node)).flatten();
+    let of_node = (event.detail & OF_NODE != 0).then(|| of_node(event, context)).flatten();
     let opened = credential.map(|object| sensitive(&path, object)).or(of_node);
     write.into_iter().chain(opened).collect()
 }
 
-fn sensitive(path: &str, object: &str) -> Reading {
-    Reading { path: path.to_owned(), object: object.to_owned(), ..Reading::of(SignalKind::SensitiveOpen) }
+fn sensitive(path: &str, object: &str) -> Signal {
+    Signal { path: path.to_owned(), object: object.to_owned(), ..Signal::of(SignalKind::SensitiveOpen) }
 }
 
 fn credential(path: &str) -> Option<&'static str> {
@@ -89,15 +90,15 @@ fn credential(path: &str) -> Option<&'static str> {
     CREDENTIALS.iter().find(|(of, within, _)| *of == name && folder.contains(within)).map(|(.., object)| *object)
 }
 
-/// A file of the node, unless kubelet or runtime keep it for this very Pod.
-fn of_node(event: &Event<'_>, node: &Node<'_>) -> Option<Reading> {
-    let on_file_system = upwards(event.arguments);
+/// A file of the node, unless kubelet or runtime keep it for this Pod.
+fn of_node(event: &Event<'_>, context: &Context<'_>) -> Option<Signal> {
+    let on_file_system = path_of(event.arguments);
     let device = format!("{}:{}", event.device >> 20, event.device & 0xf_ffff);
-    let sources: Vec<String> = node.places(&device, &on_file_system).collect();
-    let Owner::Pod { pod, container } = node.owner else { return None };
-    let own = Own { pod, containers: vec![container.as_str()] };
-    let given = |source: &String| GIVEN.iter().any(|name| source.ends_with(name)) && has_id(source);
-    if sources.iter().any(|source| own.made(source) || given(source)) {
+    let sources: Vec<String> = context.paths_on_host(&device, &on_file_system).collect();
+    let Owner::Pod { pod, container } = context.owner else { return None };
+    let own = PodFiles { pod, containers: vec![container.as_str()] };
+    let is_runtimes = |source: &String| BY_RUNTIME.iter().any(|name| source.ends_with(name)) && has_id(source);
+    if sources.iter().any(|source| own.contains(source) || is_runtimes(source)) {
         return None;
     }
     let source = sources.into_iter().min_by_key(String::len).unwrap_or(on_file_system);

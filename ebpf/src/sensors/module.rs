@@ -1,18 +1,19 @@
-//! Kernel modules that a container's process loaded.
+//! Kernel modules that a process of a container loaded.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 use crate::bytes::until_zero;
-use crate::text::shown;
+use crate::text::escaped;
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "module",
     hooks: &[Hook::needed("module_load", At::Kernel("module_load"))],
-    behaviors: &[Act::Module],
-    read,
+    behaviors: &[Behavior { name: "MODULE", kinds: &[SignalKind::ModuleLoad] }],
+    contributes_to: &[],
+    decode,
 };
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
-    vec![Reading { object: shown(until_zero(event.path)), ..Reading::of(SignalKind::ModuleLoad) }]
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
+    vec![Signal { object: escaped(until_zero(event.path)), ..Signal::of(SignalKind::ModuleLoad) }]
 }

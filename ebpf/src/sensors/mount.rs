@@ -1,10 +1,10 @@
-//! Mounts that a container's process made, moved, or made its root. The target is what the process asked for.
+//! Mounts that a process of a container made, moved, or made its root. The target is what the process asked for.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 use crate::bytes::until_zero;
-use crate::text::shown;
+use crate::text::escaped;
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "mount",
@@ -14,17 +14,18 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("mount_move", At::Call("move_mount")),
         Hook::needed("mount_open_tree", At::Call("open_tree")),
     ],
-    behaviors: &[Act::Mount],
-    read,
+    behaviors: &[Behavior { name: "MOUNTED", kinds: &[SignalKind::Mount] }],
+    contributes_to: &[],
+    decode,
 };
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
     let object = match event.detail {
         1 => "mount",
         2 => "move_mount",
         3 => "pivot_root",
         _ => "open_tree",
     };
-    let path = shown(until_zero(event.path));
-    vec![Reading { object: object.to_owned(), path, ..Reading::of(SignalKind::Mount) }]
+    let path = escaped(until_zero(event.path));
+    vec![Signal { object: object.to_owned(), path, ..Signal::of(SignalKind::Mount) }]
 }

@@ -1,16 +1,16 @@
-//! Namespaces that a container's process entered (setns) or made (unshare, clone), and the cgroup that it left.
+//! Namespaces that a process of a container entered (setns) or made (unshare, clone), and moves out of its cgroup.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 use crate::bytes::until_zero;
-use crate::text::shown;
+use crate::text::escaped;
 
 const SETNS: u32 = 1;
 const UNSHARE: u32 = 2;
 const LEFT: u32 = 4;
 /// In the order of the bits.
-const SPACES: [&str; 7] = ["user", "pid", "net", "mnt", "ipc", "uts", "cgroup"];
+const NAMESPACES: [&str; 7] = ["user", "pid", "net", "mnt", "ipc", "uts", "cgroup"];
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "namespace",
@@ -20,17 +20,19 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("namespace_clone", At::Kernel("sched_process_fork")),
         Hook::needed("namespace_left", At::Kernel("cgroup_attach_task")),
     ],
-    behaviors: &[Act::Spaces],
-    read,
+    behaviors: &[Behavior { name: "NAMESPACES_CHANGED", kinds: &[SignalKind::NamespaceEntry] }],
+    contributes_to: &[],
+    decode,
 };
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
     if event.detail == LEFT {
-        let (object, path) = ("left its cgroup".to_owned(), shown(until_zero(event.path)));
-        return vec![Reading { object, path, ..Reading::of(SignalKind::NamespaceEntry) }];
+        let (object, path) = ("left its cgroup".to_owned(), escaped(until_zero(event.path)));
+        return vec![Signal { object, path, ..Signal::of(SignalKind::NamespaceEntry) }];
     }
     let is = |bit: usize| event.subject >> bit & 1 == 1;
-    let names: Vec<&str> = SPACES.into_iter().enumerate().filter(|(bit, _)| is(*bit)).map(|(_, name)| name).collect();
+    let names: Vec<&str> =
+        NAMESPACES.into_iter().enumerate().filter(|(bit, _)| is(*bit)).map(|(_, name)| name).collect();
     let names = names.join(", ");
     let object = match event.detail {
         SETNS if names.is_empty() => "setns".to_owned(),
@@ -38,5 +40,5 @@ fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
         UNSHARE => format!("unshare {names}"),
         _ => format!("clone {names}"),
     };
-    vec![Reading { object: object.trim_end().to_owned(), ..Reading::of(SignalKind::NamespaceEntry) }]
+    vec![Signal { object: object.trim_end().to_owned(), ..Signal::of(SignalKind::NamespaceEntry) }]
 }

@@ -1,13 +1,13 @@
-//! Whether a container changed its own root file system. Rings of io_uring open files past every call that is watched: whoever
-//! makes one counts as having changed it, and `object` says so.
+//! Whether a container changed its own root file system. An io_uring opens files without any system call that is observed: a
+//! container that sets one up counts as having changed its root, and `object` says so.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 
 const PAST_CALLS: u32 = 2;
-/// What `object` says of a ring.
-pub(crate) const RING: &str = "io_uring";
+/// `object` where an io_uring was set up.
+pub(crate) const IO_URING: &str = "io_uring";
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "root",
@@ -31,39 +31,40 @@ pub(super) const SENSOR: Sensor = Sensor {
         call("lremovexattr"),
         call("fremovexattr"),
         Hook::needed("root_bind", At::Call("bind")),
-        // What newer machines never had, and what older kernels have not yet.
-        older("mkdir"),
-        older("rmdir"),
-        older("unlink"),
-        older("rename"),
-        older("renameat"),
-        older("symlink"),
-        older("link"),
-        older("mknod"),
-        older("chmod"),
-        older("chown"),
-        older("lchown"),
-        older("utime"),
-        older("utimes"),
-        older("futimesat"),
-        older("fchmodat2"),
-        older("setxattrat"),
-        older("removexattrat"),
+        // Calls that newer architectures have never had, and calls that older kernels do not have.
+        optional("mkdir"),
+        optional("rmdir"),
+        optional("unlink"),
+        optional("rename"),
+        optional("renameat"),
+        optional("symlink"),
+        optional("link"),
+        optional("mknod"),
+        optional("chmod"),
+        optional("chown"),
+        optional("lchown"),
+        optional("utime"),
+        optional("utimes"),
+        optional("futimesat"),
+        optional("fchmodat2"),
+        optional("setxattrat"),
+        optional("removexattrat"),
         Hook::optional("root_ring", At::Call("io_uring_setup")),
     ],
-    behaviors: &[Act::RootChanged],
-    read,
+    behaviors: &[Behavior { name: "ROOT_CHANGED", kinds: &[SignalKind::RootWrite] }],
+    contributes_to: &[],
+    decode,
 };
 
 const fn call(name: &'static str) -> Hook {
     Hook::needed("root_call", At::Call(name))
 }
 
-const fn older(name: &'static str) -> Hook {
+const fn optional(name: &'static str) -> Hook {
     Hook::optional("root_call", At::Call(name))
 }
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
-    let object = if event.detail & PAST_CALLS != 0 { RING.to_owned() } else { String::new() };
-    vec![Reading { object, ..Reading::of(SignalKind::RootWrite) }]
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
+    let object = if event.detail & PAST_CALLS != 0 { IO_URING.to_owned() } else { String::new() };
+    vec![Signal { object, ..Signal::of(SignalKind::RootWrite) }]
 }

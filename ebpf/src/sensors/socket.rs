@@ -1,16 +1,19 @@
-//! Connections that containers begin, and sockets of theirs that listen: of TCP by the states of a socket; of UDP, which has
-//! none, by the calls that give a socket a peer or a port of its process's choice.
+//! Connections that containers begin, and their sockets that listen: of TCP by the states of a socket; of UDP, which has none, by
+//! the system calls that give a socket a peer, or a port that its process chose.
 //!
-//! A port that the kernel chose is a client's and no listener. Of many datagrams that one `sendmmsg` sends, the first names its
-//! peer. Where a datagram goes is read from the memory of its process, which may have changed it meanwhile.
-//! A connection to a cloud's metadata service is told as that too: by TCP, as a name's lookup gives UDP sockets peers that are
-//! never asked anything.
+//! A port that the kernel chose is a client's and no listener. Of the datagrams of one `sendmmsg`, the peer of the first is
+//! reported. The destination of a datagram is read from the memory of its process, which may have changed it meanwhile.
+//! A TCP connection to a cloud's metadata service is a signal of its own too. UDP is left out: resolvers connect UDP sockets to
+//! addresses only to rank them.
 
 use holdfast_model::{SignalKind, metadata_service};
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 
 const UDP: u32 = 17;
+
+const CONNECTED: Behavior = Behavior { name: "CONNECTED", kinds: &[SignalKind::Connect, SignalKind::MetadataRequest] };
+const LISTENED: Behavior = Behavior { name: "LISTENED", kinds: &[SignalKind::Listen] };
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "socket",
@@ -22,17 +25,18 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("socket_messaged", At::Call("sendmsg")),
         Hook::needed("socket_messaged", At::Call("sendmmsg")),
     ],
-    behaviors: &[Act::Connect, Act::Listen],
-    read,
+    behaviors: &[CONNECTED, LISTENED],
+    contributes_to: &[],
+    decode,
 };
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, context: &Context<'_>) -> Vec<Signal> {
     let object = if event.detail == UDP { "udp" } else { "" };
-    let told = |kind, object: &str| Reading { address: event.address, object: object.to_owned(), ..Reading::of(kind) };
-    if !Act::Connect.is(event.act) {
-        return vec![told(SignalKind::Listen, object)];
+    let signal = |kind, object: &str| Signal { address: event.address, object: object.to_owned(), ..Signal::of(kind) };
+    if *context.behavior == LISTENED {
+        return vec![signal(SignalKind::Listen, object)];
     }
-    let service = event.address.filter(|_| event.detail != UDP).and_then(metadata_service::asked);
-    let asked = service.map(|service| told(SignalKind::MetadataAsked, service.cloud));
-    [told(SignalKind::Connect, object)].into_iter().chain(asked).collect()
+    let service = event.address.filter(|_| event.detail != UDP).and_then(metadata_service::service_at);
+    let request = service.map(|service| signal(SignalKind::MetadataRequest, service.cloud));
+    [signal(SignalKind::Connect, object)].into_iter().chain(request).collect()
 }

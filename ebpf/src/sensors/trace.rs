@@ -1,8 +1,8 @@
-//! Processes that took hold of another one: ptrace, and reads and writes of others' memory.
+//! Processes that traced another one: ptrace, and reads and writes of another process's memory.
 
 use holdfast_model::SignalKind;
 
-use super::{Act, At, Event, Hook, Node, Reading, Sensor};
+use super::{At, Behavior, Context, Event, Hook, Sensor, Signal};
 
 pub(super) const SENSOR: Sensor = Sensor {
     id: "trace",
@@ -11,11 +11,12 @@ pub(super) const SENSOR: Sensor = Sensor {
         Hook::needed("trace_readv", At::Call("process_vm_readv")),
         Hook::needed("trace_writev", At::Call("process_vm_writev")),
     ],
-    behaviors: &[Act::Ptrace],
-    read,
+    behaviors: &[Behavior { name: "PTRACED", kinds: &[SignalKind::Ptrace] }],
+    contributes_to: &[],
+    decode,
 };
 
-fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
+fn decode(event: &Event<'_>, _: &Context<'_>) -> Vec<Signal> {
     let object = match event.subject {
         0 => "PTRACE_TRACEME",
         16 => "PTRACE_ATTACH",
@@ -23,5 +24,5 @@ fn read(event: &Event<'_>, _: &Node<'_>) -> Vec<Reading> {
         0x10000 => "process_vm_readv",
         _ => "process_vm_writev",
     };
-    vec![Reading { object: object.to_owned(), ..Reading::of(SignalKind::Ptrace) }]
+    vec![Signal { object: object.to_owned(), ..Signal::of(SignalKind::Ptrace) }]
 }

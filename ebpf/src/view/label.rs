@@ -1,9 +1,9 @@
-//! The label that a security module (AppArmor, SELinux) gave a process: a file of /proc that needs no right to trace. Where
-//! no module is at work there is none, and nothing is asked.
+//! The label that a security module (AppArmor, SELinux) gave a process: a file of /proc that needs no right to trace. Without such
+//! a module there are no labels, and nothing is read.
 
 use super::proc::start_of;
 use super::record::Task;
-use crate::text::shown;
+use crate::text::escaped;
 
 /// Adds labels to the processes of containers.
 pub(super) fn add(tasks: &mut [Task]) {
@@ -12,9 +12,9 @@ pub(super) fn add(tasks: &mut [Task]) {
     }
     for task in tasks.iter_mut().filter(|task| !matches!(task.owner, Some(crate::Owner::Host))) {
         let label = of(&format!("{}/task/{}", task.pid, task.tid));
-        // The number may have been given to another one since.
-        let same = || start_of(task.pid, task.tid).is_some_and(|start| start.is_of(task.started));
-        task.privileges.lsm_label = label.filter(|_| same());
+        // The pid may belong to another process by now.
+        let is_same = || start_of(task.pid, task.tid).is_some_and(|start| start.is_of(task.started));
+        task.privileges.lsm_label = label.filter(|_| is_same());
     }
 }
 
@@ -22,5 +22,5 @@ fn of(thread: &str) -> Option<String> {
     let label = std::fs::read(format!("/proc/{thread}/attr/current")).ok()?;
     let label = label.trim_ascii_end();
     let label = label.strip_suffix(b"\0").unwrap_or(label);
-    (!label.is_empty()).then(|| shown(label))
+    (!label.is_empty()).then(|| escaped(label))
 }

@@ -1,8 +1,8 @@
-//! What a container mounts from its node: its mount table held against the node's own.
+//! What a container mounts from its node: its mount table compared with the node's own.
 //!
 //! `/proc/<pid>/mountinfo` needs no right to trace. A mount is the node's if the node's own table has the same file system,
 //! and its source is the folder as the node sees it. Left out is what every container gets: its root, the kernel's file
-//! systems at their usual places, and what kubelet and runtime keep for this very Pod (its volumes, its hosts file, its
+//! systems at their usual targets, and what kubelet and runtime keep for this Pod (its volumes, its hosts file, its
 //! shared memory). A hostPath is none of these, also below a `subPath`.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::io::Read;
 
 use holdfast_model::kernel::HostMount;
 
-use crate::text::shown;
+use crate::text::escaped;
 
 /// One line of a mount table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,20 +28,20 @@ pub struct Mount {
     pub writable: bool,
 }
 
-/// What kubelet and runtime made for a container: paths that hold its Pod's uid, or the id of one of the Pod's containers.
+/// What kubelet and runtime keep for a Pod: paths that contain its uid, or the id of one of its containers.
 #[derive(Debug, Clone, Default)]
-pub struct Own<'a> {
+pub struct PodFiles<'a> {
     /// uid of the Pod.
     pub pod: &'a str,
     /// ids of its containers, the sandbox among them.
     pub containers: Vec<&'a str>,
 }
 
-/// A mount table is not read beyond this.
-const MOST_BYTES: u64 = 4 << 20;
+/// The longest mount table that is read.
+const MAX_BYTES: u64 = 4 << 20;
 
-/// What every container gets from its runtime.
-const USUAL: &[(&str, &str)] = &[
+/// The mounts that every container gets from its runtime.
+const DEFAULT_MOUNTS: &[(&str, &str)] = &[
     ("/proc", "proc"),
     ("/sys", "sysfs"),
     ("/sys/fs/cgroup", "cgroup"),
@@ -49,21 +49,21 @@ const USUAL: &[(&str, &str)] = &[
     ("/dev/pts", "devpts"),
 ];
 
-/// Reads the mount table of a thread; none if it is gone, or too long.
+/// Reads the mount table of a thread; none if the thread has ended, or the table is too long.
 pub(crate) fn table(pid: u32, tid: u32) -> Option<Vec<Mount>> {
     let mut text = Vec::new();
-    File::open(format!("/proc/{pid}/task/{tid}/mountinfo")).ok()?.take(MOST_BYTES).read_to_end(&mut text).ok()?;
-    let whole = u64::try_from(text.len()).is_ok_and(|bytes| bytes < MOST_BYTES) && !text.is_empty();
+    File::open(format!("/proc/{pid}/task/{tid}/mountinfo")).ok()?.take(MAX_BYTES).read_to_end(&mut text).ok()?;
+    let whole = u64::try_from(text.len()).is_ok_and(|bytes| bytes < MAX_BYTES) && !text.is_empty();
     whole.then(|| parse(&text))
 }
 
-/// The lines that make sense.
+/// The lines of a table that are valid.
 pub fn parse(table: &[u8]) -> Vec<Mount> {
     table.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
 
 /// What the container mounts from the node, by target.
-pub fn host_mounts(host: &[Mount], container: &[Mount], own: &Own<'_>) -> Vec<HostMount> {
+pub fn host_mounts(host: &[Mount], container: &[Mount], own: &PodFiles<'_>) -> Vec<HostMount> {
     let mut by_device: HashMap<&str, Vec<&Mount>> = HashMap::new();
     host.iter().for_each(|mount| by_device.entry(&mount.device).or_default().push(mount));
     let of_node = |mount: &Mount| host_mount(by_device.get(mount.device.as_str())?, mount, own);
@@ -73,29 +73,29 @@ pub fn host_mounts(host: &[Mount], container: &[Mount], own: &Own<'_>) -> Vec<Ho
     mounts
 }
 
-fn host_mount(host: &[&Mount], mount: &Mount, own: &Own<'_>) -> Option<HostMount> {
-    if mount.target == "/" || usual(mount) {
+fn host_mount(host: &[&Mount], mount: &Mount, own: &PodFiles<'_>) -> Option<HostMount> {
+    if mount.target == "/" || is_default(mount) {
         return None;
     }
     let sources: Vec<String> =
-        host.iter().filter_map(|of_host| as_host_sees(of_host, &mount.device, &mount.root)).collect();
-    if sources.iter().any(|source| own.made(source)) {
+        host.iter().filter_map(|of_host| path_on_host(of_host, &mount.device, &mount.root)).collect();
+    if sources.iter().any(|source| own.contains(source)) {
         return None;
     }
     let source = sources.into_iter().min_by_key(String::len)?;
     Some(HostMount { target: mount.target.clone(), source, writable: mount.writable })
 }
 
-fn usual(mount: &Mount) -> bool {
-    USUAL.iter().any(|(target, file_system)| {
+fn is_default(mount: &Mount) -> bool {
+    DEFAULT_MOUNTS.iter().any(|(target, file_system)| {
         mount.file_system.starts_with(file_system)
             && mount.target.strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             && (mount.target == *target || *file_system == "cgroup" || *file_system == "proc")
     })
 }
 
-/// Where the node sees a folder of a file system through one of its mounts.
-pub(crate) fn as_host_sees(of_host: &Mount, device: &str, folder: &str) -> Option<String> {
+/// The path on the node of a folder of a file system, through one of the node's mounts.
+pub(crate) fn path_on_host(of_host: &Mount, device: &str, folder: &str) -> Option<String> {
     if of_host.device != device {
         return None;
     }
@@ -106,8 +106,8 @@ pub(crate) fn as_host_sees(of_host: &Mount, device: &str, folder: &str) -> Optio
     })
 }
 
-impl Own<'_> {
-    pub(crate) fn made(&self, source: &str) -> bool {
+impl PodFiles<'_> {
+    pub(crate) fn contains(&self, source: &str) -> bool {
         let names: Vec<&str> = source.split('/').collect();
         let by_kubelet = names
             .windows(3)
@@ -122,10 +122,10 @@ fn line(line: &[u8]) -> Option<Mount> {
     let mut after = fields.skip_while(|field| *field != b"-").skip(1);
     let (file_system, _, of_file_system) = (after.next()?, after.next()?, after.next()?);
     Some(Mount {
-        device: shown(device),
+        device: escaped(device),
         root: path(root),
         target: path(target),
-        file_system: shown(file_system),
+        file_system: escaped(file_system),
         writable: writable(options) && writable(of_file_system),
     })
 }
@@ -134,7 +134,7 @@ fn writable(options: &[u8]) -> bool {
     !options.split(|byte| *byte == b',').any(|option| option == b"ro")
 }
 
-/// A path of a mount table: space, tab, newline and backslash stand there as three octal digits.
+/// A path of a mount table, where space, tab, newline and backslash are escaped as three octal digits.
 fn path(field: &[u8]) -> String {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -150,7 +150,7 @@ fn path(field: &[u8]) -> String {
             }
         }
     }
-    shown(&bytes)
+    escaped(&bytes)
 }
 
 fn octal(field: &[u8]) -> Option<u8> {
@@ -178,7 +178,7 @@ mod tests {
 
     fn read(container: &str) -> Vec<String> {
         let fill = |table: &str| parse(table.replace("UID", UID).as_bytes());
-        let own = Own { pod: UID, containers: vec!["CCC", "SSS"] };
+        let own = PodFiles { pod: UID, containers: vec!["CCC", "SSS"] };
         host_mounts(&fill(HOST), &fill(container), &own)
             .into_iter()
             .map(|m| format!("{} <- {}{}", m.target, m.source, if m.writable { "" } else { " (ro)" }))
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_makes_no_sense_is_left_out_and_nothing_panics() {
+    fn an_invalid_line_is_left_out_and_nothing_panics() {
         for table in ["", "\n\n", "1 2 3", "1 2 0:1 / /", "1 2 0:1 / / rw - x", "1 2 0:1 \\9 \\04 rw - x y rw"] {
             assert!(parse(table.as_bytes()).len() <= 1, "{table}");
         }

@@ -1,5 +1,5 @@
 //! The same from /proc, for kernels without a task iterator. A process that ends while it is read is left out; namespaces of
-//! others' processes need CAP_SYS_PTRACE, and read as 0 without it.
+//! processes of other users need CAP_SYS_PTRACE, and read as 0 without it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,19 @@ use holdfast_model::kernel::{Namespaces, Privileges};
 
 use super::mounts;
 use super::record::{Task, seccomp};
-use crate::Blind;
+use crate::Unavailable;
 use crate::attribution::owner_of_path;
-use crate::text::shown;
+use crate::text::escaped;
 
 const PF_KTHREAD: u64 = 0x0020_0000;
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// When a process started, as /proc tells it: in ticks since boot.
+/// When a process started, in the unit of /proc: ticks since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Start(u64);
 
 impl Start {
-    /// Whether it is this moment, told in nanoseconds.
+    /// Whether it is this moment, in nanoseconds since boot.
     pub(super) fn is_of(self, nanoseconds: u64) -> bool {
         nanoseconds / tick() == self.0
     }
@@ -30,8 +30,8 @@ pub(super) fn start_of(pid: u32, tid: u32) -> Option<Start> {
     stat(&PathBuf::from(format!("/proc/{pid}/task/{tid}"))).map(|stat| Start(stat.ticks))
 }
 
-/// Every process, each followed by those of its threads that stand otherwise.
-pub(super) fn tasks() -> Result<Vec<Task>, Blind> {
+/// Every process, each followed by those of its threads that have other privileges or another owner.
+pub(super) fn tasks() -> Result<Vec<Task>, Unavailable> {
     let mut tasks = Vec::new();
     for process in numbered(Path::new("/proc"))? {
         let Ok(threads) = numbered(&process.join("task")) else { continue };
@@ -46,7 +46,7 @@ pub(super) fn tasks() -> Result<Vec<Task>, Blind> {
     Ok(tasks)
 }
 
-fn numbered(folder: &Path) -> Result<Vec<PathBuf>, Blind> {
+fn numbered(folder: &Path) -> Result<Vec<PathBuf>, Unavailable> {
     let mut paths = Vec::new();
     for entry in folder.read_dir()? {
         let path = entry?.path();
@@ -114,7 +114,7 @@ impl Status<'_> {
         self.value(name, nth)?.parse().ok()
     }
 
-    /// Real, effective, saved and file system's: root, if one of them is; else the effective one.
+    /// Of the real, effective, saved and file system user: root if one of them is, else the effective one.
     fn user(&self) -> Option<u32> {
         let users = [self.number("Uid", 0)?, self.number("Uid", 1)?, self.number("Uid", 2)?, self.number("Uid", 3)?];
         Some(if users.contains(&0) { 0 } else { users[1] })
@@ -177,7 +177,7 @@ fn stat(thread: &Path) -> Option<Stat> {
     let close = bytes.iter().rposition(|byte| *byte == b')')?;
     let fields: Vec<&str> = std::str::from_utf8(bytes.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
     Some(Stat {
-        name: shown(bytes.get(open + 1..close)?),
+        name: escaped(bytes.get(open + 1..close)?),
         dead: matches!(*fields.first()?, "Z" | "X" | "x"),
         flags: fields.get(6)?.parse().ok()?,
         ticks: fields.get(19)?.parse().ok()?,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn root_that_put_its_effective_user_aside_is_root() {
+    fn a_process_with_root_as_any_of_its_users_is_root() {
         let user = |line: &str| Status(format!("Name:\tx\nUid:\t{line}\nGid:\t0 0 0 0\n").as_bytes()).user();
         assert_eq!(user("1000\t1000\t1000\t1000"), Some(1000));
         assert_eq!(user("1000\t1001\t1002\t1003"), Some(1001));

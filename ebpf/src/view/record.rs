@@ -1,4 +1,4 @@
-//! What the iterator writes about one task (`struct record` of `programs/view.bpf.c`), as a value.
+//! The record that the iterator writes for one task (`struct record` of `programs/view.bpf.c`), as a value.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use holdfast_model::kernel::{Namespaces, Privileges, Seccomp};
 use crate::Owner;
 use crate::attribution::owner;
 use crate::bytes::{Bytes, until_zero};
-use crate::text::shown;
+use crate::text::escaped;
 
 /// A record without its path.
 pub(crate) const FIXED_BYTES: usize = 112;
@@ -16,10 +16,10 @@ const ROOT_KNOWN: u32 = 2;
 const ROOT_READ_ONLY: u32 = 4;
 const KERNEL_THREAD: u32 = 8;
 const PATH_WHOLE: u32 = 16;
-const PATH_TOLD: u32 = 32;
+const PATH_SENT: u32 = 32;
 const AT_ROOT: u32 = 64;
 
-/// A process, or a thread that stands otherwise than its process.
+/// A process, or a thread whose privileges differ from its process's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Task {
     pub pid: u32,
@@ -29,19 +29,19 @@ pub(crate) struct Task {
     pub cgroup: u64,
     pub name: String,
     pub privileges: Privileges,
-    /// None where its cgroup is nested too deep to tell.
+    /// None where its cgroup is nested too deep to find out.
     pub owner: Option<Owner>,
     pub kernel_thread: bool,
     /// Whether it sees every mount of its namespace: a chroot hides some.
     pub at_root: bool,
 }
 
-/// Whose the cgroups of one reading are: the path of each comes with its first task only.
+/// The owners of the cgroups of one reading: the path of each comes with its first task only.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups(HashMap<u64, Option<Owner>>);
 
 impl Task {
-    /// Takes the first record off the bytes; none if they end within it or make no sense.
+    /// Takes the first record off the bytes; none if they end within it or are invalid.
     pub(crate) fn take(bytes: &mut &[u8], cgroups: &mut Cgroups) -> Option<Self> {
         let record = Bytes(bytes);
         let path_bytes = usize::try_from(record.u32(92)?).ok()?;
@@ -54,7 +54,7 @@ impl Task {
             cgroup,
             pid: record.u32(40)?,
             tid: record.u32(44)?,
-            name: shown(until_zero(&record.array::<16>(96)?)),
+            name: escaped(until_zero(&record.array::<16>(96)?)),
             privileges: privileges(record, flags)?,
             owner: cgroups.owner(cgroup, flags, path)?,
             kernel_thread: flags & KERNEL_THREAD != 0,
@@ -66,9 +66,9 @@ impl Task {
 }
 
 impl Cgroups {
-    /// Whose a task's cgroup is; nothing if its path should have been told and was not.
+    /// The owner of a task's cgroup; the outer option is none if the path should have been sent before and was not.
     fn owner(&mut self, cgroup: u64, flags: u32, path: &[u8]) -> Option<Option<Owner>> {
-        if flags & PATH_TOLD != 0 {
+        if flags & PATH_SENT != 0 {
             return self.0.get(&cgroup).cloned();
         }
         let owner = (flags & PATH_WHOLE != 0).then(|| owner_of(path));
@@ -111,7 +111,7 @@ pub(crate) fn seccomp(mode: u32) -> Option<Seccomp> {
 }
 
 fn owner_of(path: &[u8]) -> Owner {
-    // A name that is no UTF-8 is nobody's Pod, but keeps its place among the levels.
+    // A name that is no UTF-8 is no Pod's, but still counts as a level.
     let names: Vec<&str> = path
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_was_told_is_the_cgroups_of_every_later_task() {
+    fn a_path_that_was_sent_is_the_cgroups_of_every_later_task() {
         let of_cgroup = |cgroup: u64, flags: u32, path: &[u8]| {
             let mut bytes = record(path);
             bytes[32..40].copy_from_slice(&cgroup.to_ne_bytes());
@@ -163,9 +163,9 @@ mod tests {
         let pod = Some(Some(Owner::Pod { pod: "0".repeat(32), container: String::new() }));
         assert_eq!(owner(&of_cgroup(7, PATH_WHOLE, path.as_bytes())), pod);
         assert_eq!(owner(&of_cgroup(8, 0, b"kubepods\0")), Some(None));
-        assert_eq!(owner(&of_cgroup(7, PATH_TOLD, b"")), pod);
-        assert_eq!(owner(&of_cgroup(8, PATH_TOLD, b"")), Some(None));
-        assert_eq!(owner(&of_cgroup(9, PATH_TOLD, b"")), None, "never told");
+        assert_eq!(owner(&of_cgroup(7, PATH_SENT, b"")), pod);
+        assert_eq!(owner(&of_cgroup(8, PATH_SENT, b"")), Some(None));
+        assert_eq!(owner(&of_cgroup(9, PATH_SENT, b"")), None, "never sent");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sockets that listen in a container's network, from `/proc/<pid>/net`: files that need no right to trace.
 //!
-//! Read once a network namespace, bounded: what is cut off would be said to be closed, so a table that is too long is not
-//! read at all. In the node's own network nobody can say whose a socket is, and it is not looked at.
+//! Read once per network namespace. A socket that is cut off would count as closed, so a table that is too long is not read at all.
+//! In the node's own network the owner of a socket is unknown, and it is not read.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,11 +11,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use holdfast_model::container_observation::{ListeningSocket, Transport};
 use holdfast_model::kernel::{Namespaces, ProcessGroup, RunningContainer};
 
-/// A table is not read beyond this.
-const MOST_BYTES: u64 = 4 << 20;
-/// More sockets than a Pod can mean.
-const MOST_SOCKETS: usize = 1024;
-/// The tables, what they hold, and the state in which a socket takes what others send: `TCP_LISTEN`, and for UDP "no peer".
+/// The longest table that is read.
+const MAX_BYTES: u64 = 4 << 20;
+/// The most sockets of a Pod that are reported.
+const MAX_SOCKETS: usize = 1024;
+/// The tables, their protocol, and the state of a socket that receives from anyone: `TCP_LISTEN`, and for UDP "no peer".
 const TABLES: [(&str, Transport, u8); 4] = [
     ("tcp", Transport::Tcp, 0x0a),
     ("tcp6", Transport::Tcp, 0x0a),
@@ -23,14 +23,14 @@ const TABLES: [(&str, Transport, u8); 4] = [
     ("udp6", Transport::Udp, 0x07),
 ];
 
-/// Adds what each container can be reached at.
-pub(super) fn add(containers: &mut [RunningContainer], host: &Namespaces, is_it: impl Fn(&ProcessGroup) -> bool) {
+/// Adds the sockets at which each container can be reached.
+pub(super) fn add(containers: &mut [RunningContainer], host: &Namespaces, is_same: impl Fn(&ProcessGroup) -> bool) {
     let mut known: BTreeMap<u32, Option<Vec<ListeningSocket>>> = BTreeMap::new();
     for container in containers {
-        let own = |group: &&ProcessGroup| ![0, host.net].contains(&group.privileges.namespaces.net);
-        let Some(group) = container.process_groups.iter().find(own) else { continue };
-        // The number may have been given to another process since.
-        let read = || tables(group.pid).filter(|_| is_it(group));
+        let has_own_network = |group: &&ProcessGroup| ![0, host.net].contains(&group.privileges.namespaces.net);
+        let Some(group) = container.process_groups.iter().find(has_own_network) else { continue };
+        // The pid may belong to another process by now.
+        let read = || tables(group.pid).filter(|_| is_same(group));
         container.listening = known.entry(group.privileges.namespaces.net).or_insert_with(read).clone();
     }
 }
@@ -50,16 +50,16 @@ fn tables(pid: u32) -> Option<Vec<ListeningSocket>> {
     }
     all.sort();
     all.dedup();
-    (all.len() <= MOST_SOCKETS).then_some(all)
+    (all.len() <= MAX_SOCKETS).then_some(all)
 }
 
 fn whole(path: &str) -> Option<String> {
     let mut text = String::new();
-    File::open(path).ok()?.take(MOST_BYTES).read_to_string(&mut text).ok()?;
-    u64::try_from(text.len()).is_ok_and(|bytes| bytes < MOST_BYTES).then_some(text)
+    File::open(path).ok()?.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    u64::try_from(text.len()).is_ok_and(|bytes| bytes < MAX_BYTES).then_some(text)
 }
 
-/// The sockets of a table in this state; none where a line makes no sense.
+/// The sockets of a table in this state; none where a line is invalid.
 fn parse(table: &str, transport: Transport, state: u8) -> Option<Vec<ListeningSocket>> {
     let mut found = Vec::new();
     for line in table.lines().skip(1) {
@@ -75,7 +75,7 @@ fn parse(table: &str, transport: Transport, state: u8) -> Option<Vec<ListeningSo
     Some(found)
 }
 
-/// Words of 32 bits, each in the machine's own byte order.
+/// 32-bit words, each in the machine's own byte order.
 fn address_of(hex: &str) -> Option<IpAddr> {
     let mut bytes = Vec::with_capacity(16);
     for at in (0..hex.len()).step_by(8) {
@@ -94,23 +94,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_of_a_real_process_are_told_and_connected_ones_are_not() {
+    fn listening_sockets_of_a_real_process_are_found_and_connected_ones_are_not() {
         let (tcp, six) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("[::1]:0").unwrap());
         let (udp, connected) = (UdpSocket::bind("0.0.0.0:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         connected.connect(udp.local_addr().unwrap()).unwrap();
         let all = tables(std::process::id()).unwrap();
-        let told = |transport, at: std::net::SocketAddr| {
+        let is_found = |transport, at: std::net::SocketAddr| {
             all.contains(&ListeningSocket { transport, address: at.ip(), port: at.port() })
         };
-        assert!(told(Transport::Tcp, tcp.local_addr().unwrap()), "{all:?}");
-        assert!(told(Transport::Tcp, six.local_addr().unwrap()), "{all:?}");
-        assert!(told(Transport::Udp, udp.local_addr().unwrap()), "{all:?}");
+        assert!(is_found(Transport::Tcp, tcp.local_addr().unwrap()), "{all:?}");
+        assert!(is_found(Transport::Tcp, six.local_addr().unwrap()), "{all:?}");
+        assert!(is_found(Transport::Udp, udp.local_addr().unwrap()), "{all:?}");
         let port = connected.local_addr().unwrap().port();
         assert!(!all.iter().any(|socket| socket.transport == Transport::Udp && socket.port == port), "{all:?}");
     }
 
     #[test]
-    fn a_table_that_makes_no_sense_is_not_half_read() {
+    fn an_invalid_table_is_not_read_in_part() {
         let head = "sl local_address rem_address st\n";
         let line = "0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n";
         let read = |table: &str| parse(table, Transport::Tcp, 0x0a);

@@ -1,4 +1,4 @@
-//! The view on the real kernel, held against /proc and against processes whose standing is known.
+//! The view on the real kernel, compared with /proc and with processes whose privileges are known.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use super::record::Task;
 use super::*;
 use crate::cell::{self, Cell, available};
 
-/// Says a letter and stays until its input ends.
+/// Prints a letter and stays until its input ends.
 const STAY: &str = "echo x; read line";
 
 fn by_process(tasks: Vec<Task>) -> BTreeMap<(u32, u32), Task> {
@@ -31,7 +31,7 @@ fn iterator_and_proc_agree_about_every_process_that_both_have_seen() -> Result<(
     let after = by_process(proc::tasks()?);
     let mut compared = 0;
     for (process, by_proc) in &before {
-        // Who changed between the two readings of /proc was not still; whose namespaces are 0 may not be traced from here.
+        // Only processes that did not change between the two readings of /proc, and whose namespaces can be read here.
         if after.get(process) != Some(by_proc) || by_proc.privileges.namespaces.mnt == 0 {
             continue;
         }
@@ -49,7 +49,7 @@ fn iterator_and_proc_agree_about_every_process_that_both_have_seen() -> Result<(
 }
 
 #[test]
-fn a_standing_is_read_as_it_was_given() -> Result<()> {
+fn privileges_are_read_as_they_were_given() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let mut cell = Cell::new()?;
     let plain = cell.stay(&["sh", "-c", STAY])?;
@@ -93,7 +93,7 @@ fn a_standing_is_read_as_it_was_given() -> Result<()> {
 
 #[cfg(target_arch = "x86_64")]
 #[test]
-fn root_that_put_its_effective_user_aside_is_root_to_both_eyes() -> Result<()> {
+fn a_process_that_can_become_root_again_is_root_in_both_views() -> Result<()> {
     let Some(mut iterator) = available(Iterator::load()) else { return Ok(()) };
     let mut cell = Cell::new()?;
     // Real, effective, saved: setresuid.
@@ -115,7 +115,7 @@ fn root_that_put_its_effective_user_aside_is_root_to_both_eyes() -> Result<()> {
 }
 
 #[test]
-fn equal_workers_are_counted_and_nobody_elses_are_among_them() -> Result<()> {
+fn equal_workers_are_counted_and_no_other_processes_among_them() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let mut cell = Cell::new()?;
     let first = cell.stay(&["sh", "-c", STAY])?;
@@ -126,12 +126,12 @@ fn equal_workers_are_counted_and_nobody_elses_are_among_them() -> Result<()> {
     let container = only(&read, &cell)?;
     let group = &container.process_groups[0];
     assert_eq!((container.process_groups.len(), group.processes, group.pid, group.name.as_str()), (1, 5, first, "sh"));
-    assert!(read.seen > 5 && read.unattributed == 0);
+    assert!(read.process_count > 5 && read.unattributed == 0);
     Ok(())
 }
 
 #[test]
-fn a_thread_under_a_filter_of_its_own_is_another_standing_than_its_process() -> Result<()> {
+fn a_thread_under_a_filter_of_its_own_is_in_another_group_than_its_process() -> Result<()> {
     let Some(mut iterator) = available(Iterator::load()) else { return Ok(()) };
     let (mut ready, mut end) = (std::io::pipe()?, std::io::pipe()?);
     let strict = std::thread::spawn(move || {
@@ -167,7 +167,7 @@ fn a_folder_of_the_node_in_a_containers_mount_namespace_is_named_with_its_source
 }
 
 #[test]
-fn a_process_that_moved_itself_among_the_nodes_own_is_still_of_its_pod() -> Result<()> {
+fn a_process_that_escaped_from_its_cgroup_is_still_of_its_pod() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let mut cell = Cell::new()?;
     let leave = format!("echo $$ > {}/cgroup.procs && {STAY}", cell::unified()?.display());
@@ -176,23 +176,23 @@ fn a_process_that_moved_itself_among_the_nodes_own_is_still_of_its_pod() -> Resu
     let of = format!("--mount=/proc/{inside}/ns/mnt");
     let left = cell.stay(&["nsenter", &of, "sh", "-c", &leave])?;
     let read = view.read()?;
-    let stray = read.pod(&cell.pod).find(|container| container.id.is_empty()).context("what is in no container")?;
-    let pids: Vec<u32> = stray.process_groups.iter().map(|group| group.pid).collect();
-    assert_eq!((pids, stray.processes()), (vec![left], 1));
+    let escaped = read.pod(&cell.pod).find(|container| container.id.is_empty()).context("what is in no container")?;
+    let pids: Vec<u32> = escaped.process_groups.iter().map(|group| group.pid).collect();
+    assert_eq!((pids, escaped.processes()), (vec![left], 1));
     Ok(())
 }
 
 #[test]
-fn mounts_that_only_a_jailed_process_sees_are_unknown() -> Result<()> {
+fn mounts_that_only_a_process_in_a_chroot_sees_are_unknown() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let mut cell = Cell::new()?;
     let jail = format!(
         "mount -t tmpfs none /mnt && mkdir /mnt/log && mount -o bind,ro /var/log /mnt/log && mkdir /mnt/jail && \
          cp /bin/busybox /mnt/jail && exec chroot /mnt/jail /busybox sh -c '{STAY}'"
     );
-    let jailed = cell.stay(&["unshare", "-m", "sh", "-c", &jail])?;
+    let in_chroot = cell.stay(&["unshare", "-m", "sh", "-c", &jail])?;
     assert_eq!(only(&view.read()?, &cell)?.host_mounts, None);
-    let of = format!("--mount=/proc/{jailed}/ns/mnt");
+    let of = format!("--mount=/proc/{in_chroot}/ns/mnt");
     cell.stay(&["nsenter", &of, "sh", "-c", STAY])?;
     let mounts = only(&view.read()?, &cell)?.host_mounts.clone().context("mounts")?;
     assert!(mounts.iter().any(|mount| mount.source == "/var/log"), "{mounts:?}");
@@ -200,10 +200,10 @@ fn mounts_that_only_a_jailed_process_sees_are_unknown() -> Result<()> {
 }
 
 #[test]
-fn mounts_of_a_thread_that_stands_otherwise_than_its_process_are_read_too() -> Result<()> {
-    const TEST: &str = "view::tests::mounts_of_a_thread_that_stands_otherwise_than_its_process_are_read_too";
+fn mounts_of_a_thread_with_a_mount_namespace_of_its_own_are_read_too() -> Result<()> {
+    const TEST: &str = "view::tests::mounts_of_a_thread_with_a_mount_namespace_of_its_own_are_read_too";
     if std::env::var_os("HOLDFAST_THREAD").is_some() {
-        return a_thread_stands_otherwise();
+        return hold_a_thread_with_a_mount_namespace();
     }
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let mut cell = Cell::new()?;
@@ -226,7 +226,7 @@ fn mounts_of_a_thread_that_stands_otherwise_than_its_process_are_read_too() -> R
 
 /// A thread in a mount namespace of its own, as another user, until the input ends.
 #[allow(deprecated, reason = "unsafe is what `unshare` may do to open files, which stay shared here")]
-fn a_thread_stands_otherwise() -> Result<()> {
+fn hold_a_thread_with_a_mount_namespace() -> Result<()> {
     let thread = std::thread::spawn(|| {
         use rustix::thread::{UnshareFlags, set_thread_res_uid, unshare};
         let user = rustix::process::Uid::from_raw(1234);
@@ -239,7 +239,7 @@ fn a_thread_stands_otherwise() -> Result<()> {
 }
 
 #[test]
-fn a_cgroup_nested_deeper_than_anybody_climbs_is_still_its_pods() -> Result<()> {
+fn a_very_deeply_nested_cgroup_is_still_its_pods() -> Result<()> {
     let Some(mut view) = available(KernelView::open()) else { return Ok(()) };
     let cell = Cell::new()?;
     let names = vec!["deeper"; 300].join("/");

@@ -1,8 +1,8 @@
-//! Where clouds answer an instance about itself: data, each address with the page that names it. A Pod that is answered there
-//! speaks for its node, and is often given the node's credentials.
+//! The addresses of the clouds' instance metadata services: data, each address with the page that documents it. A Pod that reaches
+//! one acts as its node, and often gets the node's credentials.
 //!
-//! Not here: what gives a Pod credentials of its own (EKS Pod Identity, 169.254.170.23 and fd00:ec2::23), clocks (169.254.169.123)
-//! and the name servers of clouds: of the services below some answer names at port 53, and that is all they are there.
+//! Left out: what gives a Pod credentials of its own (EKS Pod Identity, 169.254.170.23 and fd00:ec2::23), time servers
+//! (169.254.169.123) and the clouds' name servers: some of the addresses below are also name servers, at port 53.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -13,7 +13,7 @@ pub struct MetadataService {
     pub address: IpAddr,
     /// Whose it is, for people.
     pub cloud: &'static str,
-    /// Where its owner says so.
+    /// Where its owner documents it.
     pub source: &'static str,
 }
 
@@ -88,14 +88,14 @@ pub fn addresses() -> impl Iterator<Item = (IpAddr, &'static MetadataService)> {
     ALL.iter().map(|service| (service.address, service))
 }
 
-/// Whether what is asked at this port is the service itself.
-pub fn is_asked_at(port: u16) -> bool {
+/// Whether this port is one of the metadata service, and not of a name server at the same address.
+pub fn is_service_port(port: u16) -> bool {
     port != NAMES
 }
 
-/// The service that is asked there, if one is.
-pub fn asked(to: SocketAddr) -> Option<&'static MetadataService> {
+/// The metadata service at this address, if there is one.
+pub fn service_at(to: SocketAddr) -> Option<&'static MetadataService> {
     let address = to.ip().to_canonical();
     let found = || ALL.iter().find(|service| service.address == address);
-    is_asked_at(to.port()).then(found).flatten()
+    is_service_port(to.port()).then(found).flatten()
 }

@@ -189,7 +189,7 @@ pub const ROWS: &[Row] = &[
             object: "AWS, Azure, Google Cloud, OpenStack and others",
             address: "169.254.169.254:80",
             peer: "the metadata service of AWS, Azure, Google Cloud, OpenStack and others",
-            ..busybox(SignalKind::MetadataAsked)
+            ..busybox(SignalKind::MetadataRequest)
         },
     },
     Row {

@@ -49,7 +49,7 @@ pub(crate) const CLOUD_METADATA_REACHED: Control = Control {
                   (EKS Pod Identity or IRSA, workload identity), keep its cloud library from asking the node \
                   (`AWS_EC2_METADATA_DISABLED=true`), and replace the Pods: one that goes on asking stays here, refused \
                   or not.",
-    running: Some(Running::Behaviors(&[SignalKind::MetadataAsked])),
+    running: Some(Running::Behaviors(&[SignalKind::MetadataRequest])),
     ..ACT
 };
 

@@ -1,12 +1,12 @@
-//! Attaches what this kernel has. A hook that is missing, or that these rights do not offer, becomes the state of its sensor and
-//! stops no other one.
+//! Attaches the hooks that this kernel has. One that is missing, or that these rights do not allow, becomes the state of its sensor
+//! and affects no other sensor.
 
 use aya::programs::{BtfTracePoint, ProgramError, TracePoint};
 use aya::{Btf, Ebpf};
 use holdfast_model::CoverageState;
 
-use crate::blind::{chain, refused};
 use crate::sensors::{At, Hook, Sensor, SensorState};
+use crate::unavailable::{chain, is_permission_denied};
 
 /// Attaches every hook of one sensor.
 pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, sensor: &Sensor) -> SensorState {
@@ -14,9 +14,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &Btf, sensor: &Sensor) -> SensorState
     for hook in sensor.hooks {
         match attach_hook(ebpf, btf, hook) {
             Err(error) if hook.needed => {
-                state.state = if refused(&error) { CoverageState::Forbidden } else { CoverageState::Absent };
+                state.state =
+                    if is_permission_denied(&error) { CoverageState::Forbidden } else { CoverageState::Absent };
                 let separator = if state.reason.is_empty() { "" } else { "; " };
-                state.reason.push_str(&format!("{separator}{}", hook.lacks(&error)));
+                state.reason.push_str(&format!("{separator}{}", hook.reason(&error)));
             }
             _ => {}
         }
@@ -45,13 +46,13 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &Btf, hook: &Hook) -> Result<(), ProgramErr
 }
 
 impl Hook {
-    fn lacks(&self, error: &ProgramError) -> String {
+    fn reason(&self, error: &ProgramError) -> String {
         match (&self.at, error) {
             (At::Kernel(tracepoint), ProgramError::Btf(_)) => format!("this kernel has no tracepoint {tracepoint}"),
             (At::Call(call), _) => {
-                format!("{call} cannot be watched (that needs tracefs at /sys/kernel/tracing): {}", chain(error))
+                format!("{call} cannot be observed (that needs tracefs at /sys/kernel/tracing): {}", chain(error))
             }
-            (At::Kernel(tracepoint), _) => format!("{tracepoint} cannot be watched: {}", chain(error)),
+            (At::Kernel(tracepoint), _) => format!("{tracepoint} cannot be observed: {}", chain(error)),
         }
     }
 }

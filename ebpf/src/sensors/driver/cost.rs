@@ -1,5 +1,5 @@
-//! What the programs cost, as the kernel itself counts it where it is asked to. Counting costs something too: it is for
-//! measuring, not for a node at work.
+//! What the programs cost, as the kernel counts it on request. Counting has a cost of its own: it is for benchmarks, not for
+//! production.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use aya::Ebpf;
 use aya::sys::{Stats, enable_stats};
 
-use crate::Blind;
+use crate::Unavailable;
 
 /// What one program has cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,13 +16,13 @@ pub struct Cost {
     pub program: String,
     /// How often it ran.
     pub runs: u64,
-    /// How long all these runs took.
+    /// How long all runs took together.
     pub time: Duration,
 }
 
-/// Lets the kernel count what every program costs, for as long as the answer is kept.
-pub fn count_costs() -> Result<OwnedFd, Blind> {
-    enable_stats(Stats::RunTime).map_err(|error| Blind::Broken(error.io_error))
+/// Lets the kernel count the cost of every program, until the returned descriptor is closed.
+pub fn count_costs() -> Result<OwnedFd, Unavailable> {
+    enable_stats(Stats::RunTime).map_err(|error| Unavailable::ReadFailed(error.io_error))
 }
 
 /// The programs that are loaded.

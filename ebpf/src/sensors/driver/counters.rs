@@ -1,4 +1,4 @@
-//! What became of every act, as the kernel side counted it: by sort, and by container.
+//! What became of every event, as the programs counted it: by behavior, and by container.
 
 use std::collections::BTreeMap;
 
@@ -6,43 +6,46 @@ use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray, PerCpuHashMap};
 use holdfast_model::SignalKind;
 
-use super::broken;
-use crate::sensors::{Act, SENSORS};
-use crate::{Blind, Owner};
+use super::read_failed;
+use crate::sensors::numbered;
+use crate::{Owner, Unavailable};
 
 /// `struct counts` of `programs/signal.h`.
 pub(super) type Counts = [u64; 5];
 
-/// What became of the behaviors that the kernel side noticed: `generated` is the sum of the other three.
+/// The number under which the programs count for cgroups that got no entry of their own.
+const SHARED: u32 = 0;
+
+/// What became of the events of observed cgroups: `generated` is the sum of the other three.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Behaviors of watched cgroups.
+    /// All of them.
     pub generated: u64,
-    /// Sent through the ring.
+    /// Sent through the ring buffer.
     pub delivered: u64,
     /// Counted beside an equal one.
     pub folded: u64,
-    /// Lost: the ring or the table was full.
+    /// Lost: the ring buffer or the table was full.
     pub dropped: u64,
 }
 
-/// What became of one container's behaviors.
+/// What became of the events of one owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Book {
+pub struct OwnerCounters {
     /// How many.
     pub counters: Counters,
-    /// What may have been missed: the kinds of the behaviors that were dropped.
-    pub lost: Vec<SignalKind>,
+    /// What may have been missed: the kinds of the events that were dropped, each once.
+    pub dropped_kinds: Vec<SignalKind>,
 }
 
-/// The books of all containers since the sensors were opened. A container that has done nothing for longer than four
-/// thousand others has lost its book, and with it the proof that nothing of it was lost.
+/// The counters of all containers since the sensors were opened. The programs keep those of the four thousand cgroups that were
+/// active last; a container whose entry was evicted has no proof any more that nothing was dropped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Books {
-    /// By owner; the node's own cgroups as far as they were watched before they were known to be that.
-    pub of: BTreeMap<Owner, Book>,
-    /// Of cgroups that nobody can name any more, and of those for which the kernel had no book left.
-    pub unattributed: Book,
+pub struct CountersByOwner {
+    /// By owner. The node's own cgroups have entries as far as they were observed before they were known to be that.
+    pub by_owner: BTreeMap<Owner, OwnerCounters>,
+    /// Of cgroups whose owner is unknown, and of those for which the programs had no room.
+    pub unattributed: OwnerCounters,
 }
 
 impl Counters {
@@ -59,61 +62,52 @@ impl Counters {
     }
 }
 
-impl Book {
+impl OwnerCounters {
     fn add(&mut self, by_cpu: &[Counts]) {
         self.counters.add(Counters::sum(by_cpu));
-        let lost = by_cpu.iter().fold(0, |all, counts| all | counts[4]);
-        for (at, act) in Act::ALL.iter().enumerate().filter(|(at, _)| lost >> at & 1 == 1) {
-            debug_assert!(
-                act.is(u32::try_from(at).unwrap_or(u32::MAX)),
-                "behaviors stand in the order of their numbers"
-            );
-            self.lost.extend(act.kinds());
-        }
-        self.lost.sort();
-        self.lost.dedup();
+        let dropped = by_cpu.iter().fold(0, |all, counts| all | counts[4]);
+        let is_dropped = |number: u32| dropped >> number & 1 == 1;
+        let behaviors = numbered().filter(|(number, ..)| is_dropped(*number));
+        self.dropped_kinds.extend(behaviors.flat_map(|(.., behavior)| behavior.kinds));
+        self.dropped_kinds.sort_unstable();
+        self.dropped_kinds.dedup();
     }
 }
 
-impl Books {
-    /// Adds up what stands in the table of the programs.
+impl CountersByOwner {
+    /// Adds up the programs' tables.
     pub(super) fn read(
         ebpf: &Ebpf,
         by_cgroup: &PerCpuHashMap<MapData, u64, Counts>,
         owner: impl Fn(u64) -> Option<Owner>,
-    ) -> Result<Self, Blind> {
-        let mut books = Self::default();
+    ) -> Result<Self, Unavailable> {
+        let mut all = Self::default();
         for entry in by_cgroup.iter() {
-            let (cgroup, counts) = entry.map_err(|error| broken(&error))?;
-            let book = match owner(cgroup) {
-                Some(owner) => books.of.entry(owner).or_default(),
-                None => &mut books.unattributed,
+            let (cgroup, counts) = entry.map_err(|error| read_failed(&error))?;
+            let of = match owner(cgroup) {
+                Some(owner) => all.by_owner.entry(owner).or_default(),
+                None => &mut all.unattributed,
             };
-            book.add(&counts);
+            of.add(&counts);
         }
-        books.unattributed.add(&counts_at(&of_acts(ebpf)?, Act::ALL.len())?);
-        Ok(books)
+        all.unattributed.add(&counts_of(&by_behavior(ebpf)?, SHARED)?);
+        Ok(all)
     }
 }
 
-/// One line a sort of act, named by its sensor.
-pub(super) fn read(ebpf: &Ebpf) -> Result<Vec<(&'static str, Counters)>, Blind> {
-    let map = of_acts(ebpf)?;
-    let named = |(at, act): (usize, &Act)| {
-        let of = SENSORS.iter().find(|sensor| sensor.behaviors.contains(act)).map_or("", |sensor| sensor.id);
-        Ok((of, Counters::sum(&counts_at(&map, at)?)))
-    };
-    Act::ALL.iter().enumerate().map(named).collect()
+/// One line per behavior, named by its sensor.
+pub(super) fn read(ebpf: &Ebpf) -> Result<Vec<(&'static str, Counters)>, Unavailable> {
+    let map = by_behavior(ebpf)?;
+    numbered().map(|(number, sensor, _)| Ok((sensor.id, Counters::sum(&counts_of(&map, number)?)))).collect()
 }
 
-fn of_acts(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, Counts>, Blind> {
-    let map = ebpf.map("counters").ok_or(Blind::Garbled("the object without its counters"))?;
-    PerCpuArray::try_from(map).map_err(|error| broken(&error))
+fn by_behavior(ebpf: &Ebpf) -> Result<PerCpuArray<&MapData, Counts>, Unavailable> {
+    let map = ebpf.map("counters").ok_or(Unavailable::InvalidData("the object without its counters"))?;
+    PerCpuArray::try_from(map).map_err(|error| read_failed(&error))
 }
 
-fn counts_at(map: &PerCpuArray<&MapData, Counts>, at: usize) -> Result<Vec<Counts>, Blind> {
-    let index = u32::try_from(at).unwrap_or(u32::MAX);
-    map.get(&index, 0).map(|by_cpu| by_cpu.to_vec()).map_err(|error| broken(&error))
+fn counts_of(map: &PerCpuArray<&MapData, Counts>, number: u32) -> Result<Vec<Counts>, Unavailable> {
+    map.get(&number, 0).map(|by_cpu| by_cpu.to_vec()).map_err(|error| read_failed(&error))
 }
 
 #[cfg(test)]
@@ -121,10 +115,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_book_adds_up_its_processors_and_names_each_kind_that_was_lost_once() {
-        let mut book = Book::default();
-        book.add(&[[5, 2, 2, 1, 1 << 1], [3, 1, 0, 2, 1 << 1 | 1 << 9]]);
-        assert_eq!(book.counters, Counters { generated: 8, delivered: 3, folded: 2, dropped: 3 });
-        assert_eq!(book.lost, [SignalKind::NamespaceEntry, SignalKind::Listen]);
+    fn counters_are_the_sum_over_processors_and_name_each_dropped_kind_once() {
+        let bit = |name: &str| numbered().find(|(.., behavior)| behavior.name == name).map(|(number, ..)| 1 << number);
+        let (namespaces, listened) = (bit("NAMESPACES_CHANGED").unwrap(), bit("LISTENED").unwrap());
+        let mut counters = OwnerCounters::default();
+        counters.add(&[[5, 2, 2, 1, namespaces], [3, 1, 0, 2, namespaces | listened]]);
+        assert_eq!(counters.counters, Counters { generated: 8, delivered: 3, folded: 2, dropped: 3 });
+        assert_eq!(counters.dropped_kinds, [SignalKind::Listen, SignalKind::NamespaceEntry]);
     }
 }

@@ -1,12 +1,13 @@
-//! Loads the sensors, attaches what this kernel has, and turns what comes through the ring into runtime observations.
+//! Loads the sensors, attaches the hooks that this kernel has, and decodes the records of the ring buffer into runtime
+//! observations.
 //!
-//! The first act of a sort comes at once; how often it was repeated stands in a table of the kernel's, which [`Sensors::sweep`]
-//! reads from time to time. Every number is the kernel's own: nothing is counted twice, and what was lost is counted too.
+//! The first event of a key comes at once; its repetitions are counted in a table of the kernel, which [`Sensors::sweep`] reads
+//! from time to time. Every number is the kernel's own: nothing is counted twice, and dropped events are counted too.
 
 mod attach;
 mod cost;
 mod counters;
-mod living;
+mod live_cgroups;
 mod load;
 mod owners;
 mod samples;
@@ -18,36 +19,40 @@ use aya::maps::{HashMap as KernelMap, MapData, MapError, PerCpuHashMap, RingBuf}
 use aya::{Btf, Ebpf};
 use holdfast_model::RuntimeObservation;
 
-use super::event::upwards;
-use super::{Act, Event, Node, SENSORS, Sensor, SensorState};
-use crate::blind::chain;
+use super::event::path_of;
+use super::probe::PROBE;
+use super::{Context, Event, SENSORS, Sensor, SensorState, behavior};
 use crate::bytes::until_zero;
 use crate::clock::{boot_time, millis};
-use crate::text::shown;
+use crate::text::escaped;
+use crate::unavailable::chain;
 use crate::view::fold;
 use crate::view::iterator::Iterator;
 use crate::view::mounts::{self, Mount};
-use crate::{Blind, Owner};
+use crate::{Owner, Unavailable};
 pub use cost::{Cost, count_costs};
 use counters::Counts;
-pub use counters::{Book, Books, Counters};
-use living::Living;
+pub use counters::{Counters, CountersByOwner, OwnerCounters};
+use live_cgroups::LiveCgroups;
 use owners::{Kernel, Owners};
 use samples::Samples;
 
-/// More records than the ring holds.
+/// `BEHAVIORS` of `programs/signal.h`.
+#[cfg(test)]
+pub(super) const BEHAVIORS: usize = 64;
+/// More records than the ring buffer holds.
 const RING_RECORDS: usize = 2048;
 
-/// Open sensors.
+/// Loaded sensors.
 pub struct Sensors {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     owners: Owners<Kernel>,
     samples: Samples,
-    books: PerCpuHashMap<MapData, u64, Counts>,
+    cgroup_counts: PerCpuHashMap<MapData, u64, Counts>,
     mounts: Vec<Mount>,
     states: Vec<SensorState>,
-    canary: String,
+    last_probe: String,
     unattributed: u64,
 }
 
@@ -58,25 +63,25 @@ impl std::fmt::Debug for Sensors {
 }
 
 impl AsFd for Sensors {
-    /// Readable when [`Sensors::poll`] has something to say.
+    /// Readable when [`Sensors::poll`] has something to return.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
     }
 }
 
 impl Sensors {
-    /// Loads every sensor that this kernel has the hooks for, and learns whose every living process is.
-    pub fn open() -> Result<Self, Blind> {
+    /// Loads every sensor that this kernel has the hooks for, and finds out the owners of all running processes.
+    pub fn open() -> Result<Self, Unavailable> {
         let mut processes = Iterator::load()?;
-        let host = fold::host(&processes.tasks()?, std::process::id()).ok_or(Blind::NotTheNode)?;
-        let btf = Btf::from_sys_fs().map_err(|error| Blind::NoTypes(chain(&error)))?;
+        let host = fold::host(&processes.tasks()?, std::process::id()).ok_or(Unavailable::NotHostPid)?;
+        let btf = Btf::from_sys_fs().map_err(|error| Unavailable::NoBtf(chain(&error)))?;
         let mounts = mounts::table(1, 1).unwrap_or_default();
-        let mut sensors = Self::over(load::load(&btf, &host, &mounts)?, mounts, Living::new(Iterator::load()?))?;
-        // New cgroups first, then those that are there, and only then what is done in them.
+        let mut sensors = Self::over(load::load(&btf, &host, &mounts)?, mounts, LiveCgroups::new(Iterator::load()?))?;
+        // New cgroups first, then the existing ones, and only then the events in them.
         let (first, rest) = SENSORS.split_at(1);
         sensors.attach(&btf, first);
         let tasks = processes.tasks()?;
-        load::settle(&mut sensors.ebpf, &tasks, &host).map_err(|error| broken(&error))?;
+        load::write_mnt_cgroups(&mut sensors.ebpf, &tasks, &host).map_err(|error| read_failed(&error))?;
         for task in tasks {
             if let Some(owner) = task.owner {
                 sensors.owners.learn(task.cgroup, owner);
@@ -86,33 +91,33 @@ impl Sensors {
         Ok(sensors)
     }
 
-    fn over(mut ebpf: Ebpf, mounts: Vec<Mount>, living: Living) -> Result<Self, Blind> {
-        let failed = |error: MapError| broken(&error);
+    fn over(mut ebpf: Ebpf, mounts: Vec<Mount>, live: LiveCgroups) -> Result<Self, Unavailable> {
+        let failed = |error: MapError| read_failed(&error);
         let kernel = Kernel {
             paths: KernelMap::try_from(load::take(&mut ebpf, "paths")?).map_err(failed)?,
             owners: KernelMap::try_from(load::take(&mut ebpf, "owners")?).map_err(failed)?,
-            living,
+            live,
         };
         Ok(Self {
             ring: RingBuf::try_from(load::take(&mut ebpf, "ring")?).map_err(failed)?,
             owners: Owners::new(kernel),
             samples: Samples::new(PerCpuHashMap::try_from(load::take(&mut ebpf, "folds")?).map_err(failed)?),
-            books: PerCpuHashMap::try_from(load::take(&mut ebpf, "books")?).map_err(failed)?,
+            cgroup_counts: PerCpuHashMap::try_from(load::take(&mut ebpf, "cgroup_counts")?).map_err(failed)?,
             mounts,
             states: Vec::new(),
-            canary: String::new(),
+            last_probe: String::new(),
             unattributed: 0,
             ebpf,
         })
     }
 
-    /// How each sensor stands.
+    /// The state of each sensor.
     pub fn states(&self) -> &[SensorState] {
         &self.states
     }
 
-    /// What has been done for the first time since the last call, as far as a ring holds it: whoever does new things faster than
-    /// they are read must not keep the reader. Never waits.
+    /// What has happened for the first time since the last call, at most a full ring buffer: events that come faster than they are read
+    /// must not occupy the reader for ever. Never waits.
     pub fn poll(&mut self) -> Vec<RuntimeObservation> {
         let offset = boot_time();
         let (mut observations, mut record) = (Vec::new(), Vec::new());
@@ -120,12 +125,12 @@ impl Sensors {
             if !self.take(&mut record) {
                 break;
             }
-            self.tell_one(&record, offset, &mut observations);
+            self.decode_one(&record, offset, &mut observations);
         }
         observations
     }
 
-    /// The first half of [`Sensors::poll`]: takes one record off the ring, as the programs wrote it. Whether there was one.
+    /// The first half of [`Sensors::poll`]: takes one record off the ring buffer, as the programs wrote it. Whether there was one.
     pub fn take(&mut self, record: &mut Vec<u8>) -> bool {
         let next = self.ring.next();
         record.clear();
@@ -133,12 +138,12 @@ impl Sensors {
         next.is_some()
     }
 
-    /// The second half: what records say.
-    pub fn tell<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Vec<RuntimeObservation> {
+    /// The second half: decodes records.
+    pub fn decode<'a>(&mut self, records: impl IntoIterator<Item = &'a [u8]>) -> Vec<RuntimeObservation> {
         let offset = boot_time();
         let mut observations = Vec::new();
         for record in records {
-            self.tell_one(record, offset, &mut observations);
+            self.decode_one(record, offset, &mut observations);
         }
         observations
     }
@@ -149,57 +154,57 @@ impl Sensors {
         self.samples.repeated(boot_time())
     }
 
-    /// What became of every act since the sensors were opened: one line a sort, named by its sensor.
-    pub fn counters(&self) -> Result<Vec<(&'static str, Counters)>, Blind> {
+    /// What became of every event since the sensors were opened: one line per behavior, named by its sensor.
+    pub fn counters(&self) -> Result<Vec<(&'static str, Counters)>, Unavailable> {
         counters::read(&self.ebpf)
     }
 
-    /// The same by container: what was lost of whom.
-    pub fn books(&self) -> Result<Books, Blind> {
-        Books::read(&self.ebpf, &self.books, |cgroup| self.owners.named(cgroup))
+    /// The same by owner, with the kinds of what was dropped.
+    pub fn counters_by_owner(&self) -> Result<CountersByOwner, Unavailable> {
+        CountersByOwner::read(&self.ebpf, &self.cgroup_counts, |cgroup| self.owners.named(cgroup))
     }
 
-    /// What each program has cost so far, while [`count_costs`] was asked for.
+    /// What each program has cost while [`count_costs`] was in force.
     pub fn costs(&self) -> Vec<Cost> {
         cost::read(&self.ebpf)
     }
 
-    /// Delivered behaviors whose cgroup nobody could name any more.
+    /// Delivered events whose owner could not be found out any more.
     pub fn unattributed(&self) -> u64 {
         self.unattributed
     }
 
-    /// Proves that the eye is open: names a thread, and waits until that has come back through the ring. What else comes
+    /// The heartbeat probe: names a thread, and waits until that event has come back through the ring buffer. What else comes
     /// meanwhile is returned.
-    pub fn canary(&mut self, number: u64, patience: Duration) -> Result<Vec<RuntimeObservation>, Blind> {
-        let name = format!("hf-canary{}", number % 100_000);
+    pub fn probe(&mut self, number: u64, patience: Duration) -> Result<Vec<RuntimeObservation>, Unavailable> {
+        let name = format!("hf-probe{}", number % 100_000);
         std::thread::Builder::new()
             .name(name.clone())
             .spawn(|| ())?
             .join()
-            .map_err(|_| Blind::Garbled("a thread that does nothing has failed"))?;
+            .map_err(|_| Unavailable::InvalidData("an empty thread has panicked"))?;
         let deadline = Instant::now() + patience;
         let mut observations = Vec::new();
         loop {
             observations.extend(self.poll());
-            if self.canary == name {
+            if self.last_probe == name {
                 return Ok(observations);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Blind::Garbled("the canary did not come back: nothing that happens is seen"));
+                return Err(Unavailable::InvalidData("the heartbeat probe did not come back: no event is observed"));
             }
             self.wait(left)?;
         }
     }
 
-    /// Waits until [`Sensors::poll`] has something to say, or for so long.
-    pub fn wait(&self, patience: Duration) -> Result<(), Blind> {
+    /// Waits until [`Sensors::poll`] has something to return, at most so long.
+    pub fn wait(&self, patience: Duration) -> Result<(), Unavailable> {
         let mut fds = [rustix::event::PollFd::new(&self.ring, rustix::event::PollFlags::IN)];
         let patience = rustix::event::Timespec::try_from(patience).unwrap_or_default();
         match rustix::event::poll(&mut fds, Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(Blind::Broken(error.into())),
+            Err(error) => Err(Unavailable::ReadFailed(error.into())),
         }
     }
 
@@ -208,28 +213,28 @@ impl Sensors {
         self.states.extend(states);
     }
 
-    fn tell_one(&mut self, record: &[u8], offset: u64, observations: &mut Vec<RuntimeObservation>) {
+    fn decode_one(&mut self, record: &[u8], offset: u64, observations: &mut Vec<RuntimeObservation>) {
         let Some(event) = Event::read(record) else { return };
+        let Some((sensor, behavior)) = behavior(event.behavior) else { return };
         let at = millis(event.at, offset);
-        if Act::Canary.is(event.act) {
-            self.canary = String::from_utf8_lossy(until_zero(event.path)).into_owned();
+        if *behavior == PROBE {
+            self.last_probe = String::from_utf8_lossy(until_zero(event.path)).into_owned();
             return;
         }
-        // The kernel forgot that it was told: the next sweep tells it, as it does of what the kernel folds.
-        if self.samples.is_again(&event.key(), at) {
+        // The kernel has evicted the key and sent it again: the next sweep reports it, as it does with what the kernel folds.
+        if self.samples.counts_again(&event.key(), at) {
             return;
         }
         let Some(owner) = self.owners.of(&event) else {
             self.unattributed += 1;
             return;
         };
-        let sensor = SENSORS.iter().find(|sensor| sensor.behaviors.iter().any(|act| act.is(event.act)));
-        let (Some(sensor), Owner::Pod { pod, container }) = (sensor, owner) else { return };
-        let readings = (sensor.read)(&event, &Node { owner, mounts: &self.mounts });
-        let (name, binary) = (shown(event.name), upwards(event.binary));
-        let told = observations.len();
-        observations.extend(readings.into_iter().map(|reading| RuntimeObservation {
-            kind: reading.kind,
+        let Owner::Pod { pod, container } = owner else { return };
+        let signals = (sensor.decode)(&event, &Context { behavior, owner, mounts: &self.mounts });
+        let (name, binary) = (escaped(event.name), path_of(event.binary));
+        let before = observations.len();
+        observations.extend(signals.into_iter().map(|signal| RuntimeObservation {
+            kind: signal.kind,
             cgroup: event.cgroup,
             pod: pod.clone(),
             container: container.clone(),
@@ -237,20 +242,20 @@ impl Sensors {
             started: event.started,
             name: name.clone(),
             binary: binary.clone(),
-            arguments: reading.arguments,
-            path: reading.path,
-            object: reading.object,
-            address: reading.address,
+            arguments: signal.arguments,
+            path: signal.path,
+            object: signal.object,
+            address: signal.address,
             count: 1,
             first: at,
             last: at,
         }));
-        self.samples.remember(event.key(), &observations[told..]);
+        self.samples.remember(event.key(), &observations[before..]);
     }
 }
 
-fn broken(error: &MapError) -> Blind {
-    Blind::Broken(std::io::Error::other(chain(error)))
+fn read_failed(error: &MapError) -> Unavailable {
+    Unavailable::ReadFailed(std::io::Error::other(chain(error)))
 }
 
 #[cfg(test)]
@@ -264,36 +269,58 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn the_canary_comes_back_and_a_closed_eye_is_noticed() {
+    fn the_probe_comes_back_and_its_absence_is_noticed() {
         let Some(mut sensors) = cell::available(Sensors::open()) else { return };
         for number in [1, 2] {
-            sensors.canary(number, PATIENCE).unwrap();
+            sensors.probe(number, PATIENCE).unwrap();
         }
-        let program: &mut BtfTracePoint = sensors.ebpf.program_mut("canary_sings").unwrap().try_into().unwrap();
+        let program: &mut BtfTracePoint = sensors.ebpf.program_mut("probe_renamed").unwrap().try_into().unwrap();
         program.unload().unwrap();
-        let blind = sensors.canary(3, Duration::from_millis(100)).unwrap_err();
-        assert_eq!(blind.state(), CoverageState::Failing, "{blind}");
+        let error = sensors.probe(3, Duration::from_millis(100)).unwrap_err();
+        assert_eq!(error.state(), CoverageState::Failing, "{error}");
     }
 
     #[test]
-    fn what_the_kernel_forgot_and_tells_again_is_counted_and_told_by_the_next_sweep() {
+    fn an_event_that_the_kernel_evicted_and_sent_again_is_counted_and_reported_by_the_next_sweep() {
         let Some(mut sensors) = cell::available(Sensors::open()) else { return };
         let cell = cell::Cell::new().unwrap();
         cell.run(&["true"]).unwrap();
-        let (mut record, mut told) = (Vec::new(), Vec::new());
-        while !told.iter().any(|one: &RuntimeObservation| one.pod == cell.pod && one.name == "true") {
+        let (mut record, mut observed) = (Vec::new(), Vec::new());
+        while !observed.iter().any(|one: &RuntimeObservation| one.pod == cell.pod && one.name == "true") {
             sensors.wait(PATIENCE).unwrap();
             assert!(sensors.take(&mut record), "nothing came");
-            told = sensors.tell([record.as_slice()]);
+            observed = sensors.decode([record.as_slice()]);
         }
         let key = Event::read(&record).unwrap().key();
-        assert!(sensors.tell([record.as_slice()]).is_empty(), "this may wait");
+        assert!(sensors.decode([record.as_slice()]).is_empty(), "the next sweep reports it");
         sensors.samples.folds.remove(&key).unwrap();
         let is_start = |one: &&RuntimeObservation| one.pod == cell.pod && one.kind == SignalKind::ProcessStart;
         let counts =
-            |said: &[RuntimeObservation]| -> Vec<u64> { said.iter().filter(is_start).map(|one| one.count).collect() };
-        assert_eq!(counts(&sensors.sweep()), [2], "though the kernel knows nothing of it any more");
+            |all: &[RuntimeObservation]| -> Vec<u64> { all.iter().filter(is_start).map(|one| one.count).collect() };
+        assert_eq!(counts(&sensors.sweep()), [2], "though the kernel has no entry any more");
         assert_eq!(counts(&sensors.sweep()), [0; 0]);
-        assert_eq!(counts(&sensors.tell([record.as_slice()])), [1], "begun anew");
+        assert_eq!(counts(&sensors.decode([record.as_slice()])), [1], "counted from 1 again");
+    }
+
+    /// The sensor `fake` is compiled in through the files that the documentation names, and nothing else knows it.
+    #[test]
+    fn a_sensor_that_is_only_in_its_two_files_and_the_list_is_loaded_decoded_counted_and_folded() {
+        let Some(mut sensors) = cell::available(Sensors::open()) else { return };
+        assert!(sensors.states().iter().any(|state| state.sensor == "fake" && state.state == CoverageState::Seen));
+        let cell = cell::Cell::new().unwrap();
+        cell.run(&["sh", "-c", "/bin/true; /bin/true; /bin/true; :"]).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let is_fake = |one: &&RuntimeObservation| one.pod == cell.pod && one.kind.as_str().starts_with("faked");
+        let mut observed = Vec::new();
+        while !observed.iter().any(|one| is_fake(&one) && one.object == "exit") {
+            assert!(Instant::now() < deadline, "{observed:?}");
+            sensors.wait(PATIENCE).unwrap();
+            observed = sensors.poll();
+        }
+        let again = sensors.sweep();
+        assert!(again.iter().filter(is_fake).any(|one| one.count >= 3), "{again:?}");
+        let of_fake = |(sensor, _): &&(&str, Counters)| *sensor == "fake";
+        let counters = sensors.counters().unwrap().iter().find(of_fake).unwrap().1;
+        assert!(counters.generated >= 3 && counters.delivered >= 1 && counters.folded >= 2, "{counters:?}");
     }
 }

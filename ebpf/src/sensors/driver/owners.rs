@@ -1,13 +1,13 @@
-//! Whose the behaviors of a cgroup are: what was learned once, and whom to ask for the rest.
+//! The owners of cgroups: those that are known, and the sources for the rest.
 //!
-//! Cgroups stand here as their serial numbers, which the kernel gives once. The ids that people see are ids of files: on a
-//! node with hierarchies of version 1 a container may bear the id of another one's cgroup, while that lives or after it.
+//! A cgroup is identified by its serial number, which the kernel gives once. The ids that people see are ids of files: on a
+//! node with hierarchies of version 1 a container's cgroup may have the id of another one's, at the same time or later.
 
 use std::collections::HashMap;
 
 use aya::maps::{HashMap as KernelMap, MapData};
 
-use super::living::Living;
+use super::live_cgroups::LiveCgroups;
 use crate::Owner;
 use crate::attribution::owner_of_path;
 use crate::bytes::until_zero;
@@ -15,19 +15,19 @@ use crate::sensors::Event;
 
 /// `struct path_text`.
 pub(super) const PATH_BYTES: usize = 512;
-/// As many owners as the kernel side keeps; beyond that they are asked for again.
-const MOST_OWNERS: usize = 8192;
+/// As many owners as the programs keep; beyond that they are looked up again.
+const MAX_OWNERS: usize = 8192;
 
-/// Whom to ask.
+/// Where owners are looked up.
 pub(super) trait Sources {
     /// The path of a cgroup, as it was made.
     fn path(&self, serial: u64) -> Option<String>;
-    /// Whose it is, by whatever lives in it.
-    fn living(&mut self, serial: u64) -> Option<Owner>;
-    /// Lets the programs know, so that the host's own behaviors end there.
-    fn tell(&mut self, serial: u64, owner: u32);
-    /// Whether the programs still know.
-    fn knows(&self, serial: u64) -> bool;
+    /// The owner of a cgroup, by the processes in it.
+    fn by_processes(&mut self, serial: u64) -> Option<Owner>;
+    /// Passes an owner to the programs, which then drop the host's own events.
+    fn set_owner(&mut self, serial: u64, owner: u32);
+    /// Whether the programs still know the owner.
+    fn is_known(&self, serial: u64) -> bool;
 }
 
 /// The owners of cgroups.
@@ -41,42 +41,42 @@ impl<S: Sources> Owners<S> {
         Self { sources, known: HashMap::new() }
     }
 
-    /// Whose an act is; none if nobody can tell any more.
+    /// The owner of an event; none if it cannot be found out any more.
     pub(super) fn of(&mut self, event: &Event<'_>) -> Option<&Owner> {
         if !self.known.contains_key(&event.serial) {
-            // The last is for a cgroup that was there before the sensors.
-            let owner = self.named(event.serial).or_else(|| self.sources.living(event.serial))?;
+            // The last is for a cgroup that was made before the sensors were attached.
+            let owner = self.named(event.serial).or_else(|| self.sources.by_processes(event.serial))?;
             self.learn(event.serial, owner);
         }
         self.known.get(&event.serial)
     }
 
-    /// Whose a cgroup is, as far as it was learned or made under the eyes of the programs.
+    /// The owner of a cgroup, if it is known or the programs have the path.
     pub(super) fn named(&self, serial: u64) -> Option<Owner> {
         let made = || self.sources.path(serial).and_then(|path| owner_of_path(&path));
         self.known.get(&serial).cloned().or_else(made)
     }
 
     pub(super) fn learn(&mut self, serial: u64, owner: Owner) {
-        let told = match &owner {
+        let number = match &owner {
             Owner::Host => 1,
             Owner::Pod { container, .. } if container.is_empty() => 2,
             Owner::Pod { .. } => 3,
         };
-        self.sources.tell(serial, told);
-        if self.known.len() >= MOST_OWNERS {
+        self.sources.set_owner(serial, number);
+        if self.known.len() >= MAX_OWNERS {
             let sources = &self.sources;
-            self.known.retain(|serial, _| sources.knows(*serial));
+            self.known.retain(|serial, _| sources.is_known(*serial));
         }
         self.known.insert(serial, owner);
     }
 }
 
-/// The tables of the programs, and everything that lives.
+/// The maps of the programs, and the processes that run.
 pub(super) struct Kernel {
     pub(super) paths: KernelMap<MapData, u64, [u8; PATH_BYTES]>,
     pub(super) owners: KernelMap<MapData, u64, u32>,
-    pub(super) living: Living,
+    pub(super) live: LiveCgroups,
 }
 
 impl Sources for Kernel {
@@ -85,16 +85,16 @@ impl Sources for Kernel {
         Some(String::from_utf8_lossy(until_zero(&path)).into_owned())
     }
 
-    fn living(&mut self, serial: u64) -> Option<Owner> {
-        self.living.owner(serial)
+    fn by_processes(&mut self, serial: u64) -> Option<Owner> {
+        self.live.owner(serial)
     }
 
-    fn tell(&mut self, serial: u64, owner: u32) {
-        // A table that is full for a moment only means that the same question comes again.
+    fn set_owner(&mut self, serial: u64, owner: u32) {
+        // A map that is full for a moment only means that the owner is looked up again.
         let _ = self.owners.insert(serial, owner, 0);
     }
 
-    fn knows(&self, serial: u64) -> bool {
+    fn is_known(&self, serial: u64) -> bool {
         self.owners.get(&serial, 0).is_ok()
     }
 }
@@ -113,12 +113,12 @@ mod tests {
     /// `struct event`.
     const EVENT_BYTES: usize = 1928;
 
-    /// The kernel side as this table sees it, which forgets the oldest where it has no room.
+    /// The programs' maps, which evict the oldest entry where they have no room.
     struct Fake {
         room: usize,
         paths: BTreeMap<u64, String>,
-        told: BTreeMap<u64, u32>,
-        living: HashMap<u64, Owner>,
+        owners: BTreeMap<u64, u32>,
+        live: HashMap<u64, Owner>,
     }
 
     impl Sources for Fake {
@@ -126,17 +126,17 @@ mod tests {
             self.paths.get(&serial).cloned()
         }
 
-        fn living(&mut self, serial: u64) -> Option<Owner> {
-            self.living.get(&serial).cloned()
+        fn by_processes(&mut self, serial: u64) -> Option<Owner> {
+            self.live.get(&serial).cloned()
         }
 
-        fn tell(&mut self, serial: u64, owner: u32) {
-            self.told.insert(serial, owner);
-            keep(&mut self.told, self.room);
+        fn set_owner(&mut self, serial: u64, owner: u32) {
+            self.owners.insert(serial, owner);
+            keep(&mut self.owners, self.room);
         }
 
-        fn knows(&self, serial: u64) -> bool {
-            self.told.contains_key(&serial)
+        fn is_known(&self, serial: u64) -> bool {
+            self.owners.contains_key(&serial)
         }
     }
 
@@ -154,54 +154,54 @@ mod tests {
         owner: Owner,
     }
 
-    /// A node on which containers come and go faster than their behaviors are read, drawn from a seed.
-    struct Story {
+    /// A node on which containers come and go faster than their events are read, generated from a seed.
+    struct Simulation {
         random: StdRng,
         owners: Owners<Fake>,
-        living: Vec<Container>,
+        live: Vec<Container>,
         ring: VecDeque<(Vec<u8>, Owner)>,
         serial: u64,
         last: HashMap<u64, u64>,
-        told: usize,
+        attributed: usize,
         reused: usize,
         unnamed: usize,
     }
 
-    impl Story {
-        fn tell(seed: u64, room: usize) -> Self {
-            let fake = Fake { room, paths: BTreeMap::new(), told: BTreeMap::new(), living: HashMap::new() };
-            let mut story = Self {
+    impl Simulation {
+        fn run(seed: u64, room: usize) -> Self {
+            let fake = Fake { room, paths: BTreeMap::new(), owners: BTreeMap::new(), live: HashMap::new() };
+            let mut simulation = Self {
                 random: StdRng::seed_from_u64(seed),
                 owners: Owners::new(fake),
-                living: Vec::new(),
+                live: Vec::new(),
                 ring: VecDeque::new(),
                 serial: 0,
                 last: HashMap::new(),
-                told: 0,
+                attributed: 0,
                 reused: 0,
                 unnamed: 0,
             };
             for _ in 0..STEPS {
-                story.step(seed);
+                simulation.step(seed);
             }
-            story
+            simulation
         }
 
         fn step(&mut self, seed: u64) {
             match self.random.random_range(0..10) {
-                0..3 if self.living.len() < 24 => self.make(),
+                0..3 if self.live.len() < 24 => self.make(),
                 3 | 4 => self.end(),
-                5..9 => self.act(),
+                5..9 => self.produce(),
                 _ => self.read(seed),
             }
         }
 
-        /// A container whose id, and whose process's number, others had before, or have in another hierarchy.
+        /// A container with an id, and a process number, that others had before, or have in another hierarchy.
         fn make(&mut self) {
             self.serial += self.random.random_range(1..4);
             let (path, owner) = named(self.serial);
             let pid = self.random.random_range(2..40);
-            let taken = self.living.iter().any(|other| other.pid == pid);
+            let taken = self.live.iter().any(|other| other.pid == pid);
             let cgroup = self.random.random_range(1..16);
             if taken {
                 return;
@@ -209,23 +209,23 @@ mod tests {
             let fake = &mut self.owners.sources;
             fake.paths.insert(self.serial, path);
             keep(&mut fake.paths, fake.room);
-            fake.living.insert(self.serial, owner.clone());
-            self.living.push(Container { cgroup, serial: self.serial, pid, owner });
+            fake.live.insert(self.serial, owner.clone());
+            self.live.push(Container { cgroup, serial: self.serial, pid, owner });
         }
 
         fn end(&mut self) {
-            if !self.living.is_empty() {
-                let ended = self.living.swap_remove(self.random.random_range(0..self.living.len()));
-                self.owners.sources.living.remove(&ended.serial);
+            if !self.live.is_empty() {
+                let ended = self.live.swap_remove(self.random.random_range(0..self.live.len()));
+                self.owners.sources.live.remove(&ended.serial);
             }
         }
 
-        fn act(&mut self) {
-            if self.living.is_empty() {
+        fn produce(&mut self) {
+            if self.live.is_empty() {
                 return;
             }
-            let at = self.random.random_range(0..self.living.len());
-            let Container { cgroup, serial, pid, owner } = &self.living[at];
+            let at = self.random.random_range(0..self.live.len());
+            let Container { cgroup, serial, pid, owner } = &self.live[at];
             let mut bytes = vec![0; EVENT_BYTES];
             bytes[..8].copy_from_slice(&cgroup.to_ne_bytes());
             bytes[8..16].copy_from_slice(&serial.to_ne_bytes());
@@ -241,7 +241,7 @@ mod tests {
                 let owner = self.owners.of(&event).cloned();
                 let before = self.last.insert(event.cgroup, event.serial);
                 self.reused += usize::from(before.is_some_and(|serial| serial != event.serial));
-                self.told += usize::from(owner.is_some());
+                self.attributed += usize::from(owner.is_some());
                 self.unnamed += usize::from(owner.is_none());
                 assert!(owner.is_none_or(|owner| owner == expected), "seed {seed}: {event:?} is of {expected:?}");
             }
@@ -262,22 +262,22 @@ mod tests {
     }
 
     #[test]
-    fn an_act_is_its_own_containers_however_often_the_id_of_the_cgroup_was_anothers() {
+    fn an_event_is_its_own_containers_however_often_the_id_of_its_cgroup_was_used() {
         println!("seeds {SEEDS:?}");
         let mut reused = 0;
         for seed in SEEDS {
-            let story = Story::tell(seed, usize::MAX);
-            assert_eq!(story.unnamed, 0, "seed {seed}");
-            reused += story.reused;
+            let simulation = Simulation::run(seed, usize::MAX);
+            assert_eq!(simulation.unnamed, 0, "seed {seed}");
+            reused += simulation.reused;
         }
-        assert!(reused > 10_000, "only {reused} behaviors under an id that was another's before");
+        assert!(reused > 10_000, "only {reused} events under an id that was another's before");
     }
 
     #[test]
-    fn an_act_whose_container_was_forgotten_is_nobodys_rather_than_anothers() {
+    fn an_event_whose_container_was_evicted_is_unattributed_and_never_anothers() {
         println!("seeds {SEEDS:?}");
-        let stories = SEEDS.map(|seed| Story::tell(seed, 4));
-        let (told, unnamed) = stories.fold((0, 0), |sum, story| (sum.0 + story.told, sum.1 + story.unnamed));
-        assert!(told > 1000 && unnamed > 100, "{told} told, {unnamed} not");
+        let runs = SEEDS.map(|seed| Simulation::run(seed, 4));
+        let (attributed, unnamed) = runs.fold((0, 0), |sum, run| (sum.0 + run.attributed, sum.1 + run.unnamed));
+        assert!(attributed > 1000 && unnamed > 100, "{attributed} attributed, {unnamed} not");
     }
 }

@@ -1,7 +1,7 @@
-//! What was said about the first act of each sort, so that its repetitions can be told with the kernel's own count.
+//! What was reported for the first event of each key, so that its repetitions can be reported with the kernel's own count.
 //!
-//! Bounded by bytes, for all and for each cgroup: whoever does ever new things is told once for each of them, and what he
-//! repeats beyond his share is counted in his book alone.
+//! Bounded by bytes, in all and per cgroup: of a container that produces ever new keys each key is reported once, and repetitions
+//! beyond its share show only in its counters.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,89 +11,89 @@ use holdfast_model::{RuntimeObservation, UnixMillis};
 
 use crate::clock::millis;
 
-/// What all samples may take, and those of one cgroup.
-const MOST_BYTES: usize = 16 << 20;
-const SHARE_BYTES: usize = 1 << 20;
+/// The most bytes of all samples, and of those of one cgroup.
+const MAX_BYTES: usize = 16 << 20;
+const MAX_CGROUP_BYTES: usize = 1 << 20;
 
 pub(super) type Key = [u64; 3];
 pub(super) type Count = [u64; 2];
 
-/// Every sort that was told, beside the kernel's table of counts.
+/// Every key that was reported, beside the kernel's table of counts.
 pub(super) struct Samples {
     pub(super) folds: PerCpuHashMap<MapData, Key, Count>,
     by_key: HashMap<Key, Sample>,
     bytes: Bytes,
-    /// Whether they were looked through since the last sweep: each look asks the kernel of every sort.
-    tidied: bool,
+    /// Whether forgotten keys were removed since the last sweep: doing so looks every key up in the kernel.
+    is_pruned: bool,
 }
 
-/// What is taken, and by which cgroup.
+/// The bytes in use, in all and by cgroup.
 #[derive(Debug, Default)]
 struct Bytes {
     all: usize,
     by_cgroup: HashMap<u64, usize>,
 }
 
-/// What was said about the first act of a sort.
+/// What was reported for the first event of a key.
 struct Sample {
     observations: Vec<RuntimeObservation>,
-    /// Counted before the kernel's table forgot the sort.
+    /// Counted before the kernel's table evicted the key.
     before: u64,
     counted: u64,
-    /// Done again, and not told yet.
-    again: bool,
+    /// Whether there is a repetition that was not reported yet.
+    is_pending: bool,
     bytes: usize,
 }
 
 impl Samples {
     pub(super) fn new(folds: PerCpuHashMap<MapData, Key, Count>) -> Self {
-        Self { folds, by_key: HashMap::new(), bytes: Bytes::default(), tidied: false }
+        Self { folds, by_key: HashMap::new(), bytes: Bytes::default(), is_pruned: false }
     }
 
-    /// Whether behaviors of this sort were told before: then this one is counted here, and told by the next sweep.
-    pub(super) fn is_again(&mut self, key: &Key, at: UnixMillis) -> bool {
+    /// Whether events of this key were reported before. Then this one is counted here, and reported by the next sweep.
+    pub(super) fn counts_again(&mut self, key: &Key, at: UnixMillis) -> bool {
         let sample = self.by_key.get_mut(key);
-        let is_again = sample.is_some();
-        sample.into_iter().for_each(|sample| sample.forgotten(at));
-        is_again
+        let is_known = sample.is_some();
+        sample.into_iter().for_each(|sample| sample.restart(at));
+        is_known
     }
 
     pub(super) fn remember(&mut self, key: Key, observations: &[RuntimeObservation]) {
         let bytes = observations.iter().map(bytes_of).sum();
-        // Whoever has used up his own share makes nobody look.
+        // A cgroup that has used up its share must not cause pruning.
         if observations.is_empty() || !self.bytes.within_share(&key, bytes) {
             return;
         }
-        if !self.tidied && !self.bytes.fits(&key, bytes) {
-            self.tidied = true;
+        if !self.is_pruned && !self.bytes.fits(&key, bytes) {
+            self.is_pruned = true;
             let folds = &self.folds;
-            // What is still to be told stays for the sweep.
-            let told = self.by_key.iter().filter(|(_, sample)| !sample.again);
-            let gone = told.filter(|(key, _)| folds.get(key, 0).is_err()).map(|(key, _)| *key).collect();
+            // What is still to be reported stays for the sweep.
+            let reported = self.by_key.iter().filter(|(_, sample)| !sample.is_pending);
+            let gone = reported.filter(|(key, _)| folds.get(key, 0).is_err()).map(|(key, _)| *key).collect();
             self.forget_all(gone);
         }
         if self.bytes.fits(&key, bytes) {
             self.bytes.take(&key, bytes);
             let observations = observations.to_vec();
-            self.by_key.insert(key, Sample { observations, before: 0, counted: 1, again: false, bytes });
+            self.by_key.insert(key, Sample { observations, before: 0, counted: 1, is_pending: false, bytes });
         }
     }
 
-    /// What has been repeated since it was last asked for; what the kernel's table forgot is forgotten.
+    /// What has been repeated since the last call. Keys that the kernel's table evicted are forgotten.
     pub(super) fn repeated(&mut self, boot: u64) -> Vec<RuntimeObservation> {
         let (mut repeated, mut gone) = (Vec::new(), Vec::new());
         for (key, sample) in &mut self.by_key {
             let Ok(by_cpu) = self.folds.get(key, 0) else {
-                repeated.extend(sample.again(sample.counted, 0));
+                repeated.extend(sample.repetition(sample.counted, 0));
                 gone.push(*key);
                 continue;
             };
             let count = by_cpu.iter().map(|fold| fold[0]).sum();
             let last = by_cpu.iter().map(|fold| fold[1]).max().unwrap_or_default();
-            repeated.extend(sample.again(count, millis(last, boot)));
+            repeated.extend(sample.repetition(count, millis(last, boot)));
         }
         self.forget_all(gone);
-        self.tidied = false;
+        self.is_pruned = false;
         repeated
     }
 
@@ -111,11 +111,11 @@ impl Samples {
 impl Bytes {
     /// The first part of a key is its cgroup.
     fn within_share(&self, [cgroup, ..]: &Key, bytes: usize) -> bool {
-        self.by_cgroup.get(cgroup).copied().unwrap_or_default() + bytes <= SHARE_BYTES
+        self.by_cgroup.get(cgroup).copied().unwrap_or_default() + bytes <= MAX_CGROUP_BYTES
     }
 
     fn fits(&self, key: &Key, bytes: usize) -> bool {
-        self.all + bytes <= MOST_BYTES && self.within_share(key, bytes)
+        self.all + bytes <= MAX_BYTES && self.within_share(key, bytes)
     }
 
     fn take(&mut self, [cgroup, ..]: &Key, bytes: usize) {
@@ -134,7 +134,7 @@ impl Bytes {
     }
 }
 
-/// What a runtime observation takes in memory.
+/// The memory that a runtime observation takes.
 fn bytes_of(observation: &RuntimeObservation) -> usize {
     let RuntimeObservation { pod, container, name, binary, arguments, path, object, .. } = observation;
     let texts: usize = [pod, container, name, binary, path, object].into_iter().map(String::capacity).sum();
@@ -143,17 +143,17 @@ fn bytes_of(observation: &RuntimeObservation) -> usize {
 }
 
 impl Sample {
-    /// The kernel's table begins anew with this act.
-    fn forgotten(&mut self, at: UnixMillis) {
-        (self.before, self.counted, self.again) = (self.before + self.counted, 1, true);
+    /// The kernel's table counts from this event again.
+    fn restart(&mut self, at: UnixMillis) {
+        (self.before, self.counted, self.is_pending) = (self.before + self.counted, 1, true);
         self.observations.iter_mut().for_each(|observation| observation.last = at.max(observation.last));
     }
 
-    fn again(&mut self, count: u64, last: UnixMillis) -> Vec<RuntimeObservation> {
-        if count == self.counted && !self.again {
+    fn repetition(&mut self, count: u64, last: UnixMillis) -> Vec<RuntimeObservation> {
+        if count == self.counted && !self.is_pending {
             return Vec::new();
         }
-        (self.counted, self.again) = (count, false);
+        (self.counted, self.is_pending) = (count, false);
         for observation in &mut self.observations {
             observation.count = self.before + count;
             observation.last = last.max(observation.last);
@@ -167,14 +167,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sort_that_the_kernel_forgot_goes_on_counting() {
-        let mut sample = Sample { observations: Vec::new(), before: 0, counted: 1, again: false, bytes: 0 };
-        sample.again(5, 0);
-        sample.forgotten(0);
-        assert!(sample.again, "the next sweep tells it, though the kernel counts no more than was known");
-        sample.again(1, 0);
-        assert!(!sample.again);
-        sample.again(3, 0);
+    fn the_count_goes_on_when_the_kernel_has_evicted_the_key() {
+        let mut sample = Sample { observations: Vec::new(), before: 0, counted: 1, is_pending: false, bytes: 0 };
+        sample.repetition(5, 0);
+        sample.restart(0);
+        assert!(sample.is_pending, "the next sweep reports it, though the kernel's count is no higher than before");
+        sample.repetition(1, 0);
+        assert!(!sample.is_pending);
+        sample.repetition(3, 0);
         assert_eq!(sample.before + sample.counted, 8);
     }
 
@@ -189,10 +189,10 @@ mod tests {
             }
             usize::try_from(samples).unwrap()
         };
-        assert_eq!(taken(&mut bytes, 1) * 2048, SHARE_BYTES);
+        assert_eq!(taken(&mut bytes, 1) * 2048, MAX_CGROUP_BYTES);
         let others: usize = (2..1000).map(|cgroup| taken(&mut bytes, cgroup)).sum();
-        assert_eq!(others * 2048, MOST_BYTES - SHARE_BYTES, "the others have their own");
-        bytes.give_back(&[1, 0, 0], SHARE_BYTES);
-        assert!(!bytes.by_cgroup.contains_key(&1) && bytes.fits(&[1000, 0, 0], SHARE_BYTES));
+        assert_eq!(others * 2048, MAX_BYTES - MAX_CGROUP_BYTES, "the others have shares of their own");
+        bytes.give_back(&[1, 0, 0], MAX_CGROUP_BYTES);
+        assert!(!bytes.by_cgroup.contains_key(&1) && bytes.fits(&[1000, 0, 0], MAX_CGROUP_BYTES));
     }
 }

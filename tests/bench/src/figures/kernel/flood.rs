@@ -31,7 +31,7 @@ pub const FLOODS: &[Flood] = &[
         whole: 2_000,
         peer: Some("execsnoop"),
         aim: "at most 1 % fewer starts",
-        programs: &["process_exec", "process_forks", "namespace_clone", "canary_sings"],
+        programs: &["process_exec", "process_forks", "namespace_clone", "probe_renamed"],
         aim_cost: "at most 1,000 ns a process",
     },
     Flood {
@@ -179,9 +179,10 @@ fn watched<T>(cell: &Cell, what: impl FnOnce(&dyn Fn() -> Vec<Cost>) -> Result<T
                 locked().poll();
             }
             // Only this cell's counters: other containers of the machine may cause events too.
-            let book = locked().books()?.of.remove(&cell.owner()?).context("the cell has no book")?;
-            let counted = book.counters;
-            ensure!(counted.dropped == 0 && counted.generated == counted.delivered + counted.folded, "lost: {book:?}");
+            let own =
+                locked().counters_by_owner()?.by_owner.remove(&cell.owner()?).context("the cell has no counters")?;
+            let counted = own.counters;
+            ensure!(counted.dropped == 0 && counted.generated == counted.delivered + counted.folded, "lost: {own:?}");
             Ok(())
         });
         let result = what(&|| locked().costs());

@@ -38,7 +38,7 @@ pub fn run() -> Result<ExitCode> {
         if probed.is_none_or(|probed| probed.elapsed() >= PROBE) {
             probed = Some(Instant::now());
             number += 1;
-            sensors.canary(number, PATIENCE)?;
+            sensors.probe(number, PATIENCE)?;
         }
         if viewed.is_none_or(|viewed| viewed.elapsed() >= VIEW) {
             viewed = Some(Instant::now());

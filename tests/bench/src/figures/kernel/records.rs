@@ -32,7 +32,7 @@ pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
                 record[SUBJECT].copy_from_slice(&u64::to_ne_bytes(number << 32));
             }
             let start = Instant::now();
-            told += sensors.tell(records[..round].iter().map(Vec::as_slice)).len();
+            told += sensors.decode(records[..round].iter().map(Vec::as_slice)).len();
             taken += start.elapsed();
         }
         ensure!(told >= size, "{size} records told {told} things");
@@ -43,7 +43,7 @@ pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
     let records = recorded(&mut sensors, cell)?;
     let again = rate(effort, "behaviors told before decoded, attributed and folded", &mut |size| {
         let start = Instant::now();
-        let told = sensors.tell(records.iter().cycle().take(size).map(Vec::as_slice)).len();
+        let told = sensors.decode(records.iter().cycle().take(size).map(Vec::as_slice)).len();
         let taken = start.elapsed();
         let counted: u64 = sensors.sweep().iter().map(|sighting| sighting.count).sum();
         ensure!(told == 0 && counted >= size as u64, "{size} records told {told} things and counted {counted}");
@@ -98,7 +98,7 @@ fn recorded(sensors: &mut Sensors, cell: &Cell) -> Result<Vec<Vec<u8>>> {
         sensors.wait(Duration::from_millis(10))?;
         while sensors.take(&mut record) {
             // Records of other containers, and those that report nothing, are left out.
-            if !sensors.tell([record.as_slice()]).is_empty() {
+            if !sensors.decode([record.as_slice()]).is_empty() {
                 records.push(record.clone());
             }
         }

@@ -47,7 +47,7 @@ pub fn processes(effort: &Effort, cell: &Cell) -> Result<Figure> {
 
 fn read(view: &mut KernelView, least: usize) -> Result<f64> {
     let start = Instant::now();
-    let seen = view.processes()?.seen;
+    let seen = view.processes()?.process_count;
     let elapsed = start.elapsed().as_secs_f64() * 1e3;
     ensure!(usize::try_from(seen)? > least, "only {seen} processes of at least {least} were seen");
     Ok(elapsed)
