@@ -17,11 +17,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 mod container;
 pub mod ingress;
+pub mod labels;
 pub mod metadata;
 pub mod namespace;
 pub mod network_policy;
 pub mod pod;
 pub mod pod_security;
+pub mod port;
 mod resources;
 pub mod role;
 pub mod role_binding;
@@ -34,6 +36,7 @@ mod volume;
 pub mod workload;
 
 pub use ingress::Ingress;
+pub use labels::{LabelSelector, Labels};
 pub use metadata::{Meta, Owner};
 pub use namespace::Namespace;
 pub use network_policy::NetworkPolicy;
@@ -88,6 +91,15 @@ macro_rules! families {
                 }
             }
         )+
+
+        impl Facts {
+            /// Shares labels that an interner has already.
+            pub(crate) fn intern(&mut self, interner: &mut labels::Interner) {
+                match self {
+                    $($(#[$attribute])* Self::$family(facts) => labels::Interned::intern(facts, interner),)+
+                }
+            }
+        }
 
         /// The kinds of each family.
         const BY_FAMILY: &[&[&Kind]] = &[$($(#[$attribute])* $file::KINDS,)+];

@@ -1,9 +1,10 @@
 //! A Namespace: its Pod Security labels and what its labels propose to Holdfast.
 //!
-//! Labels are kept for these keys only. A proposal is handed on, never obeyed: the platform owner decides the scope.
+//! A proposal is handed on, never obeyed: the platform owner decides the scope.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::labels::{Interned, Interner, Labels};
 use super::metadata::{Meta, MetadataShape};
 use super::{Family, Kind, null_as_default};
 
@@ -37,8 +38,8 @@ pub struct Namespace {
     pub audit: PodSecurity,
     /// `pod-security.kubernetes.io/warn` and its version.
     pub warn: PodSecurity,
-    /// Whether there are labels at all.
-    pub labelled: bool,
+    /// Its labels: what namespace selectors of network policies ask for.
+    pub labels: Labels,
     /// `holdfast.dev/scope`, as written.
     pub scope: Option<Box<str>>,
 }
@@ -59,6 +60,12 @@ struct NamespaceShape {
     metadata: MetadataShape,
 }
 
+impl Interned for Namespace {
+    fn intern(&mut self, interner: &mut Interner) {
+        interner.share(&mut self.labels);
+    }
+}
+
 pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Namespace), D::Error> {
     let metadata = NamespaceShape::deserialize(from)?.metadata;
     let label = |key: &str| metadata.labels.get(key).map(|value| value.as_str().into());
@@ -70,7 +77,7 @@ pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(M
         enforce: mode("enforce"),
         audit: mode("audit"),
         warn: mode("warn"),
-        labelled: !metadata.labels.is_empty(),
+        labels: Labels::from(&metadata.labels),
         scope: label(SCOPE_LABEL),
     };
     Ok((metadata.into_meta(), facts))

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::labels::Interned;
 use super::metadata::{Meta, MetadataShape};
 use super::{Family, Kind, null_as_default};
 
@@ -76,6 +77,8 @@ struct RoleShape {
     rules: Box<[Rule]>,
     aggregation_rule: Option<serde::de::IgnoredAny>,
 }
+
+impl Interned for Role {}
 
 pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Role), D::Error> {
     let RoleShape { metadata, rules, aggregation_rule } = RoleShape::deserialize(from)?;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::labels::Interned;
 use super::metadata::{Meta, MetadataShape};
 use super::role::GROUP;
 use super::{Family, Kind, null_as_default};
@@ -80,6 +81,8 @@ struct BindingShape {
     #[serde(deserialize_with = "null_as_default")]
     subjects: Box<[Subject]>,
 }
+
+impl Interned for RoleBinding {}
 
 pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, RoleBinding), D::Error> {
     let BindingShape { metadata, role_ref, subjects } = BindingShape::deserialize(from)?;

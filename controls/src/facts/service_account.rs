@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::labels::Interned;
 use super::metadata::{Meta, MetadataShape};
 use super::{Family, Kind, null_as_default};
 
@@ -33,6 +34,8 @@ struct ServiceAccountShape {
     metadata: MetadataShape,
     automount_service_account_token: Option<bool>,
 }
+
+impl Interned for ServiceAccount {}
 
 pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, ServiceAccount), D::Error> {
     let shape = ServiceAccountShape::deserialize(from)?;

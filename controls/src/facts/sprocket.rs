@@ -3,6 +3,7 @@
 use holdfast_model::{CoverageState, Location, Resource};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::labels::Interned;
 use super::metadata::{Meta, MetadataShape};
 use super::{Family, Kind, null_as_default, project as project_any};
 use crate::catalog::{JudgeObject, Of, View};
@@ -33,6 +34,8 @@ struct SprocketShape {
     #[serde(deserialize_with = "null_as_default")]
     teeth: u32,
 }
+
+impl Interned for Sprocket {}
 
 pub(super) fn project<'de, D: Deserializer<'de>>(_: &Kind, from: D) -> Result<(Meta, Sprocket), D::Error> {
     let SprocketShape { metadata, teeth } = SprocketShape::deserialize(from)?;

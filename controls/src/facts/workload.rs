@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::labels::{Interned, Interner, Labels};
 use super::metadata::{Meta, MetadataShape};
 use super::pod::{PodSpec, ProfileAnnotation};
 use super::{Family, Kind, null_as_default};
@@ -39,6 +40,8 @@ pub(super) const KINDS: &[&Kind] =
 pub struct Workload {
     /// The Pod's own specification, or the template's.
     pub pod: PodSpec,
+    /// The Pod's own labels, or the template's: what Services and network policies select by.
+    pub labels: Labels,
     /// Field path of the object that holds `metadata` and `spec` of the pod: empty for a Pod, `spec.template` for a Deployment.
     pub template_path: &'static str,
     /// The label selector of the workload's Pods, as the API takes it in a query; `None` where it has none or it can't be
@@ -121,24 +124,34 @@ impl Selector {
 
 impl PodShape {
     /// The pod's facts, and its metadata apart from them.
-    fn split(mut self) -> (MetadataShape, PodSpec) {
+    fn split(mut self) -> (MetadataShape, PodSpec, Labels) {
         let annotations = self.metadata.annotations.iter();
         self.spec.profile_annotations =
             annotations.filter_map(|(key, value)| ProfileAnnotation::forbidden(key, value)).collect();
-        (self.metadata, self.spec)
+        let labels = Labels::from(&self.metadata.labels);
+        (self.metadata, self.spec, labels)
+    }
+}
+
+impl Interned for Workload {
+    fn intern(&mut self, interner: &mut Interner) {
+        interner.share(&mut self.labels);
     }
 }
 
 pub(super) fn project<'de, D: Deserializer<'de>>(kind: &'static Kind, from: D) -> Result<(Meta, Workload), D::Error> {
-    let (metadata, pod, template_path, selector) = if *kind == POD {
-        let (metadata, pod) = PodShape::deserialize(from)?.split();
-        (metadata, pod, "", None)
+    let (metadata, template, template_path, selector) = if *kind == POD {
+        let (metadata, pod, labels) = PodShape::deserialize(from)?.split();
+        (metadata, (pod, labels), "", None)
     } else if *kind == CRON_JOB {
         let Scheduled { metadata, spec } = Scheduled::deserialize(from)?;
-        (metadata, spec.job_template.spec.template.split().1, "spec.jobTemplate.spec.template", None)
+        let (_, pod, labels) = spec.job_template.spec.template.split();
+        (metadata, (pod, labels), "spec.jobTemplate.spec.template", None)
     } else {
         let Templated { metadata, spec } = Templated::deserialize(from)?;
-        (metadata, spec.template.split().1, "spec.template", spec.selector.query())
+        let (_, pod, labels) = spec.template.split();
+        (metadata, (pod, labels), "spec.template", spec.selector.query())
     };
-    Ok((metadata.into_meta(), Workload { pod, template_path, selector }))
+    let (pod, labels) = template;
+    Ok((metadata.into_meta(), Workload { pod, labels, template_path, selector }))
 }

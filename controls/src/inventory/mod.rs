@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use holdfast_model::{CoverageState, Resource};
 
+use crate::facts::labels::Interner;
 use crate::facts::{Facts, Family, KINDS, Kind, Namespace, Object, Workload, namespace, workload};
 
 mod dependencies;
@@ -80,6 +81,7 @@ pub struct Inventory {
     children: BTreeMap<Box<str>, BTreeSet<Arc<ObjectKey>>>,
     links: Links,
     touched: BTreeSet<Arc<Resource>>,
+    interner: Interner,
     server_minor: u32,
 }
 
@@ -101,6 +103,7 @@ impl Default for Inventory {
             children: BTreeMap::new(),
             links: Links::default(),
             touched: BTreeSet::new(),
+            interner: Interner::default(),
             server_minor: NEWEST_MINOR,
         }
     }
@@ -128,6 +131,7 @@ impl Inventory {
             }
             return;
         }
+        object.facts.intern(&mut self.interner);
         self.unlink(&key);
         if let Some(entry) = self.objects.get_mut(&key) {
             entry.object = object;
@@ -135,7 +139,8 @@ impl Inventory {
         self.link(&key);
     }
 
-    fn insert(&mut self, key: Arc<ObjectKey>, object: Object) {
+    fn insert(&mut self, key: Arc<ObjectKey>, mut object: Object) {
+        object.facts.intern(&mut self.interner);
         let first = self.is_first_workload(&key);
         self.objects.insert(key.clone(), Entry { object, subject: None });
         if first {

@@ -10,7 +10,7 @@ use holdfast_model::Resource;
 
 use super::{Inventory, ObjectKey};
 use crate::facts::pod::PodSpec;
-use crate::facts::{Facts, Family, Kind, Object, Owner, workload};
+use crate::facts::{Facts, Family, Kind, Labels, Object, Owner, workload};
 
 impl Inventory {
     /// Gives an object its subject, now that it or its owner is known.
@@ -101,6 +101,7 @@ pub(super) fn drop_inner_template(object: &mut Object) {
         && is_inner
     {
         facts.pod = PodSpec::default();
+        facts.labels = Labels::default();
         facts.selector = None;
     }
 }

@@ -18,9 +18,9 @@ pub const CONTROLS: &[Control] =
 
 /// The place of a label of a namespace; of all labels where there are none, so that a patch can make them.
 fn label(namespace: &View<Namespace>, key: &str, value: &str) -> Location {
-    if namespace.facts.labelled {
-        Location::field(format!("metadata.labels[{key:?}]"), value)
-    } else {
+    if namespace.facts.labels.is_empty() {
         Location::field("metadata.labels", "")
+    } else {
+        Location::field(format!("metadata.labels[{key:?}]"), value)
     }
 }

@@ -5,7 +5,7 @@
 use holdfast_model::{Location, Method, OnDeletion, Severity};
 
 use crate::catalog::{Control, Fix, Judge, Of, Relation, View};
-use crate::facts::Namespace;
+use crate::facts::{Namespace, NetworkPolicy};
 
 pub(super) const CONTROL: Control = Control {
     id: "network.default-deny-ingress",
@@ -37,8 +37,9 @@ spec:
 ";
 
 fn judge(namespace: &View<Namespace>, fails: &mut Vec<Location>) {
-    let denies = || namespace.network_policies().any(|policy| policy.selects_all && policy.ingress == Some(0));
-    if namespace.has_workloads() && !denies() {
+    let denies = |policy: &NetworkPolicy| policy.selects_all() && policy.ingress.as_deref() == Some(&[]);
+    let is_denied = || namespace.network_policies().any(denies);
+    if namespace.has_workloads() && !is_denied() {
         fails.push(Location::field("metadata.name", namespace.meta.name.as_str()));
     }
 }

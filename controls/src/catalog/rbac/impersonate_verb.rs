@@ -19,7 +19,7 @@ pub(super) const CONTROL: Control = Control {
     version: 1,
     title: "Nobody may impersonate everyone",
     severity: Severity::Critical,
-    description: "With `impersonate` on all users, groups or service accounts, the holder behaviors as anyone, \
+    description: "With `impersonate` on all users, groups or service accounts, the holder acts as anyone, \
                   `system:masters` included where groups may be impersonated.",
     remediation: "Name the users and groups that may be impersonated in `resourceNames`, or remove the verb.",
     on_deletion: OnDeletion::Fixes,
