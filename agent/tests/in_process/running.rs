@@ -109,20 +109,24 @@ async fn one_process_that_disagrees_keeps_it_open_by_pod_node_and_process_though
 #[tokio::test]
 async fn silence_blindness_and_statements_about_something_else_prove_nothing() {
     type Break = fn(&ViewRequest, &mut NodeStatement);
-    let lies: [(&str, Break); 7] = [
+    let cases: [(&str, Break); 7] = [
         ("its view is not whole: no BTF", |_, it| it.incomplete = Some("no BTF".into())),
-        ("answers another question", |_, it| it.nonce = holdfast_model::Nonce::from_bytes([99; 16])),
-        ("about another cluster", |_, it| it.cluster = holdfast_model::ClusterId::from_bytes([99; 16])),
-        ("another node's", |_, it| it.node = "node-2".into()),
-        ("left out a Pod", |_, it| (it.pods, it.containers) = (Vec::new(), Vec::new())),
-        ("Pods that it was not asked about", |_, it| it.containers.push(container("uid-other", false))),
-        ("a form that is not known", |_, it| it.form = "holdfast.node.v9".into()),
+        ("its nonce is another than was asked for", |_, it| it.nonce = holdfast_model::Nonce::from_bytes([99; 16])),
+        ("its cluster is another than was asked for", |_, it| {
+            it.cluster = holdfast_model::ClusterId::from_bytes([99; 16])
+        }),
+        ("its node is another than was asked for", |_, it| it.node = "node-2".into()),
+        ("its set of Pods is another than was asked for", |_, it| (it.pods, it.containers) = (Vec::new(), Vec::new())),
+        ("its containers' Pod is another than was asked for", |_, it| {
+            it.containers.push(container("uid-other", false))
+        }),
+        ("its form is \"holdfast.node.v9\", not", |_, it| it.form = "holdfast.node.v9".into()),
     ];
-    for (why, lie) in lies {
+    for (why, change) in cases {
         let script = move |request: &ViewRequest, node: &str, _| {
-            let mut said = all_confined(request, node);
-            lie(request, &mut said);
-            signed(&said)
+            let mut stated = all_confined(request, node);
+            change(request, &mut stated);
+            signed(&stated)
         };
         let attestation = verdict(script, &[pod("web-a", "node-1")]).await;
         assert_eq!((attestation.verdict, attestation.reach), (Verdict::Inconclusive, Reach::Config), "{why}");
