@@ -79,6 +79,38 @@ fn every_room_has_a_short_readme() -> Result<()> {
     Ok(())
 }
 
+/// How many lines a new one costs is shown by the rooms themselves, which compile a fake one in; here the places are held.
+#[test]
+fn the_table_of_adding_things_names_folders_and_files_that_exist() -> Result<()> {
+    let readme = std::fs::read_to_string(root().join("README.md"))?;
+    let (_, table) = readme.split_once("## Adding things").context("README.md has no table of adding things")?;
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")).skip(1);
+    let mut checked = 0;
+    for row in rows {
+        let cells: Vec<_> = row.split('|').collect();
+        let [thing, added, changed, ..] = cells[..] else { anyhow::bail!("a row without three cells: {row}") };
+        let folders: Vec<_> =
+            quoted(added).filter_map(|path| path.split_once('<')).map(|(path, _)| root().join(path)).collect();
+        ensure!(!folders.is_empty(), "{thing} names no folder");
+        for folder in &folders {
+            ensure!(folder.is_dir(), "{thing}: {} is no folder", folder.display());
+        }
+        for file in quoted(changed) {
+            let exists =
+                |folder: &PathBuf| folder.join(file).is_file() || folder.with_file_name("").join(file).is_file();
+            ensure!(folders.iter().any(exists), "{thing}: there is no {file}");
+        }
+        checked += 1;
+    }
+    ensure!(checked >= 7, "only {checked} rows");
+    Ok(())
+}
+
+/// The parts of a text in backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
 #[test]
 fn no_two_modules_of_a_crate_need_each_other() -> Result<()> {
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
