@@ -5,7 +5,6 @@ use holdfast_model::{
     Coverage, DetectionBatch, Location, Observation, Origin, Read, Report, Resource, RuntimeDetection, Statement,
 };
 
-use crate::outbox::ScopeProposal;
 use crate::pod_index::ScheduledPod;
 
 /// A tag and an integer of 64 bits.
@@ -52,8 +51,8 @@ pub fn coverage(coverage: &Coverage) -> usize {
 }
 
 /// A scope proposal.
-pub fn proposal(proposal: &ScopeProposal) -> usize {
-    NESTED + text(&proposal.namespace) + text(&proposal.label) + text(&proposal.value)
+pub fn proposal(namespace: &str, label: &str, value: &str) -> usize {
+    NESTED + text(namespace) + text(label) + text(value)
 }
 
 /// A Pod as its node is sent it.

@@ -122,7 +122,7 @@ mod tests {
         fn nothing_takes_more_on_the_wire_than_the_core_reckons(whole in any_batch()) {
             let bound = whole.reports.iter().map(size::report).sum::<usize>()
                 + whole.coverage.iter().map(size::coverage).sum::<usize>()
-                + whole.proposals.iter().map(size::proposal).sum::<usize>()
+                + whole.proposals.iter().map(ScopeProposal::size).sum::<usize>()
                 + whole.detection_batches.iter().map(size::detection_batch).sum::<usize>();
             let taken = batch(0, whole).encoded_len();
             prop_assert!(taken <= bound, "{} > {}", taken, bound);

@@ -37,6 +37,13 @@ pub struct ScopeProposal {
     pub value: String,
 }
 
+impl ScopeProposal {
+    /// Its size in a message.
+    pub fn size(&self) -> usize {
+        size::proposal(&self.namespace, &self.label, &self.value)
+    }
+}
+
 /// One batch for the aggregator.
 #[derive(Debug, Default, PartialEq)]
 pub struct UplinkBatch {
@@ -235,6 +242,6 @@ fn size_of(reports: &[Report]) -> usize {
 
 fn size_of_small(batch: &UplinkBatch) -> usize {
     let coverage = batch.coverage.iter().map(size::coverage);
-    let proposals = batch.proposals.iter().map(size::proposal);
+    let proposals = batch.proposals.iter().map(ScopeProposal::size);
     coverage.chain(proposals).chain(batch.detection_batches.iter().map(size::detection_batch)).sum()
 }
