@@ -6,7 +6,7 @@ use holdfast_proof::merkle::leaf_hash;
 use holdfast_proof::merkle::proof::{verify_consistency, verify_inclusion};
 use holdfast_proof::{LogProblem, LoggedEntry, SignedHead, TrustProblem, VerifiedLog, receipt};
 use holdfast_record::Entry;
-use holdfast_store::EventId;
+use holdfast_store::{Cluster, EventKey};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use serde_json::json;
 
@@ -49,7 +49,7 @@ impl Installation {
     }
 
     /// An agent's attestation is recorded with the event that it caused.
-    async fn testify(&self) -> (RetestId, EventId) {
+    async fn testify(&self) -> (RetestId, EventKey) {
         let agent = KeyPair::generate().unwrap();
         let request = CertificateParams::default().serialize_request(&agent).unwrap();
         let request = SigningRequest::parse(request.der()).unwrap();
@@ -65,6 +65,7 @@ impl Installation {
             detail: json!({}),
         };
         let mut tx = self.store.begin().await.unwrap();
+        tx.add_cluster(&Cluster::new(attestation.cluster, "shop", NOW)).await.unwrap();
         let event = tx.add_events(&[Entry::of(activity).unwrap()]).await.unwrap()[0];
         let receipt = StoredReceipt {
             cluster: attestation.cluster,
@@ -79,7 +80,7 @@ impl Installation {
         };
         tx.add_receipt(&receipt).await.unwrap();
         tx.commit().await.unwrap();
-        (attestation.retest, event)
+        (attestation.retest, EventKey { cluster: Some(attestation.cluster), id: event })
     }
 
     async fn exported(&self) -> Vec<LoggedEntry> {

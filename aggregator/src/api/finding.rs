@@ -110,9 +110,10 @@ async fn list(
     responses((status = OK, body = Finding), (status = NOT_FOUND, body = Problem)))]
 async fn get(State(state): State<AppState>, Id(id): Id<FindingId>) -> ApiResult<Json<Finding>> {
     let finding = state.store.finding(id).await?.ok_or_else(|| ApiError::not_found("finding", id))?;
-    let filter = holdfast_store::EventFilter { finding: Some(id), ..Default::default() };
+    let filter =
+        holdfast_store::EventFilter { cluster: Some(finding.key.cluster), finding: Some(id), ..Default::default() };
     let events = state.store.events(&filter, MAX_SHOWN).await?;
-    let retests = state.store.retests(id, MAX_SHOWN).await?;
+    let retests = state.store.retests(finding.key.cluster, id, MAX_SHOWN).await?;
     Ok(Json(show::whole(&finding, &names(&state.store.clusters().await?), events, retests)))
 }
 

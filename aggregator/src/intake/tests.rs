@@ -10,7 +10,7 @@ use holdfast_model::{
     ObjectRead, Observation, Reach, Report, Resource, RetestOrder, Statement, Status as State, Verdict, canonical,
 };
 use holdfast_proto::{convert, parts, v1};
-use holdfast_store::{Cluster, EventFilter, Store};
+use holdfast_store::{Cluster, EventFilter, EventKey, Store};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -272,7 +272,8 @@ async fn a_fix_is_seen_retested_and_verified_with_a_receipt() {
     fixture.becomes(id, State::Verified).await;
 
     let receipt = fixture.intake.store.receipt(order.retest).await.unwrap().expect("a receipt");
-    let event = fixture.intake.store.event(receipt.event).await.unwrap().unwrap();
+    let key = EventKey { cluster: Some(receipt.cluster), id: receipt.event };
+    let event = fixture.intake.store.event(key).await.unwrap().unwrap();
     assert_eq!(event.activity.unwrap().event, "finding-verified");
     assert_eq!(fixture.events(Some(id)).await, ["finding-opened", "finding-resolved", "finding-verified"]);
 

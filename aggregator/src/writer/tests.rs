@@ -117,7 +117,7 @@ impl Pair {
         for key in &self.keys {
             let id = key.finding_id();
             let finding = self.store.finding(id).await.unwrap().unwrap();
-            let retests = self.store.retests(id, 500).await.unwrap();
+            let retests = self.store.retests(key.cluster, id, 500).await.unwrap();
             let open = |retest: &&holdfast_store::Retest| retest.state == RetestState::Waiting;
             let open: Vec<_> = retests.iter().filter(open).map(|retest| retest.id).collect();
             assert_eq!(open, finding.state.retest.into_iter().collect::<Vec<_>>(), "the last order is the finding's");

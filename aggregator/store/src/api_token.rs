@@ -15,7 +15,7 @@ pub struct ApiToken {
     pub name: String,
     /// Hash of its secret.
     pub secret_hash: [u8; 32],
-    /// What it may do, a word of the API.
+    /// What it may do, a role of the API.
     pub role: String,
     /// When it was made.
     pub created_at: UnixMillis,
@@ -47,13 +47,13 @@ impl Store {
     /// Every API token, latest first.
     pub async fn api_tokens(&self) -> Result<Vec<ApiToken>> {
         let text = format!("{COLUMNS} ORDER BY created_at DESC, id");
-        Sql::new("api tokens", &text).all(&mut *self.reader().await?, read).await
+        Sql::new("api tokens", &text).all(&mut self.reader().await?, read).await
     }
 
     /// One API token.
     pub async fn api_token(&self, id: &str) -> Result<Option<ApiToken>> {
-        let sql = Sql::new("api token", &format!("{COLUMNS} WHERE id = $1")).bind(id);
-        sql.optional(&mut *self.reader().await?, read).await
+        let sql = Sql::new("api token", &format!("{COLUMNS} WHERE id = ?")).bind(id);
+        sql.optional(&mut self.reader().await?, read).await
     }
 }
 
@@ -73,14 +73,14 @@ impl Tx {
 
     /// Notes a use.
     pub async fn use_api_token(&mut self, id: &str, at: UnixMillis) -> Result<()> {
-        let sql = Sql::new("use api token", "UPDATE api_token SET last_used_at = $1 WHERE id = $2");
+        let sql = Sql::new("use api token", "UPDATE api_token SET last_used_at = ? WHERE id = ?");
         sql.bind(at).bind(id).run(self.connection()).await?;
         Ok(())
     }
 
     /// Revokes an API token. False if it was revoked before, or never was.
     pub async fn revoke_api_token(&mut self, id: &str, at: UnixMillis) -> Result<bool> {
-        let text = "UPDATE api_token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL";
+        let text = "UPDATE api_token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL";
         Ok(Sql::new("revoke api token", text).bind(at).bind(id).run(self.connection()).await? == 1)
     }
 }

@@ -41,6 +41,6 @@ impl Store {
                 findings: row.count("findings")?,
             })
         };
-        Sql::new("counts", text).all(&mut *self.reader().await?, read).await
+        Sql::new("counts", text).all(&mut self.reader().await?, read).await
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates that were issued to agents. Only one that is on record here and not revoked is let in.
+//! Certificates that were issued to agents. Only one that is on record here and not revoked is accepted.
 
 use holdfast_model::{ClusterId, UnixMillis};
 
@@ -9,7 +9,7 @@ use crate::{Store, Tx};
 /// One certificate of one cluster's agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// Whose it is.
+    /// The cluster.
     pub cluster: ClusterId,
     /// Its serial number, lower-case hexadecimal.
     pub serial: String,
@@ -46,21 +46,21 @@ fn read(row: &Fields<'_>) -> Result<Credential> {
 impl Store {
     /// One credential.
     pub async fn credential(&self, cluster: ClusterId, serial: &str) -> Result<Option<Credential>> {
-        let sql = Sql::new("credential", &format!("{COLUMNS} WHERE cluster = $1 AND serial = $2"));
-        sql.bind(cluster).bind(serial).optional(&mut *self.reader().await?, read).await
+        let sql = Sql::new("credential", &format!("{COLUMNS} WHERE cluster = ? AND serial = ?"));
+        sql.bind(cluster).bind(serial).optional(&mut self.reader().await?, read).await
     }
 
     /// Every credential of a cluster, latest first.
     pub async fn credentials(&self, cluster: ClusterId) -> Result<Vec<Credential>> {
-        let text = format!("{COLUMNS} WHERE cluster = $1 ORDER BY issued_at DESC, serial");
-        Sql::new("credentials", &text).bind(cluster).all(&mut *self.reader().await?, read).await
+        let text = format!("{COLUMNS} WHERE cluster = ? ORDER BY issued_at DESC, serial");
+        Sql::new("credentials", &text).bind(cluster).all(&mut self.reader().await?, read).await
     }
 }
 
 impl Tx {
     /// The latest credential with this public key: the answer to a request whose first answer was lost.
     pub async fn credential_by_key(&mut self, cluster: ClusterId, key_hash: &[u8; 32]) -> Result<Option<Credential>> {
-        let text = format!("{COLUMNS} WHERE cluster = $1 AND key_hash = $2 ORDER BY issued_at DESC LIMIT 1");
+        let text = format!("{COLUMNS} WHERE cluster = ? AND key_hash = ? ORDER BY issued_at DESC LIMIT 1");
         let sql = Sql::new("credential by key", &text).bind(cluster).bind(key_hash.as_slice());
         sql.optional(self.connection(), read).await
     }
@@ -80,13 +80,12 @@ impl Tx {
 
     /// Notes the first use of a credential, and revokes those that were issued before it: they have been replaced.
     pub async fn use_credential(&mut self, credential: &Credential, at: UnixMillis) -> Result<()> {
-        let text =
-            "UPDATE credential SET first_used_at = $1 WHERE cluster = $2 AND serial = $3 AND first_used_at IS NULL";
+        let text = "UPDATE credential SET first_used_at = ? WHERE cluster = ? AND serial = ? AND first_used_at IS NULL";
         let sql = Sql::new("use credential", text).bind(at).bind(credential.cluster);
         if sql.bind(credential.serial.as_str()).run(self.connection()).await? == 0 {
             return Ok(());
         }
-        let text = "UPDATE credential SET revoked_at = $1 WHERE cluster = $2 AND issued_at < $3 AND serial <> $4 \
+        let text = "UPDATE credential SET revoked_at = ? WHERE cluster = ? AND issued_at < ? AND serial <> ? \
                     AND revoked_at IS NULL";
         let sql = Sql::new("replace credentials", text).bind(at).bind(credential.cluster).bind(credential.issued_at);
         sql.bind(credential.serial.as_str()).run(self.connection()).await?;

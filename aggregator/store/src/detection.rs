@@ -5,27 +5,22 @@ use std::collections::HashMap;
 use holdfast_model::digest::StatementHash;
 use holdfast_model::{ClusterId, FindingId};
 use holdfast_record::{Detection, Finding};
-use sqlx::AnyConnection;
 
 use crate::error::Result;
 use crate::finding::Written;
-use crate::sql::{Sql, chunks, json_text};
+use crate::sql::{Bulk, LIST_ROWS, Link, Sql, json_text};
 use crate::{Store, Tx};
 
 /// Gives findings that were just read their detections.
-pub(crate) async fn attach(connection: &mut AnyConnection, findings: &mut [Finding]) -> Result<()> {
+pub(crate) async fn attach(link: &mut Link, findings: &mut [Finding]) -> Result<()> {
     let mut at = HashMap::with_capacity(findings.len());
     at.extend(findings.iter().enumerate().map(|(i, finding)| ((finding.key.cluster, finding.id), i)));
     let places: Vec<_> = findings.iter().map(|finding| (finding.key.cluster, finding.id)).collect();
-    for chunk in chunks(&places) {
-        let text = "SELECT cluster, finding, body FROM detection WHERE (cluster, finding) IN (VALUES ";
-        let mut sql = Sql::new("detections", text);
-        sql.rows(chunk, |row, (cluster, finding)| {
-            row.value(*cluster).value(*finding);
-        });
-        sql.push(")");
+    for chunk in places.chunks(LIST_ROWS) {
+        let mut sql = Sql::new("detections", "SELECT cluster, finding, body FROM detection WHERE ");
+        sql.any_pair_of("cluster, finding", chunk.iter().copied());
         let read = |row: &crate::sql::Fields<'_>| Ok(((row.id("cluster")?, row.id("finding")?), row.json("body")?));
-        for (place, detection) in sql.all(connection, read).await? {
+        for (place, detection) in sql.all(link, read).await? {
             let _: (ClusterId, FindingId) = place;
             if let Some(finding) = at.get(&place).and_then(|&i| findings.get_mut(i)) {
                 finding.detections.push(detection);
@@ -39,9 +34,9 @@ pub(crate) async fn attach(connection: &mut AnyConnection, findings: &mut [Findi
 impl Store {
     /// The failing statements of a cluster, as (finding, hash): what its agent's ledger holds, folded into a digest.
     pub async fn statements(&self, cluster: ClusterId) -> Result<Vec<(FindingId, StatementHash)>> {
-        let text = "SELECT finding, statement FROM detection WHERE cluster = $1 AND statement IS NOT NULL";
+        let text = "SELECT finding, statement FROM detection WHERE cluster = ? AND statement IS NOT NULL";
         let sql = Sql::new("statements", text).bind(cluster);
-        sql.all(&mut *self.reader().await?, |row| Ok((row.id("finding")?, row.array("statement")?))).await
+        sql.all(&mut self.reader().await?, |row| Ok((row.id("finding")?, row.array("statement")?))).await
     }
 }
 
@@ -57,7 +52,7 @@ impl Store {
             sql.push(" AND (cluster, finding) > (").place(cluster).push(", ").place(finding).push(")");
         }
         sql.push(" ORDER BY cluster, finding LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("finding")?))).await
+        sql.all(&mut self.reader().await?, |row| Ok((row.id("cluster")?, row.id("finding")?))).await
     }
 }
 
@@ -66,7 +61,7 @@ impl Tx {
     pub async fn failing_in_bucket(&mut self, cluster: ClusterId, bucket: u8) -> Result<Vec<FindingId>> {
         let (mut first, mut last) = ([0; 16], [0xff; 16]);
         (first[0], last[0]) = (bucket, bucket);
-        let text = "SELECT finding FROM detection WHERE cluster = $1 AND finding BETWEEN $2 AND $3 \
+        let text = "SELECT finding FROM detection WHERE cluster = ? AND finding BETWEEN ? AND ? \
                     AND statement IS NOT NULL";
         let sql = Sql::new("failing in bucket", text).bind(cluster);
         let sql = sql.bind(FindingId::from_bytes(first)).bind(FindingId::from_bytes(last));
@@ -79,24 +74,19 @@ impl Tx {
             .flat_map(|item| item.after.detections.iter().map(|it| (item.after.key.cluster, item.after.id, it)))
             .collect();
         rows.sort_unstable_by_key(|(cluster, finding, _)| (*cluster, *finding));
-        for chunk in chunks(&rows) {
-            let bodies = chunk
-                .iter()
-                .map(|(.., detection)| json_text("write detections", detection))
-                .collect::<Result<Vec<_>>>()?;
-            let numbered: Vec<_> = chunk.iter().zip(&bodies).collect();
-            let text = "INSERT INTO detection (cluster, finding, source, statement, body) VALUES ";
-            let mut sql = Sql::new("write detections", text);
-            sql.rows(&numbered, |row, ((cluster, finding, detection), body)| {
-                row.value(*cluster).value(*finding).value(detection.source.to_string());
-                row.value(detection.statement.as_ref().map(|hash| hash.as_slice())).value(body.as_str());
-            });
-            sql.push(
-                " ON CONFLICT (cluster, finding, source) DO UPDATE SET statement = excluded.statement, \
-                 body = excluded.body",
-            );
-            sql.run(self.connection()).await?;
-        }
+        let form = |(.., detection): &(_, _, &Detection)| json_text("write detections", detection);
+        let bodies = rows.iter().map(form).collect::<Result<Vec<_>>>()?;
+        let rows: Vec<_> = rows.iter().zip(&bodies).collect();
+        let bulk = Bulk::new(
+            "write detections",
+            "INSERT INTO detection (cluster, finding, source, statement, body) ",
+            " ON CONFLICT (cluster, finding, source) DO UPDATE SET statement = excluded.statement, body = excluded.body",
+        );
+        let write = bulk.run(self.connection(), &rows, |row, ((cluster, finding, detection), body)| {
+            row.value(*cluster).value(*finding).value(detection.source.to_string());
+            row.value(detection.statement.as_ref().map(|hash| hash.as_slice())).value(body.as_str());
+        });
+        write.await?;
         Ok(())
     }
 }

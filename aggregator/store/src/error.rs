@@ -3,7 +3,7 @@
 /// An operation on the store that did not come about.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The address is of no database that Holdfast speaks.
+    /// The address names no supported database.
     #[error("the database address starts with neither `sqlite:` nor `postgres:`")]
     Address,
     /// The database could not be opened.
@@ -20,6 +20,16 @@ pub enum StoreError {
         /// Why.
         #[source]
         source: sqlx::Error,
+    },
+    /// A statement has more or fewer placeholders than arguments.
+    #[error("{operation} has {placeholders} placeholders and {bound} arguments")]
+    Arguments {
+        /// The operation.
+        operation: &'static str,
+        /// How many its text has.
+        placeholders: usize,
+        /// How many were bound.
+        bound: usize,
     },
     /// A stored value is not of its column's form.
     #[error("column {column} of a row of {operation} holds {problem}")]

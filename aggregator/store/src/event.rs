@@ -6,7 +6,7 @@ use holdfast_model::{Activity, ClusterId, FindingId, UnixMillis};
 use holdfast_record::Entry;
 
 use crate::error::Result;
-use crate::sql::{Fields, Sql, chunks};
+use crate::sql::{Bulk, Fields, Link, Sql};
 use crate::{Store, Tx};
 
 /// Names an entry: time, a counter, the start of the leaf. Ids of one process grow, so they order its events.
@@ -37,6 +37,26 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
+}
+
+/// An entry's key: its cluster and its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventKey {
+    /// The cluster that it is about; none for what concerns the fleet.
+    pub cluster: Option<ClusterId>,
+    /// Its id.
+    pub id: EventId,
+}
+
+impl EventKey {
+    /// The column's value. A primary key holds no NULL.
+    fn cluster(&self) -> &[u8] {
+        column(self.cluster.as_ref())
+    }
+}
+
+fn column(cluster: Option<&ClusterId>) -> &[u8] {
+    cluster.map_or(&[], |cluster| cluster.as_bytes())
 }
 
 /// One entry.
@@ -83,9 +103,16 @@ fn read(row: &Fields<'_>) -> Result<StoredEvent> {
 impl Store {
     /// Entries, latest first, at most this many.
     pub async fn events(&self, filter: &EventFilter, limit: u32) -> Result<Vec<StoredEvent>> {
+        let cluster = match (filter.cluster, filter.finding) {
+            (None, Some(finding)) => match self.cluster_of(finding).await? {
+                None => return Ok(Vec::new()),
+                found => found,
+            },
+            (cluster, _) => cluster,
+        };
         let mut sql = Sql::new("events", COLUMNS);
         sql.push(" WHERE 1 = 1");
-        if let Some(cluster) = filter.cluster {
+        if let Some(cluster) = cluster {
             sql.push(" AND cluster = ").place(cluster);
         }
         if let Some(finding) = filter.finding {
@@ -98,29 +125,30 @@ impl Store {
             sql.push(" AND id < ").place(before);
         }
         sql.push(" ORDER BY id DESC LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, read).await
+        sql.all(&mut self.reader().await?, read).await
     }
 
     /// Entries of the log from this place on, in order, at most this many.
     pub async fn events_from(&self, log_index: u64, limit: u32) -> Result<Vec<StoredEvent>> {
-        let text = format!("{COLUMNS} WHERE log_index >= $1 ORDER BY log_index LIMIT $2");
-        Sql::new("events from", &text).bind(log_index).bind(limit).all(&mut *self.reader().await?, read).await
+        let text = format!("{COLUMNS} WHERE log_index >= ? ORDER BY log_index LIMIT ?");
+        Sql::new("events from", &text).bind(log_index).bind(limit).all(&mut self.reader().await?, read).await
     }
 
     /// One entry.
-    pub async fn event(&self, id: EventId) -> Result<Option<StoredEvent>> {
-        let sql = Sql::new("event", &format!("{COLUMNS} WHERE id = $1")).bind(id);
-        sql.optional(&mut *self.reader().await?, read).await
+    pub async fn event(&self, key: EventKey) -> Result<Option<StoredEvent>> {
+        let sql =
+            Sql::new("event", &format!("{COLUMNS} WHERE cluster = ? AND id = ?")).bind(key.cluster()).bind(key.id);
+        sql.optional(&mut self.reader().await?, read).await
     }
 
     /// Number of entries that have a place in the log.
     pub async fn log_size(&self) -> Result<u64> {
-        log_size(&mut *self.reader().await?).await
+        log_size(&mut self.reader().await?).await
     }
 }
 
-async fn log_size(connection: &mut sqlx::AnyConnection) -> Result<u64> {
-    let text = "SELECT log_index + 1 AS size FROM event WHERE log_index IS NOT NULL ORDER BY log_index DESC LIMIT 1";
+async fn log_size(connection: &mut Link) -> Result<u64> {
+    let text = "SELECT size FROM log_size WHERE id = 0";
     let size = Sql::new("log size", text).optional(connection, |row| row.count("size")).await?;
     Ok(size.unwrap_or_default())
 }
@@ -132,17 +160,13 @@ impl Tx {
         for entry in entries {
             rows.push((EventId::make(entry.activity.at, self.next_number(), &entry.leaf), entry));
         }
-        for chunk in chunks(&rows) {
-            let mut sql =
-                Sql::new("add events", "INSERT INTO event (cluster, id, at, finding, event, body, leaf) VALUES ");
-            sql.rows(chunk, |row, (id, entry)| {
-                let activity = &entry.activity;
-                let cluster: &[u8] = activity.cluster.as_ref().map_or(&[], |cluster| cluster.as_bytes());
-                row.value(cluster).value(*id).value(activity.at).value(activity.finding);
-                row.value(activity.event.as_str()).value(entry.body.as_str()).value(entry.leaf.as_slice());
-            });
-            sql.run(self.connection()).await?;
-        }
+        let bulk = Bulk::new("add events", "INSERT INTO event (cluster, id, at, finding, event, body, leaf) ", "");
+        let write = bulk.run(self.connection(), &rows, |row, (id, entry)| {
+            let activity = &entry.activity;
+            row.value(column(activity.cluster.as_ref())).value(*id).value(activity.at).value(activity.finding);
+            row.value(activity.event.as_str()).value(entry.body.as_str()).value(entry.leaf.as_slice());
+        });
+        write.await?;
         Ok(rows.into_iter().map(|(id, _)| id).collect())
     }
 
@@ -152,27 +176,34 @@ impl Tx {
     }
 
     /// Entries without a place in the log, oldest first, at most this many.
-    pub async fn unsequenced_events(&mut self, limit: u32) -> Result<Vec<(EventId, [u8; 32])>> {
-        let text = "SELECT id, leaf FROM event WHERE log_index IS NULL ORDER BY id LIMIT $1";
+    pub async fn unsequenced_events(&mut self, limit: u32) -> Result<Vec<(EventKey, [u8; 32])>> {
+        let text = "SELECT cluster, id, leaf FROM event WHERE log_index IS NULL ORDER BY id LIMIT ?";
         let sql = Sql::new("unsequenced events", text).bind(limit);
-        sql.all(self.connection(), |row| Ok((row.id("id")?, row.array("leaf")?))).await
+        let read = |row: &Fields<'_>| {
+            let cluster = row.blob("cluster")?;
+            let cluster = if cluster.is_empty() { None } else { Some(row.id("cluster")?) };
+            Ok((EventKey { cluster, id: row.id("id")? }, row.array("leaf")?))
+        };
+        sql.all(self.connection(), read).await
     }
 
-    /// Gives these entries the places from `first` on, in this order.
-    pub async fn sequence_events(&mut self, first: u64, ids: &[EventId]) -> Result<()> {
-        let numbered: Vec<_> = (first..).zip(ids).collect();
-        for chunk in chunks(&numbered) {
-            let mut sql = Sql::new("sequence events", "UPDATE event SET log_index = v.column2 FROM (VALUES ");
-            sql.rows(chunk, |row, (index, id)| {
-                row.value(**id).value(*index);
-            });
-            sql.push(") AS v WHERE event.id = v.column1");
-            let found = sql.run(self.connection()).await?;
-            let expected = chunk.len() as u64;
-            if found != expected {
-                return Err(crate::StoreError::RowCount { operation: "sequence events", expected, found });
-            }
-        }
-        Ok(())
+    /// Gives these entries the places from `first` on, in this order. An error if the log has another size by now: another
+    /// sequencer was faster.
+    pub async fn sequence_events(&mut self, first: u64, keys: &[EventKey]) -> Result<()> {
+        let operation = "sequence events";
+        let expected = keys.len() as u64;
+        let sql = Sql::new("grow the log", "UPDATE log_size SET size = ? WHERE id = 0 AND size = ?");
+        sql.bind(first + expected).bind(first).run_one(self.connection()).await?;
+        let numbered: Vec<_> = (first..).zip(keys).collect();
+        let bulk = Bulk::new(
+            operation,
+            "UPDATE event SET log_index = numbered.column3 FROM (",
+            ") AS numbered WHERE event.cluster = numbered.column1 AND event.id = numbered.column2",
+        );
+        let write = bulk.run(self.connection(), &numbered, |row, (index, key)| {
+            row.value(key.cluster()).value(key.id).value(*index);
+        });
+        let found = write.await?;
+        (found == expected).then_some(()).ok_or(crate::StoreError::RowCount { operation, expected, found })
     }
 }

@@ -8,7 +8,8 @@ use holdfast_model::{ClusterId, ControlId, FindingId, FindingKey, Reach, Resourc
 use holdfast_record::Finding;
 
 use crate::error::Result;
-use crate::sql::{Fields, Sql, chunks, json_text};
+use crate::pattern::Pattern;
+use crate::sql::{Bulk, Fields, LIST_ROWS, Link, Sql, json_text};
 use crate::{Store, Tx, detection};
 
 /// A finding to write, with what it was before: the counts follow from the difference.
@@ -63,10 +64,20 @@ pub(crate) fn rank(severity: Severity) -> i64 {
     Severity::ALL.iter().position(|&value| value == severity).map_or(0, |at| at as i64)
 }
 
+const UPSERT: Bulk = Bulk::new(
+    "write findings",
+    "INSERT INTO finding (cluster, id, pattern, api_group, kind, namespace, name, control, status, severity, owner, \
+     unverified, reach, retest, changed_at, body) ",
+    " ON CONFLICT (cluster, id) DO UPDATE SET status = excluded.status, severity = excluded.severity, \
+     owner = excluded.owner, unverified = excluded.unverified, reach = excluded.reach, \
+     retest = excluded.retest, changed_at = excluded.changed_at, body = excluded.body",
+);
+
 impl Store {
-    /// One finding.
+    /// One finding: its id does not name its cluster, so each is looked into, by the primary key.
     pub async fn finding(&self, id: FindingId) -> Result<Option<Finding>> {
-        let sql = Sql::new("finding by id", &format!("{COLUMNS} WHERE id = $1")).bind(id);
+        let text = format!("{COLUMNS} WHERE id = ? AND cluster IN (SELECT id FROM cluster)");
+        let sql = Sql::new("finding by id", &text).bind(id);
         let mut reader = self.reader().await?;
         let mut found = sql.all(&mut reader, read).await?;
         detection::attach(&mut reader, &mut found).await?;
@@ -76,14 +87,14 @@ impl Store {
     /// Verified findings that have not changed since then and for which no retest is out, longest unchanged first; of clusters
     /// that were not revoked.
     pub async fn verified_unchanged_since(&self, then: UnixMillis, limit: u32) -> Result<Vec<(ClusterId, FindingId)>> {
-        let text = "SELECT cluster, id FROM finding WHERE status = 'verified' AND retest IS NULL AND changed_at <= $1 \
-                    AND cluster NOT IN (SELECT id FROM cluster WHERE revoked_at IS NOT NULL) \
-                    ORDER BY changed_at, id LIMIT $2";
+        let text = "SELECT cluster, id FROM finding WHERE status = 'verified' AND retest IS NULL AND changed_at <= ? \
+                    AND EXISTS (SELECT 1 FROM cluster AS member WHERE member.id = finding.cluster \
+                    AND member.revoked_at IS NULL) ORDER BY changed_at, id LIMIT ?";
         let sql = Sql::new("verified unchanged since", text).bind(then).bind(limit);
-        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+        sql.all(&mut self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
     }
 
-    /// Verified findings of clusters with eyes on a node, by one of these controls, whose proof did not go to the processes
+    /// Verified findings of clusters with a kernel view of a node, by one of these controls, whose proof did not go to the processes
     /// and for which no retest is out: longest unchanged first; of clusters that were not revoked.
     pub async fn verified_without_processes(
         &self,
@@ -93,19 +104,15 @@ impl Store {
         let mut sql = Sql::new(
             "verified without processes",
             "SELECT cluster, id FROM finding WHERE status = 'verified' AND retest IS NULL AND reach <> 'running' \
-             AND cluster IN (SELECT cluster FROM coverage WHERE state = 'seen' AND subject LIKE ",
+             AND ",
         );
-        sql.place(coverage_subject("%").as_str()).push(") AND cluster NOT IN (SELECT id FROM cluster WHERE ");
-        sql.push("revoked_at IS NOT NULL) AND control IN (");
-        for (i, &control) in controls.iter().enumerate() {
-            sql.push(if i == 0 { "" } else { ", " }).place(control);
-        }
-        sql.push(") ORDER BY changed_at, id LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+        with_kernel_view(&mut sql).push(" AND ").any_of("control", controls.iter().copied());
+        sql.push(" ORDER BY changed_at, id LIMIT ").place(limit);
+        sql.all(&mut self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
     }
 
     /// Open findings of these controls that no statement holds open and nothing has been asked about since then, in clusters
-    /// with an eye on processes; longest unchanged first.
+    /// with a kernel view; longest unchanged first.
     pub async fn shown_only_unchanged_since(
         &self,
         controls: &[&str],
@@ -118,28 +125,45 @@ impl Store {
              (SELECT 1 FROM detection WHERE detection.cluster = finding.cluster AND detection.finding = finding.id \
              AND statement IS NOT NULL) AND retest IS NULL AND changed_at <= ",
         );
-        sql.place(then).push(" AND cluster IN (SELECT cluster FROM coverage WHERE state = 'seen' AND subject LIKE ");
-        sql.place(coverage_subject("%").as_str()).push(") AND cluster NOT IN (SELECT id FROM cluster WHERE ");
-        sql.push("revoked_at IS NOT NULL) AND control IN (");
-        for (i, &control) in controls.iter().enumerate() {
-            sql.push(if i == 0 { "" } else { ", " }).place(control);
-        }
-        sql.push(") ORDER BY changed_at, id LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+        with_kernel_view(sql.place(then).push(" AND ")).push(" AND ").any_of("control", controls.iter().copied());
+        sql.push(" ORDER BY changed_at, id LIMIT ").place(limit);
+        sql.all(&mut self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
     }
+
+    /// The cluster of a finding.
+    pub async fn cluster_of(&self, id: FindingId) -> Result<Option<ClusterId>> {
+        let text = "SELECT cluster FROM finding WHERE id = ? AND cluster IN (SELECT id FROM cluster)";
+        let sql = Sql::new("cluster of a finding", text).bind(id);
+        sql.optional(&mut self.reader().await?, |row| row.id("cluster")).await
+    }
+}
+
+/// A condition on findings: of a cluster that was not revoked and has a node whose kernel can be looked at.
+fn with_kernel_view(sql: &mut Sql) -> &mut Sql {
+    sql.push(
+        "EXISTS (SELECT 1 FROM cluster AS member WHERE member.id = finding.cluster AND member.revoked_at IS NULL)",
+    );
+    sql.push(
+        " AND EXISTS (SELECT 1 FROM coverage AS view WHERE view.cluster = finding.cluster AND view.state = 'seen'",
+    );
+    sql.push(" AND view.subject LIKE ").place(coverage_subject("%").as_str()).push(")")
+}
+
+/// The keys that the findings of a pattern have, or would have: in each cluster one, and the cluster is all that differs.
+pub(crate) async fn keys_of(link: &mut Link, pattern: &Pattern) -> Result<Vec<(ClusterId, FindingId)>> {
+    let (resource, control) = (&pattern.resource, &pattern.control);
+    let clusters = Sql::new("members", "SELECT id FROM cluster ORDER BY id").all(link, |row| row.id("id")).await?;
+    let id = |cluster| FindingKey { cluster, resource: resource.clone(), control: control.clone() }.finding_id();
+    Ok(clusters.into_iter().map(|cluster| (cluster, id(cluster))).collect())
 }
 
 impl Tx {
     /// Those of these findings that are on record.
     pub async fn findings_by_id(&mut self, cluster: ClusterId, ids: &[FindingId]) -> Result<Vec<Finding>> {
         let mut found = Vec::with_capacity(ids.len().min(1024));
-        for chunk in chunks(ids) {
+        for chunk in ids.chunks(LIST_ROWS) {
             let mut sql = Sql::new("findings by ids", COLUMNS);
-            sql.push(" WHERE cluster = ").place(cluster).push(" AND id IN (");
-            for (i, &id) in chunk.iter().enumerate() {
-                sql.push(if i == 0 { "" } else { ", " }).place(id);
-            }
-            sql.push(")");
+            sql.push(" WHERE cluster = ").place(cluster).push(" AND ").any_of("id", chunk.iter().copied());
             found.extend(sql.all(self.connection(), read).await?);
         }
         detection::attach(self.connection(), &mut found).await?;
@@ -148,7 +172,7 @@ impl Tx {
 
     /// The findings of one namespace.
     pub async fn findings_in(&mut self, cluster: ClusterId, namespace: &str) -> Result<Vec<Finding>> {
-        let sql = Sql::new("findings in namespace", &format!("{COLUMNS} WHERE cluster = $1 AND namespace = $2"));
+        let sql = Sql::new("findings in namespace", &format!("{COLUMNS} WHERE cluster = ? AND namespace = ?"));
         let mut found = sql.bind(cluster).bind(namespace).all(self.connection(), read).await?;
         detection::attach(self.connection(), &mut found).await?;
         Ok(found)
@@ -157,13 +181,9 @@ impl Tx {
     /// Those of these findings that are on record, whichever clusters they are of.
     pub async fn findings_at(&mut self, places: &[(ClusterId, FindingId)]) -> Result<Vec<Finding>> {
         let mut found = Vec::with_capacity(places.len());
-        for chunk in chunks(places) {
+        for chunk in places.chunks(LIST_ROWS) {
             let mut sql = Sql::new("findings at", COLUMNS);
-            sql.push(" WHERE (cluster, id) IN (VALUES ");
-            for (i, &(cluster, id)) in chunk.iter().enumerate() {
-                sql.push(if i == 0 { "(" } else { ", (" }).place(cluster).push(", ").place(id).push(")");
-            }
-            sql.push(")");
+            sql.push(" WHERE ").any_pair_of("cluster, id", chunk.iter().copied());
             found.extend(sql.all(self.connection(), read).await?);
         }
         detection::attach(self.connection(), &mut found).await?;
@@ -177,9 +197,19 @@ impl Tx {
             rows.push((item.after, json_text("write findings", &item.after.state)?));
         }
         rows.sort_unstable_by_key(|(finding, _)| (finding.key.cluster, finding.id));
-        for chunk in chunks(&rows) {
-            upsert(chunk).run(self.connection()).await?;
-        }
+        let write = UPSERT.run(self.connection(), &rows, |row, (finding, body)| {
+            let Resource { group, kind, namespace, name } = &finding.key.resource;
+            row.value(finding.key.cluster).value(finding.id).value(finding.pattern);
+            row.value(group.as_str())
+                .value(kind.as_str())
+                .value(namespace.as_deref().unwrap_or(""))
+                .value(name.as_str());
+            row.value(finding.key.control.as_str()).value(finding.status().as_str()).value(rank(finding.severity()));
+            row.value(finding.state.origin.owner.as_deref()).value(finding.unverified().is_some());
+            row.value(finding.reach().map(Reach::as_str)).value(finding.state.retest);
+            row.value(finding.state.changed_at).value(body.as_str());
+        });
+        write.await?;
         self.write_detections(written).await?;
         self.count_findings(written).await?;
         self.count_patterns(written).await
@@ -195,42 +225,17 @@ impl Tx {
         }
         deltas.retain(|_, delta| *delta != 0);
         let deltas: Vec<_> = deltas.into_iter().collect();
-        for chunk in chunks(&deltas) {
-            let text = "INSERT INTO finding_count (cluster, severity, status, reach, findings) VALUES ";
-            let mut sql = Sql::new("count findings", text);
-            sql.rows(chunk, |row, ((cluster, counted), delta)| {
-                row.value(*cluster).value(rank(counted.severity)).value(counted.status.as_str());
-                row.value(counted.reach.map_or("", Reach::as_str)).value(*delta);
-            });
-            sql.push(
-                " ON CONFLICT (cluster, severity, status, reach) \
-                 DO UPDATE SET findings = finding_count.findings + excluded.findings",
-            );
-            sql.run(self.connection()).await?;
-        }
+        let bulk = Bulk::new(
+            "count findings",
+            "INSERT INTO finding_count (cluster, severity, status, reach, findings) ",
+            " ON CONFLICT (cluster, severity, status, reach) \
+             DO UPDATE SET findings = finding_count.findings + excluded.findings",
+        );
+        let write = bulk.run(self.connection(), &deltas, |row, ((cluster, counted), delta)| {
+            row.value(*cluster).value(rank(counted.severity)).value(counted.status.as_str());
+            row.value(counted.reach.map_or("", Reach::as_str)).value(*delta);
+        });
+        write.await?;
         Ok(())
     }
-}
-
-fn upsert(rows: &[(&Finding, String)]) -> Sql {
-    let mut sql = Sql::new(
-        "write findings",
-        "INSERT INTO finding (cluster, id, pattern, api_group, kind, namespace, name, control, status, severity, owner, \
-         unverified, reach, retest, changed_at, body) VALUES ",
-    );
-    sql.rows(rows, |row, (finding, body)| {
-        let Resource { group, kind, namespace, name } = &finding.key.resource;
-        row.value(finding.key.cluster).value(finding.id).value(finding.pattern);
-        row.value(group.as_str()).value(kind.as_str()).value(namespace.as_deref().unwrap_or("")).value(name.as_str());
-        row.value(finding.key.control.as_str()).value(finding.status().as_str()).value(rank(finding.severity()));
-        row.value(finding.state.origin.owner.as_deref()).value(finding.unverified().is_some());
-        row.value(finding.reach().map(Reach::as_str)).value(finding.state.retest);
-        row.value(finding.state.changed_at).value(body.as_str());
-    });
-    sql.push(
-        " ON CONFLICT (cluster, id) DO UPDATE SET status = excluded.status, severity = excluded.severity, \
-         owner = excluded.owner, unverified = excluded.unverified, reach = excluded.reach, \
-         retest = excluded.retest, changed_at = excluded.changed_at, body = excluded.body",
-    );
-    sql
 }

@@ -7,9 +7,13 @@ use holdfast_model::{Archetype, ClusterId, FindingId, PatternId, Severity, Statu
 use holdfast_record::Finding;
 
 use crate::error::Result;
-use crate::finding::{COLUMNS, rank, read};
-use crate::sql::{Argument, Sql};
-use crate::{Store, detection};
+use crate::finding::{COLUMNS, keys_of, rank, read};
+use crate::pattern::by_id;
+use crate::sql::{Argument, Link, Sql};
+use crate::{Engine, Store, detection};
+
+mod plan;
+use plan::{Branch, Lead};
 
 /// Which findings are wanted. An empty list asks for nothing in particular.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub struct FindingFilter {
     pub text: Option<String>,
 }
 
-/// In which order. Ties go by id.
+/// In which order. Ties go by the time of the last change, latest first, then by id.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Sort {
     /// Worst first.
@@ -49,13 +53,14 @@ pub enum Sort {
 /// Where a page ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    key: i64,
+    severity: i64,
+    changed_at: i64,
     id: FindingId,
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.key, self.id)
+        write!(f, "{}.{}.{}", self.severity, self.changed_at, self.id)
     }
 }
 
@@ -63,8 +68,12 @@ impl FromStr for Cursor {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let parts = text.split_once('.').and_then(|(key, id)| Some((key.parse().ok()?, id.parse().ok()?)));
-        parts.map(|(key, id)| Self { key, id }).ok_or_else(|| "this is no cursor of a findings list".to_owned())
+        let mut parts = text.splitn(3, '.');
+        let mut cursor = || {
+            let (severity, changed_at) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            Some(Self { severity, changed_at, id: parts.next()?.parse().ok()? })
+        };
+        cursor().ok_or_else(|| "this is no cursor of a findings list".to_owned())
     }
 }
 
@@ -78,18 +87,17 @@ pub struct FindingPage {
 }
 
 impl Sort {
-    fn column(self) -> &'static str {
+    fn order(self) -> &'static str {
         match self {
-            Self::Severity => "severity",
-            Self::Changed => "changed_at",
+            Self::Severity => " ORDER BY severity DESC, changed_at DESC, id DESC LIMIT ",
+            Self::Changed => " ORDER BY changed_at DESC, id DESC LIMIT ",
         }
     }
+}
 
-    fn key(self, finding: &Finding) -> i64 {
-        match self {
-            Self::Severity => rank(finding.severity()),
-            Self::Changed => finding.state.changed_at,
-        }
+impl Cursor {
+    fn of(finding: &Finding) -> Self {
+        Self { severity: rank(finding.severity()), changed_at: finding.state.changed_at, id: finding.id }
     }
 }
 
@@ -102,53 +110,104 @@ impl Store {
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<FindingPage> {
-        let column = sort.column();
-        let mut sql = Sql::new("findings", COLUMNS);
-        sql.push(" WHERE 1 = 1");
-        narrow(&mut sql, filter);
-        if let Some(Cursor { key, id }) = after {
-            sql.push(&format!(" AND ({column}, id) < (")).place(key).push(", ").place(id).push(")");
-        }
-        sql.push(&format!(" ORDER BY {column} DESC, id DESC LIMIT ")).place(u64::from(limit) + 1);
         let mut reader = self.reader().await?;
-        let mut findings = sql.all(&mut reader, read).await?;
+        let lead = plan::lead(filter, &mut reader).await?;
+        let branches = plan::branches(filter, sort, after, &lead);
+        let keys = pattern_keys(filter, &mut reader).await?;
+        let mut findings = match branches.is_empty() {
+            true => Vec::new(),
+            false => self.page(filter, sort, &lead, &branches, keys, limit).all(&mut reader, read).await?,
+        };
         let more = findings.len() > limit as usize;
         findings.truncate(limit as usize);
         detection::attach(&mut reader, &mut findings).await?;
         let last = findings.last().filter(|_| more);
-        let next = last.map(|finding| Cursor { key: sort.key(finding), id: finding.id });
+        let next = last.map(Cursor::of);
         Ok(FindingPage { findings, next })
+    }
+
+    /// Each branch is a walk along one index, in order and as far as the page; the branches are merged.
+    fn page(
+        &self,
+        filter: &FindingFilter,
+        sort: Sort,
+        lead: &Lead,
+        branches: &[Branch],
+        keys: Option<Vec<(ClusterId, FindingId)>>,
+        limit: u32,
+    ) -> Sql {
+        let limit = u64::from(limit) + 1;
+        // What the merge is sorted by is read as well.
+        let columns = COLUMNS.replacen("SELECT ", "SELECT severity, changed_at, ", 1);
+        let mut sql = Sql::new("findings", "");
+        for (i, branch) in branches.iter().enumerate() {
+            sql.push(if i == 0 { "SELECT * FROM (" } else { " UNION ALL SELECT * FROM (" }).push(&columns);
+            if let Some(index) = lead.index.filter(|_| self.engine() == Engine::Sqlite) {
+                sql.push(" INDEXED BY ").push(index);
+            }
+            sql.push(" WHERE 1 = 1");
+            branch.narrow(&mut sql, lead);
+            narrow(&mut sql, filter, lead.column, keys.as_deref());
+            sql.push(sort.order()).place(limit).push(&format!(") AS branch{i}"));
+        }
+        sql.push(sort.order()).place(limit);
+        sql
     }
 
     /// How many findings pass this filter.
     pub async fn count_findings(&self, filter: &FindingFilter) -> Result<u64> {
         let mut sql = Sql::new("count findings", "SELECT COUNT(*) AS found FROM finding WHERE 1 = 1");
-        narrow(&mut sql, filter);
-        let found = sql.optional(&mut *self.reader().await?, |row| row.count("found")).await?;
+        let mut reader = self.reader().await?;
+        let keys = pattern_keys(filter, &mut reader).await?;
+        any_of(&mut sql, "severity", &filter.severities, |&severity| rank(severity));
+        narrow(&mut sql, filter, None, keys.as_deref());
+        let found = sql.optional(&mut reader, |row| row.count("found")).await?;
         Ok(found.unwrap_or_default())
     }
 }
 
-fn narrow(sql: &mut Sql, filter: &FindingFilter) {
-    any_of(sql, "cluster", &filter.clusters, |&cluster| cluster);
-    any_of(sql, "severity", &filter.severities, |&severity| rank(severity));
-    any_of(sql, "status", &filter.statuses, |status| status.as_str());
+/// The keys that a pattern's findings have in the clusters that are asked for; none if no pattern is.
+async fn pattern_keys(filter: &FindingFilter, link: &mut Link) -> Result<Option<Vec<(ClusterId, FindingId)>>> {
+    let Some(pattern) = filter.pattern else { return Ok(None) };
+    let mut keys = match by_id(link, pattern).await? {
+        Some(pattern) => keys_of(link, &pattern).await?,
+        None => Vec::new(),
+    };
+    keys.retain(|(cluster, _)| filter.clusters.is_empty() || filter.clusters.contains(cluster));
+    Ok(Some(keys))
+}
+
+/// Every condition but on the severity and on the column that leads.
+fn narrow(sql: &mut Sql, filter: &FindingFilter, lead: Option<&'static str>, keys: Option<&[(ClusterId, FindingId)]>) {
+    if lead != Some("cluster") {
+        any_of(sql, "cluster", &filter.clusters, |&cluster| cluster);
+    }
+    if lead != Some("status") {
+        any_of(sql, "status", &filter.statuses, |status| status.as_str());
+    }
+    if plan::is_past(filter) {
+        // Implied, and written out for the index of what is no longer open.
+        sql.push(" AND status <> 'open'");
+    }
     let texts = [("namespace", &filter.namespace), ("control", &filter.control), ("owner", &filter.owner)];
     for (column, value) in texts {
-        if let Some(value) = value {
-            sql.push(&format!(" AND {column} = ")).place(value.as_str());
+        if let Some(value) = value.as_deref().filter(|_| lead != Some(column)) {
+            sql.push(&format!(" AND {column} = ")).place(value);
         }
     }
     if let Some(archetype) = filter.archetype {
         sql.push(" AND control >= ").place(format!("{archetype}."));
         sql.push(" AND control < ").place(format!("{archetype}/"));
     }
-    if let Some(pattern) = filter.pattern {
-        sql.push(" AND pattern = ").place(pattern);
+    if let Some(keys) = keys {
+        sql.push(" AND ").any_pair_of("cluster, id", keys.iter().copied());
     }
-    if let Some(unverified) = filter.unverified {
-        sql.push(" AND unverified = ").place(unverified);
-    }
+    match filter.unverified {
+        // Literals, as in the index.
+        Some(true) => sql.push(" AND unverified = 1"),
+        Some(false) => sql.push(" AND unverified = 0"),
+        None => sql,
+    };
     if let Some(text) = &filter.text {
         containing(sql, text);
     }
@@ -158,11 +217,7 @@ fn any_of<T, A: Argument>(sql: &mut Sql, column: &str, values: &[T], argument: i
     if values.is_empty() {
         return;
     }
-    sql.push(&format!(" AND {column} IN ("));
-    for (i, value) in values.iter().enumerate() {
-        sql.push(if i == 0 { "" } else { ", " }).place(argument(value));
-    }
-    sql.push(")");
+    sql.push(" AND ").any_of(column, values.iter().map(argument));
 }
 
 /// Both sides in lower case, wildcards taken literally: the engines' LIKE differ in nothing else.

@@ -55,34 +55,33 @@ impl Store {
     /// The latest signed head.
     pub async fn log_head(&self) -> Result<Option<LogHead>> {
         let sql = Sql::new("log head", &format!("{HEAD} ORDER BY size DESC LIMIT 1"));
-        sql.optional(&mut *self.reader().await?, read_head).await
+        sql.optional(&mut self.reader().await?, read_head).await
     }
 
     /// The signed head of exactly this size.
     pub async fn log_head_at(&self, size: u64) -> Result<Option<LogHead>> {
-        let sql = Sql::new("log head at", &format!("{HEAD} WHERE size = $1")).bind(size);
-        sql.optional(&mut *self.reader().await?, read_head).await
+        let sql = Sql::new("log head at", &format!("{HEAD} WHERE size = ?")).bind(size);
+        sql.optional(&mut self.reader().await?, read_head).await
     }
 
     /// One tile.
     pub async fn log_tile(&self, level: u32, number: u64) -> Result<Option<LogTile>> {
-        let text = "SELECT level, number, hashes FROM log_tile WHERE level = $1 AND number = $2";
-        Sql::new("log tile", text).bind(level).bind(number).optional(&mut *self.reader().await?, read_tile).await
+        let text = "SELECT level, number, hashes FROM log_tile WHERE level = ? AND number = ?";
+        Sql::new("log tile", text).bind(level).bind(number).optional(&mut self.reader().await?, read_tile).await
     }
 
     /// Tiles of one level, from this number on, at most this many.
     pub async fn log_tiles(&self, level: u32, from: u64, limit: u32) -> Result<Vec<LogTile>> {
-        let text =
-            "SELECT level, number, hashes FROM log_tile WHERE level = $1 AND number >= $2 ORDER BY number LIMIT $3";
+        let text = "SELECT level, number, hashes FROM log_tile WHERE level = ? AND number >= ? ORDER BY number LIMIT ?";
         let sql = Sql::new("log tiles", text).bind(level).bind(from).bind(limit);
-        sql.all(&mut *self.reader().await?, read_tile).await
+        sql.all(&mut self.reader().await?, read_tile).await
     }
 }
 
 impl Tx {
     /// Keeps a tile, or the longer form of a tile that was not full.
     pub async fn put_log_tile(&mut self, tile: &LogTile) -> Result<()> {
-        let text = "INSERT INTO log_tile (level, number, hashes) VALUES ($1, $2, $3) \
+        let text = "INSERT INTO log_tile (level, number, hashes) VALUES (?, ?, ?) \
                     ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes";
         let sql = Sql::new("put log tile", text).bind(tile.level).bind(tile.number).bind(tile.hashes.as_slice());
         sql.run_one(self.connection()).await

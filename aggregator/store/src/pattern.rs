@@ -6,8 +6,8 @@ use holdfast_model::{Band, ClusterId, ControlId, FindingId, PatternId, Resource,
 use holdfast_record::Finding;
 
 use crate::error::Result;
-use crate::finding::Written;
-use crate::sql::{Fields, Sql, chunks};
+use crate::finding::{Written, keys_of};
+use crate::sql::{Bulk, Fields, LIST_ROWS, Link, Sql};
 use crate::{Store, Tx};
 
 /// One pattern.
@@ -86,25 +86,25 @@ impl Store {
             sql.push(" AND (active, id) < (").place(active).push(", ").place(id).push(")");
         }
         sql.push(" ORDER BY active DESC, id DESC LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, read).await
+        sql.all(&mut self.reader().await?, read).await
     }
 
     /// Patterns that something is left to do about.
     pub async fn marked_patterns(&self, limit: u32) -> Result<Vec<Pattern>> {
         let mut sql = Sql::new("marked patterns", COLUMNS);
         sql.push(" WHERE changed <> 0 ORDER BY id LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, read).await
+        sql.all(&mut self.reader().await?, read).await
     }
 
     /// Patterns that spread: a change of the fleet may move them without a finding.
     pub async fn spread_patterns(&self, after: Option<PatternId>, limit: u32) -> Result<Vec<Pattern>> {
         let mut sql = Sql::new("spread patterns", COLUMNS);
-        sql.push(" WHERE (active > 1 OR band <> ").place(Band::Isolated.as_str()).push(")");
+        sql.push(" WHERE (active > 1 OR band <> 'isolated')");
         if let Some(after) = after {
             sql.push(" AND id > ").place(after);
         }
         sql.push(" ORDER BY id LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, read).await
+        sql.all(&mut self.reader().await?, read).await
     }
 
     /// The findings of a pattern, one a cluster, by cluster.
@@ -114,19 +114,26 @@ impl Store {
         after: Option<ClusterId>,
         limit: u32,
     ) -> Result<Vec<(ClusterId, FindingId)>> {
-        let mut sql = Sql::new("members of pattern", "SELECT cluster, id FROM finding WHERE pattern = ");
-        sql.place(pattern);
-        if let Some(after) = after {
-            sql.push(" AND cluster > ").place(after);
+        let mut reader = self.reader().await?;
+        let Some(pattern) = by_id(&mut reader, pattern).await? else { return Ok(Vec::new()) };
+        let mut keys = keys_of(&mut reader, &pattern).await?;
+        keys.retain(|(cluster, _)| after.is_none_or(|after| *cluster > after));
+        let mut found = Vec::new();
+        for chunk in keys.chunks(LIST_ROWS) {
+            let mut sql = Sql::new("members of pattern", "SELECT cluster, id FROM finding WHERE ");
+            sql.any_pair_of("cluster, id", chunk.iter().copied()).push(" ORDER BY cluster LIMIT ").place(limit);
+            found.extend(sql.all(&mut reader, |row| Ok((row.id("cluster")?, row.id("id")?))).await?);
+            if found.len() >= limit as usize {
+                break;
+            }
         }
-        sql.push(" ORDER BY cluster LIMIT ").place(limit);
-        sql.all(&mut *self.reader().await?, |row| Ok((row.id("cluster")?, row.id("id")?))).await
+        found.truncate(limit as usize);
+        Ok(found)
     }
 
     /// One pattern.
     pub async fn pattern(&self, id: PatternId) -> Result<Option<Pattern>> {
-        let sql = Sql::new("pattern", &format!("{COLUMNS} WHERE id = $1")).bind(id);
-        sql.optional(&mut *self.reader().await?, read).await
+        by_id(&mut self.reader().await?, id).await
     }
 }
 
@@ -151,26 +158,37 @@ impl Mark {
     }
 }
 
+pub(crate) async fn by_id(link: &mut Link, id: PatternId) -> Result<Option<Pattern>> {
+    Sql::new("pattern", &format!("{COLUMNS} WHERE id = ?")).bind(id).optional(link, read).await
+}
+
 impl Tx {
-    /// These patterns, held until the commit.
+    /// These patterns, held until the commit: one by one, in the order of their ids, since Citus locks rows of one node a
+    /// statement. SQLite has one writer.
     pub async fn lock_patterns(&mut self, ids: &[PatternId]) -> Result<Vec<Pattern>> {
         let mut found = Vec::with_capacity(ids.len());
-        for chunk in chunks(ids) {
-            let mut sql = Sql::new("patterns by id", COLUMNS);
-            sql.push(" WHERE id IN (");
-            for (i, &id) in chunk.iter().enumerate() {
-                sql.push(if i == 0 { "" } else { ", " }).place(id);
+        let for_update = self.for_update();
+        if for_update.is_empty() {
+            for chunk in ids.chunks(LIST_ROWS) {
+                let mut sql = Sql::new("patterns by id", COLUMNS);
+                sql.push(" WHERE ").any_of("id", chunk.iter().copied()).push(" ORDER BY id");
+                found.extend(sql.all(self.connection(), read).await?);
             }
-            sql.push(") ORDER BY id").push(self.for_update());
-            found.extend(sql.all(self.connection(), read).await?);
+            return Ok(found);
+        }
+        let mut sorted = ids.to_vec();
+        sorted.sort_unstable();
+        for id in sorted {
+            let sql = Sql::new("lock pattern", &format!("{COLUMNS} WHERE id = ?{for_update}")).bind(id);
+            found.extend(sql.optional(self.connection(), read).await?);
         }
         Ok(found)
     }
 
     /// Clears the mark of changed patterns that can only be isolated, as they were: most patterns, in one statement.
     pub async fn settle_isolated_patterns(&mut self, at_most_active: u64, limit: u32) -> Result<u64> {
-        let text = "UPDATE pattern SET changed = 0 WHERE id IN (SELECT id FROM pattern WHERE changed = 1 AND active <= $1 \
-                    AND band = $2 ORDER BY id LIMIT $3)";
+        let text = "UPDATE pattern SET changed = 0 WHERE id IN (SELECT id FROM pattern WHERE changed <> 0 AND changed = 1 AND active <= ? \
+                    AND band = ? ORDER BY id LIMIT ?)";
         let sql = Sql::new("settle isolated patterns", text).bind(at_most_active).bind(Band::Isolated.as_str());
         sql.bind(limit).run(self.connection()).await
     }
@@ -186,13 +204,9 @@ impl Tx {
 
     /// The findings of these patterns have been calibrated. One whose count has changed meanwhile stays marked.
     pub async fn settle_patterns(&mut self, ids: &[PatternId]) -> Result<()> {
-        for chunk in chunks(ids) {
+        for chunk in ids.chunks(LIST_ROWS) {
             let mut sql = Sql::new("settle patterns", "UPDATE pattern SET changed = 0 WHERE changed = ");
-            sql.place(Mark::Pending.number()).push(" AND id IN (");
-            for (i, &id) in chunk.iter().enumerate() {
-                sql.push(if i == 0 { "" } else { ", " }).place(id);
-            }
-            sql.push(")");
+            sql.place(Mark::Pending.number()).push(" AND ").any_of("id", chunk.iter().copied());
             sql.run(self.connection()).await?;
         }
         Ok(())
@@ -207,20 +221,18 @@ impl Tx {
             deltas.entry(after.pattern).or_insert((0, after)).0 += delta;
         }
         let deltas: Vec<_> = deltas.into_iter().filter(|(_, (delta, _))| *delta != 0).collect();
-        for chunk in chunks(&deltas) {
-            let mut sql = Sql::new(
-                "count patterns",
-                "INSERT INTO pattern (id, api_group, kind, namespace, name, control, active, band, changed) VALUES ",
-            );
-            sql.rows(chunk, |row, (id, (delta, finding))| {
-                let Resource { group, kind, namespace, name } = &finding.key.resource;
-                row.value(*id).value(group.as_str()).value(kind.as_str());
-                row.value(namespace.as_deref().unwrap_or("")).value(name.as_str());
-                row.value(finding.key.control.as_str()).value(*delta).value(Band::Isolated.as_str()).value(true);
-            });
-            sql.push(" ON CONFLICT (id) DO UPDATE SET active = pattern.active + excluded.active, changed = 1");
-            sql.run(self.connection()).await?;
-        }
+        let bulk = Bulk::new(
+            "count patterns",
+            "INSERT INTO pattern (id, api_group, kind, namespace, name, control, active, band, changed) ",
+            " ON CONFLICT (id) DO UPDATE SET active = pattern.active + excluded.active, changed = 1",
+        );
+        let write = bulk.run(self.connection(), &deltas, |row, (id, (delta, finding))| {
+            let Resource { group, kind, namespace, name } = &finding.key.resource;
+            row.value(*id).value(group.as_str()).value(kind.as_str());
+            row.value(namespace.as_deref().unwrap_or("")).value(name.as_str());
+            row.value(finding.key.control.as_str()).value(*delta).value(Band::Isolated.as_str()).value(true);
+        });
+        write.await?;
         Ok(())
     }
 }

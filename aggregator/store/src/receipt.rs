@@ -34,6 +34,9 @@ pub struct StoredReceipt {
 const COLUMNS: &str = "SELECT r.cluster, r.retest, r.finding, r.attestation, r.agent_signature, r.agent_certificate, \
                        r.recorded_at, r.event, r.receipt";
 
+/// A retest's id does not name its cluster: one look by the primary key for each cluster.
+const OF_MEMBERS: &str = "r.cluster IN (SELECT id FROM cluster)";
+
 fn read(row: &Fields<'_>) -> Result<StoredReceipt> {
     Ok(StoredReceipt {
         cluster: row.id("cluster")?,
@@ -51,8 +54,9 @@ fn read(row: &Fields<'_>) -> Result<StoredReceipt> {
 impl Store {
     /// The receipt of a retest.
     pub async fn receipt(&self, retest: RetestId) -> Result<Option<StoredReceipt>> {
-        let sql = Sql::new("receipt", &format!("{COLUMNS} FROM receipt r WHERE r.retest = $1")).bind(retest);
-        sql.optional(&mut *self.reader().await?, read).await
+        let sql = Sql::new("receipt", &format!("{COLUMNS} FROM receipt r WHERE r.retest = ? AND {OF_MEMBERS}"));
+        let sql = sql.bind(retest);
+        sql.optional(&mut self.reader().await?, read).await
     }
 }
 
@@ -60,8 +64,8 @@ impl Tx {
     /// Receipts that wait for their countersignature and whose event has its place and leaf in the log by now.
     pub async fn receipts_to_sign(&mut self, limit: u32) -> Result<Vec<(StoredReceipt, u64, [u8; 32])>> {
         let text = format!(
-            "{COLUMNS}, e.log_index, e.leaf FROM receipt r JOIN event e ON e.id = r.event \
-             WHERE r.receipt IS NULL AND e.log_index IS NOT NULL ORDER BY r.recorded_at, r.retest LIMIT $1"
+            "{COLUMNS}, e.log_index, e.leaf FROM receipt r JOIN event e ON e.cluster = r.cluster AND e.id = r.event \
+             WHERE r.receipt IS NULL AND e.log_index IS NOT NULL ORDER BY r.recorded_at, r.retest LIMIT ?"
         );
         let sql = Sql::new("receipts to sign", &text).bind(limit);
         sql.all(self.connection(), |row| Ok((read(row)?, row.count("log_index")?, row.array("leaf")?))).await
@@ -84,7 +88,7 @@ impl Tx {
 
     /// Completes it.
     pub async fn put_receipt(&mut self, cluster: ClusterId, retest: RetestId, receipt: &str) -> Result<()> {
-        let text = "UPDATE receipt SET receipt = $1 WHERE cluster = $2 AND retest = $3 AND receipt IS NULL";
+        let text = "UPDATE receipt SET receipt = ? WHERE cluster = ? AND retest = ? AND receipt IS NULL";
         Sql::new("put receipt", text).bind(receipt).bind(cluster).bind(retest).run_one(self.connection()).await
     }
 }

@@ -3,7 +3,7 @@
 
 CREATE TABLE cluster (
     id BYTEA NOT NULL PRIMARY KEY,
-    name TEXT COLLATE "C" NOT NULL UNIQUE,
+    name TEXT COLLATE "C" NOT NULL,
     fingerprint TEXT COLLATE "C",
     server_version TEXT COLLATE "C",
     agent_version TEXT COLLATE "C",
@@ -15,7 +15,14 @@ CREATE TABLE cluster (
     epoch BIGINT NOT NULL,
     sequence BIGINT NOT NULL
 );
-CREATE UNIQUE INDEX cluster_fingerprint ON cluster (fingerprint) WHERE fingerprint IS NOT NULL AND revoked_at IS NULL;
+CREATE INDEX cluster_name ON cluster (name);
+CREATE INDEX cluster_fingerprint ON cluster (fingerprint);
+
+-- What only one cluster may have: `name/<name>`, and `fingerprint/<fingerprint>` while it is not revoked.
+CREATE TABLE cluster_claim (
+    claim TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    cluster BYTEA NOT NULL
+);
 
 CREATE TABLE credential (
     cluster BYTEA NOT NULL,
@@ -79,9 +86,17 @@ CREATE TABLE finding (
     body TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (cluster, id)
 );
-CREATE UNIQUE INDEX finding_id ON finding (id);
-CREATE INDEX finding_pattern ON finding (pattern);
-CREATE INDEX finding_severity ON finding (severity, id);
+-- No index by id alone or by pattern: both would put every new row on a page of its own. A finding is looked for in each
+-- cluster by the primary key, and the ids of a pattern's findings follow from its resource, its control and the cluster.
+-- Ties of the lists go by time, so that what is new comes to the ends of few runs of each index.
+CREATE INDEX finding_severity ON finding (severity, changed_at, id);
+CREATE INDEX finding_changed ON finding (changed_at, id);
+CREATE INDEX finding_cluster ON finding (cluster, severity, changed_at, id);
+CREATE INDEX finding_namespace ON finding (namespace, severity, changed_at, id);
+CREATE INDEX finding_control ON finding (control, severity, changed_at, id);
+CREATE INDEX finding_owner ON finding (owner, severity, changed_at, id) WHERE owner IS NOT NULL;
+CREATE INDEX finding_past ON finding (status, severity, changed_at, id) WHERE status <> 'open';
+CREATE INDEX finding_unverified ON finding (severity, changed_at, id) WHERE unverified = 1;
 CREATE INDEX finding_verified ON finding (changed_at, id) WHERE status = 'verified' AND retest IS NULL;
 CREATE INDEX finding_short_proof ON finding (changed_at, id)
     WHERE status = 'verified' AND retest IS NULL AND reach <> 'running';
@@ -95,6 +110,8 @@ CREATE TABLE detection (
     body TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (cluster, finding, source)
 );
+
+CREATE INDEX detection_kernel ON detection (cluster, finding) WHERE source = 'kernel';
 
 CREATE TABLE finding_count (
     cluster BYTEA NOT NULL,
@@ -114,11 +131,20 @@ CREATE TABLE event (
     body TEXT COLLATE "C",
     leaf BYTEA NOT NULL,
     log_index BIGINT,
-    PRIMARY KEY (id)
+    PRIMARY KEY (cluster, id)
 );
-CREATE INDEX event_finding ON event (finding, id) WHERE finding IS NOT NULL;
+CREATE INDEX event_id ON event (id);
+CREATE INDEX event_kind ON event (event, id);
+CREATE INDEX event_finding ON event (cluster, finding, id) WHERE finding IS NOT NULL;
 CREATE INDEX event_unsequenced ON event (id) WHERE log_index IS NULL;
-CREATE UNIQUE INDEX event_log_index ON event (log_index) WHERE log_index IS NOT NULL;
+CREATE INDEX event_log_index ON event (log_index) WHERE log_index IS NOT NULL;
+
+-- The number of entries that have a place in the log: a sequencer moves it on only from the size that it has read.
+CREATE TABLE log_size (
+    id BIGINT NOT NULL PRIMARY KEY,
+    size BIGINT NOT NULL
+);
+INSERT INTO log_size (id, size) VALUES (0, 0);
 
 CREATE TABLE log_tile (
     level BIGINT NOT NULL,
@@ -155,8 +181,7 @@ CREATE TABLE retest (
     reach TEXT COLLATE "C",
     PRIMARY KEY (cluster, id)
 );
-CREATE UNIQUE INDEX retest_id ON retest (id);
-CREATE INDEX retest_finding ON retest (finding, requested_at);
+CREATE INDEX retest_finding ON retest (cluster, finding, requested_at);
 CREATE INDEX retest_due ON retest (cluster, due_at) WHERE state IN ('waiting', 'sent');
 
 CREATE TABLE receipt (
@@ -171,7 +196,6 @@ CREATE TABLE receipt (
     receipt TEXT COLLATE "C",
     PRIMARY KEY (cluster, retest)
 );
-CREATE UNIQUE INDEX receipt_retest ON receipt (retest);
 CREATE INDEX receipt_unsigned ON receipt (recorded_at) WHERE receipt IS NULL;
 
 CREATE TABLE pattern (
@@ -189,6 +213,8 @@ CREATE TABLE pattern (
 );
 CREATE INDEX pattern_active ON pattern (active, id);
 CREATE INDEX pattern_changed ON pattern (id) WHERE changed <> 0;
+CREATE INDEX pattern_spread ON pattern (id) WHERE active > 1 OR band <> 'isolated';
+CREATE INDEX pattern_control ON pattern (control, active, id);
 
 CREATE TABLE coverage (
     cluster BYTEA NOT NULL,
@@ -196,6 +222,8 @@ CREATE TABLE coverage (
     state TEXT COLLATE "C" NOT NULL,
     reason TEXT COLLATE "C" NOT NULL,
     since BIGINT NOT NULL,
+    -- The session in which it was last reported.
+    epoch BIGINT NOT NULL,
     PRIMARY KEY (cluster, subject)
 );
 
@@ -219,4 +247,14 @@ CREATE TABLE setting (
     name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     value TEXT COLLATE "C" NOT NULL,
     set_at BIGINT NOT NULL
+);
+
+-- The last detection batch of each run that was taken.
+CREATE TABLE detection_batch (
+    cluster BYTEA NOT NULL,
+    source TEXT COLLATE "C" NOT NULL,
+    run TEXT COLLATE "C" NOT NULL,
+    sequence BIGINT NOT NULL,
+    taken_at BIGINT NOT NULL,
+    PRIMARY KEY (cluster, source, run)
 );

@@ -13,13 +13,15 @@ use holdfast_store::finding::{Counted, Written};
 use holdfast_store::*;
 use serde_json::json;
 
+mod layout;
 mod postgres;
 
 #[tokio::test]
 async fn sqlite_keeps_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let address = format!("sqlite:{}", folder.path().join("record.db").display());
-    conform(&address).await;
+    let statements = conform(&address).await;
+    layout::sqlite_walks_along_indexes(folder.path().join("record.db"), &statements);
 }
 
 #[tokio::test]
@@ -33,29 +35,35 @@ async fn postgres_keeps_the_record() {
             return println!("skipped: no PostgreSQL: {reason}");
         }
     };
-    conform(&server.address).await;
+    let statements = conform(&server.address).await;
+    layout::postgres_walks_along_indexes(&server.address, &statements).await;
 }
 
-async fn conform(address: &str) {
+async fn conform(address: &str) -> layout::Statements {
+    let statements = layout::Statements::default();
+    let _recording = statements.record();
     let store = Store::open(address).await.unwrap();
     clusters_and_credentials(&store).await;
     tokens_count_their_uses(&store).await;
     findings_come_back_as_they_went(&store).await;
     pages_show_everything_once(&store).await;
+    every_list_goes_on_where_its_page_ended(&store).await;
     counts_and_patterns_follow(&store).await;
     events_are_sequenced_once(&store).await;
     retests_and_receipts(&store).await;
-    surroundings(&store).await;
+    coverage_scope_settings_and_log(&store).await;
     the_longest_unchanged_of_the_verified_come_first(&store).await;
-    short_proofs_are_found_once_there_is_an_eye(&store).await;
-    a_detection_batch_is_taken_once_and_few_runs_are_remembered(&store).await;
+    short_proofs_are_found_once_there_is_a_kernel_view(&store).await;
+    a_detection_batch_is_taken_once_and_few_runs_are_kept(&store).await;
     coverage_that_a_later_session_does_not_repeat_is_dropped(&store).await;
-    open_eyes_are_counted(&store).await;
+    observed_nodes_are_counted(&store).await;
     what_is_not_committed_never_was(&store).await;
     store.close().await;
     let again = Store::open(address).await.unwrap();
     assert_eq!(again.clusters().await.unwrap().len(), 3, "a restart finds everything");
     again.close().await;
+    statements.name_the_cluster();
+    statements
 }
 
 fn cluster(number: u8) -> ClusterId {
@@ -91,23 +99,31 @@ async fn clusters_and_credentials(store: &Store) {
     let mut tx = store.begin().await.unwrap();
     tx.add_cluster(&Cluster::new(cluster(1), "prod", 5)).await.unwrap();
     tx.add_cluster(&Cluster::new(cluster(2), "stage\0", 6)).await.unwrap();
-    let said = Connected {
+    let reported = Connected {
         fingerprint: "uid-1".into(),
         server_version: "v1.34".into(),
         agent_version: "0.1".into(),
         controls: vec!["workload.privileged@1".into()],
         clock_offset: -3,
     };
-    assert_eq!(tx.start_epoch(cluster(1), &said, 10).await.unwrap(), 1);
+    assert_eq!(tx.start_epoch(cluster(1), &reported, 10).await.unwrap(), 1);
     tx.set_applied(cluster(1), 1, 4, 11).await.unwrap();
     assert!(tx.set_applied(cluster(1), 9, 5, 11).await.is_err(), "another epoch's batch is no write");
     tx.commit().await.unwrap();
 
     let known = store.cluster_by_fingerprint("uid-1").await.unwrap().unwrap();
     assert_eq!((known.epoch, known.sequence, known.clock_offset), (1, 4, Some(-3)));
-    assert_eq!(known.controls, said.controls);
+    assert_eq!(known.controls, reported.controls);
     let names: Vec<_> = store.clusters().await.unwrap().into_iter().map(|cluster| cluster.name).collect();
     assert_eq!(names, ["prod", "stage\0"]);
+    assert_eq!(store.cluster_by_name("prod").await.unwrap().map(|known| known.id), Some(cluster(1)));
+
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.add_cluster(&Cluster::new(cluster(9), "prod", 7)).await.is_err(), "a name is one cluster's");
+    drop(tx);
+    let mut tx = store.begin().await.unwrap();
+    assert!(tx.set_fingerprint(cluster(2), "uid-1").await.is_err(), "a fingerprint is one cluster's");
+    drop(tx);
 }
 
 async fn tokens_count_their_uses(store: &Store) {
@@ -208,6 +224,57 @@ async fn pages_show_everything_once(store: &Store) {
     assert_eq!(found(FindingFilter { pattern: Some(many[0].pattern), ..base() }).await, 1);
 }
 
+/// Each filter alone, each with each other, all together: in both orders the pages hold what the count says, once, in order.
+async fn every_list_goes_on_where_its_page_ended(store: &Store) {
+    let pattern = finding(2, "app-003").pattern;
+    type Set = (&'static str, Box<dyn Fn(&mut FindingFilter)>);
+    let filters: Vec<Set> = vec![
+        ("clusters", Box::new(|filter| filter.clusters = vec![cluster(1), cluster(2)])),
+        ("namespace", Box::new(|filter| filter.namespace = Some("shop".into()))),
+        ("control", Box::new(|filter| filter.control = Some("workload.privileged".into()))),
+        ("severities", Box::new(|filter| filter.severities = vec![Severity::Low, Severity::Critical])),
+        ("open", Box::new(|filter| filter.statuses = vec![Status::Open, Status::InProgress])),
+        ("past", Box::new(|filter| filter.statuses = vec![Status::Resolved, Status::Retired])),
+        ("owner", Box::new(|filter| filter.owner = Some("team-a".into()))),
+        ("pattern", Box::new(move |filter| filter.pattern = Some(pattern))),
+        ("unverified", Box::new(|filter| filter.unverified = Some(true))),
+        ("proved", Box::new(|filter| filter.unverified = Some(false))),
+        ("text", Box::new(|filter| filter.text = Some("app-1".into()))),
+    ];
+    let mut shown = 0;
+    for first in 0..filters.len() {
+        for second in first..filters.len() {
+            let mut filter = FindingFilter::default();
+            (filters[first].1)(&mut filter);
+            (filters[second].1)(&mut filter);
+            for sort in [Sort::Severity, Sort::Changed] {
+                let listed = list(store, &filter, sort).await;
+                let expected = store.count_findings(&filter).await.unwrap();
+                let names = (filters[first].0, filters[second].0, sort);
+                assert_eq!(listed.len() as u64, expected, "{names:?}");
+                let key = |finding: &Finding| match sort {
+                    Sort::Severity => (Some(finding.severity()), finding.state.changed_at, finding.id),
+                    Sort::Changed => (None, finding.state.changed_at, finding.id),
+                };
+                assert!(listed.windows(2).all(|pair| key(&pair[0]) > key(&pair[1])), "{names:?}");
+                shown += listed.len();
+            }
+        }
+    }
+    assert!(shown > 10_000, "{shown} rows are too few to mean anything");
+    assert_eq!(list(store, &FindingFilter::default(), Sort::Changed).await.len(), 701);
+}
+
+async fn list(store: &Store, filter: &FindingFilter, sort: Sort) -> Vec<Finding> {
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.findings(filter, sort, after, 130).await.unwrap();
+        listed.extend(page.findings);
+        let Some(next) = page.next else { return listed };
+        after = Some(next.to_string().parse().unwrap());
+    }
+}
+
 async fn counts_and_patterns_follow(store: &Store) {
     let total: u64 = store.counts().await.unwrap().iter().map(|count| count.findings).sum();
     assert_eq!(total, 701);
@@ -269,19 +336,24 @@ async fn events_are_sequenced_once(store: &Store) {
     assert!(ids.is_sorted());
     let waiting = tx.unsequenced_events(60).await.unwrap();
     assert_eq!(waiting.len(), 60);
-    let first: Vec<_> = waiting.iter().map(|(id, _)| *id).collect();
-    assert_eq!(first, ids[..60]);
+    let first: Vec<_> = waiting.iter().map(|(key, _)| *key).collect();
+    assert_eq!(first.iter().map(|key| key.id).collect::<Vec<_>>(), ids[..60]);
     tx.sequence_events(0, &first).await.unwrap();
     assert_eq!(tx.log_size().await.unwrap(), 60);
     assert_eq!(tx.unsequenced_events(100).await.unwrap().len(), 40);
+    assert!(tx.sequence_events(0, &first[..1]).await.is_err(), "the log has grown since");
     tx.commit().await.unwrap();
 
-    let event = store.event(ids[3]).await.unwrap().unwrap();
+    let event = store.event(EventKey { cluster: None, id: ids[3] }).await.unwrap().unwrap();
     assert_eq!((event.log_index, event.leaf), (Some(3), entries[3].leaf));
     assert_eq!(event.activity.as_ref(), Some(&entries[3].activity));
     assert_eq!(event.body.as_ref(), Some(&entries[3].body));
     let filter = EventFilter { finding: Some(id), before: Some(ids[50]), ..EventFilter::default() };
     assert_eq!(store.events(&filter, 1000).await.unwrap().len(), 25);
+    let all = store.events(&EventFilter::default(), 1000).await.unwrap();
+    assert!(all.len() >= 100 && all.windows(2).all(|pair| pair[0].id > pair[1].id), "latest first");
+    let of_kind = EventFilter { event: Some("event-3".into()), ..EventFilter::default() };
+    assert_eq!(store.events(&of_kind, 1000).await.unwrap().len(), 1);
     assert_eq!(store.events_from(58, 10).await.unwrap().len(), 2);
     assert_eq!(store.log_size().await.unwrap(), 60);
 }
@@ -330,7 +402,8 @@ async fn retests_and_receipts(store: &Store) {
     let answered = Retest { state: RetestState::Answered, verdict: Some(Verdict::Fixed), ..sent };
     tx.write_retests(std::slice::from_ref(&answered)).await.unwrap();
     tx.end_retests(cluster(1), &[retest.id]).await.unwrap();
-    let events = tx.add_events(&[entry(500, None)]).await.unwrap();
+    let events = tx.add_events(&[entry(500, Some(retest.finding))]).await.unwrap();
+    let event = EventKey { cluster: Some(cluster(1)), id: events[0] };
     let receipt = StoredReceipt {
         cluster: cluster(1),
         retest: retest.id,
@@ -345,15 +418,19 @@ async fn retests_and_receipts(store: &Store) {
     tx.add_receipt(&receipt).await.unwrap();
     assert!(tx.receipts_to_sign(10).await.unwrap().is_empty(), "its event has no place in the log yet");
     let size = tx.log_size().await.unwrap();
-    tx.sequence_events(size, &events).await.unwrap();
+    tx.sequence_events(size, &[event]).await.unwrap();
     assert_eq!(tx.receipts_to_sign(10).await.unwrap()[0].1, size);
     tx.put_receipt(cluster(1), retest.id, "signed").await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(store.retests(retest.finding, 5).await.unwrap(), [answered], "what was answered does not end");
+    assert_eq!(
+        store.retests(cluster(1), retest.finding, 5).await.unwrap(),
+        [answered],
+        "what was answered does not end"
+    );
     assert_eq!(store.receipt(retest.id).await.unwrap().unwrap().receipt.as_deref(), Some("signed"));
 }
 
-async fn surroundings(store: &Store) {
+async fn coverage_scope_settings_and_log(store: &Store) {
     let seen = |state| Coverage { subject: "pods".into(), state, reason: "r\0".into(), since: 3 };
     let proposal =
         |value: &str| ScopeProposal { namespace: "shop".into(), label: "l".into(), value: value.into(), since: 1 };
@@ -370,6 +447,7 @@ async fn surroundings(store: &Store) {
     tx.add_log_head(&head).await.unwrap();
     tx.commit().await.unwrap();
     let coverage = store.coverage(Some(cluster(1))).await.unwrap();
+    assert_eq!(store.coverage(None).await.unwrap(), coverage);
     assert_eq!((coverage.len(), &coverage[0].coverage), (1, &seen(CoverageState::Forbidden)));
     assert_eq!(store.scope_proposals(cluster(1)).await.unwrap(), [proposal("out")]);
     assert_eq!(store.excluded_namespaces(cluster(1)).await.unwrap(), ["b"]);
@@ -412,14 +490,15 @@ async fn the_longest_unchanged_of_the_verified_come_first(store: &Store) {
     assert_eq!(store.verified_unchanged_since(30, 1).await.unwrap().len(), 1);
 }
 
-/// What can be proved further now: of a cluster with an eye, by a control that uses it, not proved so far yet.
-async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
+/// What can be proved further now: of a cluster with a kernel view, by a control that uses it, not proved so far yet.
+async fn short_proofs_are_found_once_there_is_a_kernel_view(store: &Store) {
     let proved = |number, name: &str, reach| {
         let mut finding = finding(number, name);
         (finding.state.phase, finding.state.changed_at) = (verified(reach), 40);
         finding
     };
-    let all = [proved(1, "short", Reach::Config), proved(1, "far", Reach::Running), proved(2, "blind", Reach::Config)];
+    let all =
+        [proved(1, "short", Reach::Config), proved(1, "far", Reach::Running), proved(2, "not-observed", Reach::Config)];
     let of_reach = |reach| store_count(store, reach);
     let before = (of_reach(Reach::Config).await, of_reach(Reach::Running).await);
     write(store, None, &all).await;
@@ -434,7 +513,7 @@ async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
     let mut tx = store.begin().await.unwrap();
     assert!(!tx.has_kernel_view(cluster(1)).await.unwrap());
     tx.put_coverage(cluster(1), 1, &[view("a", CoverageState::Failing)]).await.unwrap();
-    assert!(!tx.has_kernel_view(cluster(1)).await.unwrap(), "an eye that is shut");
+    assert!(!tx.has_kernel_view(cluster(1)).await.unwrap(), "an unavailable view is none");
     tx.commit().await.unwrap();
     assert_eq!(found().await, []);
     let mut tx = store.begin().await.unwrap();
@@ -443,23 +522,23 @@ async fn short_proofs_are_found_once_there_is_an_eye(store: &Store) {
     tx.commit().await.unwrap();
     assert_eq!(found().await, [(cluster(1), all[0].id)]);
     assert_eq!(store.verified_without_processes(&["rbac.wildcard-verbs"], 99).await.unwrap(), []);
-    what_only_the_kernel_shows_is_found_where_there_is_an_eye(store).await;
+    what_only_the_kernel_shows_is_found_where_there_is_a_kernel_view(store).await;
     let counted = (of_reach(Reach::Config).await, of_reach(Reach::Running).await);
     assert_eq!((counted.0 - before.0, counted.1 - before.1), (2, 1));
 }
 
 /// A node counts as looked into where its view and its sensors see; what vanished does not count at all.
-async fn open_eyes_are_counted(store: &Store) {
+async fn observed_nodes_are_counted(store: &Store) {
     use holdfast_model::kernel::{coverage_subject, sensors_subject};
     let row = |subject: String, state| Coverage { subject, state, reason: String::new(), since: 1 };
     let (seen, failing, absent) = (CoverageState::Seen, CoverageState::Failing, CoverageState::Absent);
     let rows = [
         row(coverage_subject("both"), seen),
         row(sensors_subject("both"), seen),
-        row(coverage_subject("canary-lost"), seen),
-        row(sensors_subject("canary-lost"), failing),
-        row(coverage_subject("shut"), failing),
-        row(sensors_subject("shut"), seen),
+        row(coverage_subject("probe-lost"), seen),
+        row(sensors_subject("probe-lost"), failing),
+        row(coverage_subject("unavailable"), failing),
+        row(sensors_subject("unavailable"), seen),
         row(coverage_subject("of-an-older-agent"), seen),
         row(coverage_subject("gone"), absent),
         row(sensors_subject("gone"), absent),
@@ -475,15 +554,15 @@ async fn open_eyes_are_counted(store: &Store) {
     assert!(store.node_coverage(None).await.unwrap().contains(&counted));
 }
 
-/// Open, held open by no statement, left alone for a while; the first cluster has an eye by now, the second has none.
-async fn what_only_the_kernel_shows_is_found_where_there_is_an_eye(store: &Store) {
+/// Open, held open by no statement, left alone for a while; the first cluster has a kernel view by now, the second has none.
+async fn what_only_the_kernel_shows_is_found_where_there_is_a_kernel_view(store: &Store) {
     let shown = |number, name: &str, statement| {
         let mut finding = finding(number, name);
         (finding.detections[0].statement, finding.state.changed_at) = (statement, 50);
         finding
     };
     let stated = finding(1, "stated").statement();
-    let all = [shown(1, "shell", None), shown(1, "stated", stated), shown(2, "nobody-looks", None)];
+    let all = [shown(1, "shell", None), shown(1, "stated", stated), shown(2, "no-view", None)];
     write(store, None, &all).await;
     let found = async |then| store.shown_only_unchanged_since(&["workload.privileged"], then, 99).await.unwrap();
     assert_eq!(found(50).await, [(cluster(1), all[0].id)]);
@@ -505,7 +584,7 @@ async fn what_is_not_committed_never_was(store: &Store) {
     assert!(store.pattern(lost.pattern).await.unwrap().is_none());
 }
 
-async fn a_detection_batch_is_taken_once_and_few_runs_are_remembered(store: &Store) {
+async fn a_detection_batch_is_taken_once_and_few_runs_are_kept(store: &Store) {
     const DAY: i64 = 24 * 3_600_000;
     let mut tx = store.begin().await.unwrap();
     let taken = [("a", 1, true), ("a", 1, false), ("a", 3, true), ("a", 2, false), ("b", 1, true), ("a", 3, false)];
@@ -515,15 +594,18 @@ async fn a_detection_batch_is_taken_once_and_few_runs_are_remembered(store: &Sto
     }
     assert!(tx.take_detection_batch(cluster(2), "node-1", "a", 1, 0).await.unwrap(), "another cluster's");
     assert!(tx.take_detection_batch(cluster(1), "node-2", "a", 1, 0).await.unwrap(), "another node's");
-    // Two runs that overlap go on; of many that came and went the oldest are forgotten, and others' are not touched.
+    // Two runs that overlap go on; of many that came and went the oldest are deleted, and others' are not touched.
     for number in 0..10 {
         assert!(tx.take_detection_batch(cluster(1), "node-1", &format!("c{number}"), 1, 10 + number).await.unwrap());
     }
     assert!(!tx.take_detection_batch(cluster(1), "node-1", "c8", 1, 20).await.unwrap());
-    assert!(tx.take_detection_batch(cluster(1), "node-1", "a", 1, 21).await.unwrap(), "forgotten");
+    assert!(tx.take_detection_batch(cluster(1), "node-1", "a", 1, 21).await.unwrap(), "deleted");
     assert!(!tx.take_detection_batch(cluster(1), "node-2", "a", 1, 22).await.unwrap());
     tx.take_detection_batch(cluster(1), "node-3", "new", 1, 60 * DAY).await.unwrap();
-    assert!(tx.take_detection_batch(cluster(1), "node-2", "a", 1, 60 * DAY).await.unwrap(), "silent for too long");
+    assert!(
+        tx.take_detection_batch(cluster(1), "node-2", "a", 1, 60 * DAY).await.unwrap(),
+        "without a batch for too long"
+    );
     tx.commit().await.unwrap();
 }
 
