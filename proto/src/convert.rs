@@ -11,7 +11,7 @@ use holdfast_model::{
 use crate::limits;
 use crate::v1;
 
-/// A message that cannot be what it claims to be.
+/// A message with an invalid field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct Malformed {
@@ -39,8 +39,13 @@ fn name(field: &'static str, value: String) -> Result<String, Malformed> {
     text(field, value)
 }
 
-fn word<T: FromStr<Err = String>>(field: &'static str, value: &str) -> Result<T, Malformed> {
+fn parsed<T: FromStr<Err = String>>(field: &'static str, value: &str) -> Result<T, Malformed> {
     value.parse().or_else(|problem: String| malformed(field, problem))
+}
+
+/// A number that counts from 1: 0 is a field that was not sent.
+fn from_one(field: &'static str, number: u64) -> Result<u64, Malformed> {
+    if number == 0 { malformed(field, "missing") } else { Ok(number) }
 }
 
 fn optional(value: String) -> Option<String> {
@@ -74,8 +79,8 @@ pub fn resource_to_wire(resource: &Resource) -> v1::Resource {
 pub fn report(wire: v1::Report) -> Result<Report, Malformed> {
     Ok(Report {
         resource: resource(wire.resource)?,
-        read: read(wire.read.unwrap_or_default())?,
-        origin: origin(wire.origin.unwrap_or_default())?,
+        read: read(wire.read)?,
+        origin: origin(wire.origin)?,
         statements: wire.statements.into_iter().map(statement).collect::<Result<_, _>>()?,
     })
 }
@@ -101,13 +106,13 @@ pub fn detection(wire: v1::Detection) -> Result<RuntimeDetection, Malformed> {
     }
     Ok(RuntimeDetection {
         resource: resource(wire.resource)?,
-        origin: origin(wire.origin.unwrap_or_default())?,
+        origin: origin(wire.origin)?,
         control: ControlId::from(name("detection.control", wire.control)?),
         control_version: wire.control_version,
-        severity: word("detection.severity", &wire.severity)?,
+        severity: parsed("detection.severity", &wire.severity)?,
         seen: Occurrences {
-            locations: locations(wire.locations)?,
-            count: wire.count,
+            locations: locations("detection.locations", wire.locations)?,
+            count: from_one("detection.count", wire.count)?,
             first_seen_at: wire.first_seen_at,
             last_seen_at: wire.last_seen_at,
         },
@@ -133,9 +138,12 @@ pub fn detection_to_wire(detection: &RuntimeDetection) -> v1::Detection {
 /// A detection batch from the wire.
 pub fn detection_batch(wire: v1::DetectionBatch) -> Result<DetectionBatch, Malformed> {
     let v1::DetectionBatch { source, run, sequence, detections } = wire;
-    if source.len() > limits::NAME_BYTES || run.len() > limits::NAME_BYTES {
-        return malformed("detection_batch", format!("its source or its run is over {} bytes", limits::NAME_BYTES));
+    for (field, name) in [("detection_batch.source", &source), ("detection_batch.run", &run)] {
+        if name.len() > limits::NAME_BYTES {
+            return malformed(field, format!("{} bytes, over the limit of {}", name.len(), limits::NAME_BYTES));
+        }
     }
+    let sequence = from_one("detection_batch.sequence", sequence)?;
     let detections = detections.into_iter().map(detection).collect::<Result<_, _>>()?;
     Ok(DetectionBatch { source, run: name("detection_batch.run", run)?, sequence, detections })
 }
@@ -150,7 +158,8 @@ pub fn detection_batch_to_wire(detection_batch: &DetectionBatch) -> v1::Detectio
     }
 }
 
-fn read(wire: v1::Read) -> Result<Read, Malformed> {
+fn read(wire: Option<v1::Read>) -> Result<Read, Malformed> {
+    let Some(wire) = wire else { return malformed("read", "missing") };
     if !matches!(wire.hash.len(), 0 | 32) {
         return malformed("read.hash", format!("{} bytes, neither 32 nor none", wire.hash.len()));
     }
@@ -161,7 +170,8 @@ fn read(wire: v1::Read) -> Result<Read, Malformed> {
     })
 }
 
-fn origin(wire: v1::Origin) -> Result<Origin, Malformed> {
+fn origin(wire: Option<v1::Origin>) -> Result<Origin, Malformed> {
+    let Some(wire) = wire else { return malformed("origin", "missing") };
     Ok(Origin {
         owner: optional(text("origin.owner", wire.owner)?),
         manager: optional(text("origin.manager", wire.manager)?),
@@ -184,8 +194,8 @@ fn statement(wire: v1::Statement) -> Result<Statement, Malformed> {
     use v1::statement::Observation as Wire;
     let observation = match wire.observation {
         Some(Wire::Fail(fail)) => Observation::Fail {
-            severity: word::<Severity>("statement.fail.severity", &fail.severity)?,
-            locations: locations(fail.locations)?,
+            severity: parsed::<Severity>("statement.fail.severity", &fail.severity)?,
+            locations: locations("statement.fail.locations", fail.locations)?,
         },
         Some(Wire::Pass(_)) => Observation::Pass,
         Some(Wire::Gone(_)) => Observation::Gone,
@@ -218,12 +228,9 @@ fn statement_to_wire(statement: &Statement) -> v1::Statement {
     }
 }
 
-fn locations(wire: Vec<v1::Location>) -> Result<Vec<Location>, Malformed> {
+fn locations(field: &'static str, wire: Vec<v1::Location>) -> Result<Vec<Location>, Malformed> {
     if wire.is_empty() || wire.len() > limits::LOCATIONS {
-        return malformed(
-            "statement.fail.locations",
-            format!("{} of them, not 1 to {}", wire.len(), limits::LOCATIONS),
-        );
+        return malformed(field, format!("{} of them, not 1 to {}", wire.len(), limits::LOCATIONS));
     }
     wire.into_iter().map(location).collect()
 }
@@ -246,7 +253,7 @@ fn location_to_wire(location: &Location) -> v1::Location {
 pub fn coverage(wire: v1::Coverage) -> Result<Coverage, Malformed> {
     Ok(Coverage {
         subject: name("coverage.subject", wire.subject)?,
-        state: word::<CoverageState>("coverage.state", &wire.state)?,
+        state: parsed::<CoverageState>("coverage.state", &wire.state)?,
         reason: text("coverage.reason", wire.reason)?,
         since: wire.since,
     })
@@ -281,10 +288,10 @@ pub fn retest(wire: v1::RetestOrder) -> Result<RetestOrder, Malformed> {
     })
 }
 
-/// An order for a method that this program does not know cannot be answered as it was meant: it is not understood.
+/// An order with a method that this program does not know is malformed as a whole: it could only be answered in part.
 fn methods(wire: &[String]) -> Result<Vec<Method>, Malformed> {
     let field = "retest.methods";
-    wire.iter().map(|word| word.parse().map_err(|problem| Malformed { field, problem })).collect()
+    wire.iter().map(|method| method.parse().map_err(|problem| Malformed { field, problem })).collect()
 }
 
 /// A retest order to the wire.
@@ -339,6 +346,36 @@ mod tests {
         assert_eq!(report(report_to_wire(&example())).unwrap(), example());
     }
 
+    fn batch() -> DetectionBatch {
+        let seen = Occurrences::once(vec![Location::field("process sh", "a shell")], 7);
+        let detection = RuntimeDetection {
+            resource: Resource::namespaced("apps", "Deployment", "shop", "web"),
+            origin: Origin::default(),
+            control: ControlId::known("workload.unexpected-shell"),
+            control_version: 1,
+            severity: Severity::High,
+            seen,
+        };
+        DetectionBatch { source: "node-1".into(), run: "boot.1".into(), sequence: 1, detections: vec![detection] }
+    }
+
+    #[test]
+    fn a_detection_batch_survives_the_wire_and_names_the_field_that_is_missing() {
+        assert_eq!(detection_batch(detection_batch_to_wire(&batch())).unwrap(), batch());
+        let broken = |break_it: fn(&mut v1::DetectionBatch)| {
+            let mut wire = detection_batch_to_wire(&batch());
+            break_it(&mut wire);
+            detection_batch(wire).unwrap_err().field
+        };
+        assert_eq!(broken(|b| b.run.clear()), "detection_batch.run");
+        assert_eq!(broken(|b| b.source = "x".repeat(513)), "detection_batch.source");
+        assert_eq!(broken(|b| b.sequence = 0), "detection_batch.sequence");
+        assert_eq!(broken(|b| b.detections[0].origin = None), "origin");
+        assert_eq!(broken(|b| b.detections[0].count = 0), "detection.count");
+        assert_eq!(broken(|b| b.detections[0].locations.clear()), "detection.locations");
+        assert_eq!(broken(|b| b.detections[0].severity.clear()), "detection.severity");
+    }
+
     #[test]
     fn what_is_malformed_is_refused_by_field() {
         let broken = |break_it: fn(&mut v1::Report)| {
@@ -347,6 +384,8 @@ mod tests {
             report(wire).unwrap_err().field
         };
         assert_eq!(broken(|r| r.resource = None), "resource");
+        assert_eq!(broken(|r| r.read = None), "read");
+        assert_eq!(broken(|r| r.origin = None), "origin");
         assert_eq!(broken(|r| r.resource.as_mut().unwrap().kind.clear()), "resource.kind");
         assert_eq!(broken(|r| r.read.as_mut().unwrap().hash.truncate(3)), "read.hash");
         assert_eq!(broken(|r| r.statements[0].observation = None), "statement.observation");

@@ -17,13 +17,13 @@ pub fn split(answer: RetestAnswer) -> Vec<RetestAnswer> {
     parts
 }
 
-/// Joins the parts of one answer after the other.
+/// Joins the parts of answers, one answer at a time.
 #[derive(Debug, Default)]
 pub struct Joiner {
-    kept: Vec<u8>,
+    buffered: Vec<u8>,
 }
 
-/// The parts of an answer are more than any attestation may be.
+/// The parts of an answer exceed the largest attestation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("retest_answer.attestation: over {ATTESTATION_BYTES} bytes in all")]
 pub struct TooLarge;
@@ -31,17 +31,17 @@ pub struct TooLarge;
 impl Joiner {
     /// Takes the next part; answers with the whole when it is the last.
     pub fn take(&mut self, part: RetestAnswer) -> Result<Option<RetestAnswer>, TooLarge> {
-        if self.kept.len() + part.attestation.len() > ATTESTATION_BYTES {
+        if self.buffered.len() + part.attestation.len() > ATTESTATION_BYTES {
             return Err(TooLarge);
         }
-        if self.kept.is_empty() && !part.more {
+        if self.buffered.is_empty() && !part.more {
             return Ok(Some(part));
         }
-        self.kept.extend_from_slice(&part.attestation);
+        self.buffered.extend_from_slice(&part.attestation);
         if part.more {
             return Ok(None);
         }
-        let attestation = std::mem::take(&mut self.kept);
+        let attestation = std::mem::take(&mut self.buffered);
         Ok(Some(RetestAnswer { attestation, signature: part.signature, more: false }))
     }
 }

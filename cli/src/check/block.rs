@@ -14,7 +14,7 @@ use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// This text, or what is asked of it, is for the full parser.
+/// This text, or the type that is asked for, needs the full parser.
 #[derive(Debug)]
 pub struct Declined;
 
@@ -74,7 +74,7 @@ impl<'de> Lines<'de> {
         Some(line.strip_suffix('\r').unwrap_or(line))
     }
 
-    /// Goes to the next line that is neither blank nor a comment.
+    /// Moves to the next line that is neither blank nor a comment.
     fn advance(&mut self) -> Result<(), Declined> {
         self.current = None;
         while let Some(line) = self.take_raw() {
@@ -91,7 +91,7 @@ impl<'de> Lines<'de> {
         Ok(())
     }
 
-    /// Leaves a one-line value behind. A deeper line after it would continue the scalar: not for us.
+    /// Moves past a one-line value. A deeper line after it would continue the scalar: declined.
     fn leave_scalar(&mut self, indent: usize) -> Result<(), Declined> {
         self.advance()?;
         if self.current.is_some_and(|next| next.indent > indent) { Err(Declined) } else { Ok(()) }
@@ -147,7 +147,7 @@ fn is_item(body: &str) -> bool {
     body == "-" || body.starts_with("- ")
 }
 
-/// Splits `key: value` or `key:`; a key is a word that YAML can take for nothing but text.
+/// Splits `key: value` or `key:`; the key must be one that YAML reads as text.
 fn split_key(body: &str) -> Option<(&str, &str)> {
     let end = body.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || b"_-./".contains(&byte)))?;
     let (key, rest) = (&body[..end], body[end..].strip_prefix(':')?);
@@ -157,7 +157,7 @@ fn split_key(body: &str) -> Option<(&str, &str)> {
     (!is_reserved(key)).then_some((key, rest.trim_start_matches(' ')))
 }
 
-/// Words that some version of YAML, or a lenient parser of numbers, takes for something else than text.
+/// Words that some version of YAML, or a lenient parser of numbers, does not read as text.
 fn is_reserved(word: &str) -> bool {
     const WORDS: &[&str] =
         &["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity", "none"];
@@ -199,7 +199,7 @@ fn quoted(body: &str) -> Result<&str, Declined> {
     if inner.contains(quote) || (quote == "\"" && inner.contains('\\')) { Err(Declined) } else { Ok(inner) }
 }
 
-/// A plain scalar that holds nothing with a meaning: no `: `, no ` #`, no `:` at its end.
+/// A plain scalar without indicators: no `: `, no ` #`, no `:` at its end.
 fn plain(body: &str) -> Result<&str, Declined> {
     let bytes = body.as_bytes();
     let marks = bytes.windows(2).any(|pair| matches!(pair, b": " | b" #"));
@@ -264,7 +264,7 @@ impl<'de> Deserializer<'de> for Block<'_, 'de> {
             visitor.visit_map(Fields { lines: self.lines, indent, value: None, seen: Vec::new() })
         }?;
         self.lines.depth -= 1;
-        // A visitor may stop early; a document that is not read to its end is not understood.
+        // A visitor may stop early; then the rest of the node was not checked.
         let open = self
             .lines
             .current
@@ -405,7 +405,7 @@ impl<'de> Deserializer<'de> for Inline<'_, 'de> {
     }
 }
 
-/// A scalar that has been understood.
+/// A scalar with a certain meaning.
 struct Known<'de>(Scalar<'de>);
 
 impl<'de> Deserializer<'de> for Known<'de> {
@@ -452,7 +452,7 @@ impl<'de> MapAccess<'de> for Nothing {
     }
 }
 
-/// `"a", 'b', c`: quoted or plain items without any mark of flow style in them.
+/// `"a", 'b', c`: quoted or plain items without flow indicators.
 struct FlowItems<'de> {
     rest: &'de str,
 }
@@ -468,7 +468,7 @@ impl<'de> SeqAccess<'de> for FlowItems<'de> {
         let item = self.rest[..end].trim_matches(' ');
         let after = self.rest[end..].trim_start_matches(' ');
         self.rest = match after.strip_prefix(',') {
-            // A comma at the end is YAML too, but rare enough to be left to the full parser.
+            // A trailing comma is valid YAML, but rare: left to the full parser.
             Some(next) if !next.trim_matches(' ').is_empty() => next.trim_start_matches(' '),
             Some(_) => return Err(Declined),
             None if after.is_empty() => "",

@@ -2,7 +2,7 @@
 //!
 //! Plain block YAML of a known kind goes straight from text to facts, in one pass (`block`). Everything else goes through
 //! the full parser, and lists object by object. Whatever is wrong with a document is a problem that names its field and
-//! line; nothing here can stop the check of the other documents. It judges nothing.
+//! line, and the other documents are still checked. It judges nothing.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::block;
+use super::document_problem::DocumentProblem;
 use super::envelope::{Envelope, Opened};
 use super::report::Weight;
 use super::schema::Schema;
@@ -28,13 +29,13 @@ pub struct Limits {
     pub list_bytes: usize,
 }
 
-/// What came out of one document.
+/// The result of one document.
 #[derive(Debug, Default)]
 pub struct Decoded {
     /// The objects of kinds that are judged.
     pub objects: Vec<Read>,
-    /// What its author should know.
-    pub problems: Vec<Trouble>,
+    /// What is wrong with it.
+    pub problems: Vec<DocumentProblem>,
     /// Lines of the document before its content: comments, directives, the `---`.
     pub lead: usize,
     /// How many objects of other kinds there were, by kind.
@@ -50,42 +51,16 @@ pub struct Read {
     pub item: Option<usize>,
 }
 
-/// A problem inside one document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
-    /// How bad it is.
-    pub weight: Weight,
-    /// Which object of a list.
-    pub item: Option<usize>,
-    /// Line in the document, from 1; 0 when unknown.
-    pub line: usize,
-    /// Field path, where one is meant.
-    pub field: Option<String>,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-impl Trouble {
-    /// A document, or an object of it, that could not be evaluated.
-    pub fn error(message: impl Into<String>) -> Self {
-        Self { weight: Weight::Error, item: None, line: 0, field: None, message: message.into() }
-    }
-
-    fn warning(message: impl Into<String>) -> Self {
-        Self { weight: Weight::Warning, ..Self::error(message) }
-    }
-}
-
 /// Reads one document.
 pub fn decode(document: &Document, limits: &Limits) -> Decoded {
     let mut decoded = Decoded { lead: lead(&document.text), ..Decoded::default() };
-    if let Err(trouble) = decode_text(document, limits, &mut decoded) {
-        decoded.problems.push(trouble);
+    if let Err(problem) = decode_text(document, limits, &mut decoded) {
+        decoded.problems.push(problem);
     }
-    let errors = decoded.problems.iter_mut().filter(|trouble| trouble.weight == Weight::Error);
+    let errors = decoded.problems.iter_mut().filter(|problem| problem.weight == Weight::Error);
     if document.text.windows(2).any(|pair| pair == b"{{") {
-        errors.for_each(|trouble| {
-            trouble.message += "; it looks like a template: render it first, as `helm template` does"
+        errors.for_each(|problem| {
+            problem.message += "; it looks like a template: render it first, as `helm template` does"
         });
     }
     decoded
@@ -100,7 +75,7 @@ fn lead(text: &[u8]) -> usize {
     text.split(|byte| *byte == b'\n').take_while(before).count()
 }
 
-fn decode_text(document: &Document, limits: &Limits, out: &mut Decoded) -> Result<(), Trouble> {
+fn decode_text(document: &Document, limits: &Limits, out: &mut Decoded) -> Result<(), DocumentProblem> {
     let text = std::str::from_utf8(&document.text).map_err(|error| not_utf8(&document.text, error.valid_up_to()))?;
     let head = Head::peek(text);
     let is_list = head.kind.is_none_or(|kind| kind.ends_with("List"));
@@ -126,7 +101,7 @@ fn decode_text(document: &Document, limits: &Limits, out: &mut Decoded) -> Resul
 }
 
 /// A document whose kind is known before it is read.
-fn decode_known(kind: &'static Kind, version: &str, text: &str, out: &mut Decoded) -> Result<(), Trouble> {
+fn decode_known(kind: &'static Kind, version: &str, text: &str, out: &mut Decoded) -> Result<(), DocumentProblem> {
     let mut track = Track::new(false);
     let seed = Projection { kind, track: &mut track };
     let object = match block::read(text, seed) {
@@ -136,11 +111,11 @@ fn decode_known(kind: &'static Kind, version: &str, text: &str, out: &mut Decode
             let read = yaml::read(text, false, |from| Projection { kind, track: &mut track }.project(from));
             match read {
                 Ok(object) => object,
-                Err(error) => return Err(out.refuse(track, None, yaml::trouble(&error, text))),
+                Err(error) => return Err(out.refuse(track, None, yaml::problem(&error, text))),
             }
         }
     };
-    // The lines that the kind was peeked from may have been part of something else: the parser's word counts.
+    // The lines that the kind was peeked from may have been part of a literal: what the parser has read decides.
     if track.kind.as_deref() != Some(kind.kind) || track.api_version.as_deref() != Some(version) {
         return decode_open(text, false, out);
     }
@@ -148,15 +123,15 @@ fn decode_known(kind: &'static Kind, version: &str, text: &str, out: &mut Decode
     Ok(())
 }
 
-/// A document of a kind that no control reads: only its form is looked at.
-fn decode_other(name: &str, text: &str, out: &mut Decoded) -> Result<(), Trouble> {
+/// A document of a kind that no control reads: only its syntax is checked.
+fn decode_other(name: &str, text: &str, out: &mut Decoded) -> Result<(), DocumentProblem> {
     if block::read(text, std::marker::PhantomData::<IgnoredAny>).is_err() {
         let mut track = Track::new(false);
         let read = yaml::read(text, false, |from| {
-            track.watch(from, super::schema::Shape::Any).deserialize_ignored_any(IgnoredAny)
+            track.wrap(from, super::schema::Shape::Any).deserialize_ignored_any(IgnoredAny)
         });
         if let Err(error) = read {
-            return Err(out.refuse(track, None, yaml::trouble(&error, text)));
+            return Err(out.refuse(track, None, yaml::problem(&error, text)));
         }
     }
     out.pass_over(name);
@@ -164,21 +139,21 @@ fn decode_other(name: &str, text: &str, out: &mut Decoded) -> Result<(), Trouble
 }
 
 /// A document whose kind is not known yet, or a list.
-fn decode_open(text: &str, is_list: bool, out: &mut Decoded) -> Result<(), Trouble> {
+fn decode_open(text: &str, is_list: bool, out: &mut Decoded) -> Result<(), DocumentProblem> {
     let mut track = Track::new(false);
     let mut each = |value, item| out.take_value(value, Some(item));
     let read = yaml::read(text, is_list, |from| Envelope::new(&mut each).read(&mut track, from));
     match read {
         Ok(opened) => out.take_opened(opened, None),
         Err(error) => {
-            let trouble = yaml::trouble(&error, text);
-            Err(out.refuse(track, None, trouble))
+            let problem = yaml::problem(&error, text);
+            Err(out.refuse(track, None, problem))
         }
     }
 }
 
 /// JSON, one object after the other; text that only looks like it is left to the YAML parser.
-fn decode_json(json: &str, text: &str, out: &mut Decoded) -> Result<(), Trouble> {
+fn decode_json(json: &str, text: &str, out: &mut Decoded) -> Result<(), DocumentProblem> {
     let mut from = serde_json::Deserializer::from_str(json);
     let skipped = text.len() - json.len();
     let mut count = 0;
@@ -198,9 +173,9 @@ fn decode_json(json: &str, text: &str, out: &mut Decoded) -> Result<(), Trouble>
                     *out = as_yaml;
                     return read;
                 }
-                return Err(out.refuse(track, None, json_trouble(&error, text, skipped)));
+                return Err(out.refuse(track, None, json_problem(&error, text, skipped)));
             }
-            Err(error) => return Err(out.refuse(track, None, json_trouble(&error, text, skipped))),
+            Err(error) => return Err(out.refuse(track, None, json_problem(&error, text, skipped))),
         }
     }
     Ok(())
@@ -212,14 +187,14 @@ impl Decoded {
         *self.passed_over.entry(shown).or_default() += 1;
     }
 
-    fn take_opened(&mut self, opened: Opened, item: Option<usize>) -> Result<(), Trouble> {
+    fn take_opened(&mut self, opened: Opened, item: Option<usize>) -> Result<(), DocumentProblem> {
         match opened {
             Opened::List => Ok(()),
             Opened::Object(value) => {
                 self.take_value(value, item);
                 Ok(())
             }
-            Opened::Nothing(what) => Err(Trouble { item, ..Trouble::error(what) }),
+            Opened::Nothing(what) => Err(DocumentProblem { item, ..DocumentProblem::error(what) }),
         }
     }
 
@@ -227,19 +202,19 @@ impl Decoded {
     fn take_value(&mut self, value: Value, item: Option<usize>) {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         let (Some(name), Some(version)) = (text("kind"), text("apiVersion")) else {
-            let trouble = Trouble::error(match value {
+            let problem = DocumentProblem::error(match value {
                 Value::Object(_) => NO_KIND,
                 _ => "this is no object: a manifest is a map with `apiVersion` and `kind`",
             });
-            return self.problems.push(Trouble { item, ..trouble });
+            return self.problems.push(DocumentProblem { item, ..problem });
         };
         let Some(kind) = Kind::find(group(&version), &name) else { return self.pass_over(&name) };
         let mut track = Track::new(false);
         match (Projection { kind, track: &mut track }).project(value) {
             Ok(object) => self.accept(object, &version, track, item),
             Err(error) => {
-                let trouble = self.refuse(track, item, Trouble::error(error.to_string()));
-                self.problems.push(trouble);
+                let problem = self.refuse(track, item, DocumentProblem::error(error.to_string()));
+                self.problems.push(problem);
             }
         }
     }
@@ -248,7 +223,11 @@ impl Decoded {
         if object.meta.name.is_empty() {
             object.meta.name = object.meta.generate_name.clone().unwrap_or_else(|| {
                 let message = "there is no `metadata.name`; the API server refuses it. Name it";
-                self.problems.push(Trouble { item, field: Some("metadata.name".into()), ..Trouble::warning(message) });
+                self.problems.push(DocumentProblem {
+                    item,
+                    field: Some("metadata.name".into()),
+                    ..DocumentProblem::warning(message)
+                });
                 "(no name)".to_owned()
             });
         }
@@ -259,27 +238,31 @@ impl Decoded {
         };
         if version != served {
             let message = format!("Kubernetes 1.34 does not serve {version}; it was judged as {served}");
-            self.problems.push(Trouble { item, field: Some("apiVersion".into()), ..Trouble::warning(message) });
+            self.problems.push(DocumentProblem {
+                item,
+                field: Some("apiVersion".into()),
+                ..DocumentProblem::warning(message)
+            });
         }
         self.note(track, item);
         self.objects.push(Read { object, item });
     }
 
-    /// Completes the trouble that ended a document with the field it happened at, and keeps what was noted before.
-    fn refuse(&mut self, mut track: Track, item: Option<usize>, trouble: Trouble) -> Trouble {
+    /// Adds the field to the problem that ended a document, and keeps what was noted before.
+    fn refuse(&mut self, mut track: Track, item: Option<usize>, problem: DocumentProblem) -> DocumentProblem {
         let field = track.failed_at.take().filter(|field| !field.is_empty());
         let same = track.notes.iter().position(|note| Some(&note.field) == field.as_ref());
-        // Where the watcher has seen what is wrong, its words are plainer than the deserializer's.
-        let message = same.map_or(trouble.message, |at| track.notes.remove(at).message);
+        // Where `track` has noted what is wrong, its message is plainer than the deserializer's.
+        let message = same.map_or(problem.message, |at| track.notes.remove(at).message);
         self.note(track, item);
-        Trouble { item: trouble.item.or(item), field: trouble.field.or(field), message, ..trouble }
+        DocumentProblem { item: problem.item.or(item), field: problem.field.or(field), message, ..problem }
     }
 
     fn note(&mut self, track: Track, item: Option<usize>) {
-        self.problems.extend(track.notes.into_iter().map(|note| Trouble {
+        self.problems.extend(track.notes.into_iter().map(|note| DocumentProblem {
             item,
             field: Some(note.field),
-            ..Trouble::warning(note.message)
+            ..DocumentProblem::warning(note.message)
         }));
     }
 }
@@ -287,7 +270,7 @@ impl Decoded {
 const NO_KIND: &str =
     "there is no `apiVersion` and `kind`, so this is no Kubernetes manifest; add them, or leave the file out";
 
-/// A kind's projection under watch.
+/// The projection of a kind, tracked.
 struct Projection<'t> {
     kind: &'static Kind,
     track: &'t mut Track,
@@ -296,7 +279,7 @@ struct Projection<'t> {
 impl Projection<'_> {
     fn project<'de, D: serde::Deserializer<'de>>(self, from: D) -> Result<Object, D::Error> {
         let shape = Schema::kubernetes().of(self.kind.group, self.kind.kind);
-        project(self.kind, self.track.watch(from, shape))
+        project(self.kind, self.track.wrap(from, shape))
     }
 }
 
@@ -308,7 +291,7 @@ impl<'de> serde::de::DeserializeSeed<'de> for Projection<'_> {
     }
 }
 
-/// `apiVersion` and `kind` as far as lines at column 0 tell.
+/// `apiVersion` and `kind` as far as lines at column 0 hold them.
 #[derive(Debug, Default, PartialEq)]
 struct Head<'a> {
     api_version: Option<&'a str>,
@@ -342,27 +325,27 @@ fn group(version: &str) -> &str {
     version.split_once('/').map_or("", |(group, _)| group)
 }
 
-fn not_utf8(text: &[u8], at: usize) -> Trouble {
+fn not_utf8(text: &[u8], at: usize) -> DocumentProblem {
     let line = 1 + text[..at].iter().filter(|byte| **byte == b'\n').count();
-    let trouble = if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
-        Trouble::error("this is UTF-16 text; save it as UTF-8")
+    let problem = if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
+        DocumentProblem::error("this is UTF-16 text; save it as UTF-8")
     } else {
         let byte = text.get(at).copied().unwrap_or_default();
-        Trouble::error(format!("byte 0x{byte:02X} is not UTF-8 text; save the file as UTF-8"))
+        DocumentProblem::error(format!("byte 0x{byte:02X} is not UTF-8 text; save the file as UTF-8"))
     };
-    Trouble { line, ..trouble }
+    DocumentProblem { line, ..problem }
 }
 
-fn too_large(head: &Head<'_>, limit: usize) -> Trouble {
+fn too_large(head: &Head<'_>, limit: usize) -> DocumentProblem {
     let what = head.kind.map_or("this document".to_owned(), |kind| format!("this {kind}"));
     let (flag, why) = match head.kind {
         Some(kind) if !kind.ends_with("List") => ("--max-object-bytes", "no API server stores an object of that size"),
         _ => ("--max-list-bytes", "split it into documents"),
     };
-    Trouble::error(format!("{what} is larger than {limit} bytes; {why}, or raise {flag}"))
+    DocumentProblem::error(format!("{what} is larger than {limit} bytes; {why}, or raise {flag}"))
 }
 
-fn json_trouble(error: &serde_json::Error, text: &str, skipped: usize) -> Trouble {
+fn json_problem(error: &serde_json::Error, text: &str, skipped: usize) -> DocumentProblem {
     let full = error.to_string();
     let message = full.rfind(" at line ").map_or(full.as_str(), |at| &full[..at]);
     let message = match message {
@@ -371,5 +354,5 @@ fn json_trouble(error: &serde_json::Error, text: &str, skipped: usize) -> Troubl
         message => format!("this is not valid JSON: {message}"),
     };
     let before = text[..skipped].matches('\n').count();
-    Trouble { line: before + error.line(), ..Trouble::error(message) }
+    DocumentProblem { line: before + error.line(), ..DocumentProblem::error(message) }
 }

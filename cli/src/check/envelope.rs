@@ -30,9 +30,9 @@ impl<'f> Envelope<'f> {
         Self { each }
     }
 
-    /// Opens the document under watch.
+    /// Reads the document, tracked.
     pub fn read<'de, D: Deserializer<'de>>(self, track: &mut Track, from: D) -> Result<Opened, D::Error> {
-        track.watch(from, Shape::Any).deserialize_any(self)
+        track.wrap(from, Shape::Any).deserialize_any(self)
     }
 }
 

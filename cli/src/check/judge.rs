@@ -16,7 +16,7 @@ use holdfast_controls::inventory::ObjectKey;
 use holdfast_controls::{Control, Inventory, Judgement, KINDS, Kind, Object};
 use holdfast_model::{CoverageState, Location, Resource};
 
-use super::Filter;
+use super::filter::Filter;
 use super::report::{Finding, Place, Report};
 
 /// The objects of all files.

@@ -1,12 +1,14 @@
 //! `holdfast check FILES...`: what would be wrong with these manifests in a cluster, without one.
 //!
-//! The way of the data: `source` finds files, `split` cuts them into documents, `decode` turns each into facts (on all
+//! Data flow: `source` finds files, `split` cuts them into documents, `decode` turns each into facts (on all
 //! cores, `pipeline`), `judge` asks the same controls that the agent asks, and `render` writes the report. A document that
 //! cannot be read is a problem in the report; the rest is still evaluated.
 
 mod block;
 mod decode;
+mod document_problem;
 mod envelope;
+mod filter;
 mod judge;
 mod pipeline;
 mod render;
@@ -22,12 +24,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::ValueEnum;
-use holdfast_controls::Control;
 use holdfast_model::Severity;
 
-use decode::{Decoded, Limits, Trouble};
+use decode::{Decoded, Limits};
+use document_problem::DocumentProblem;
+use filter::Filter;
 use judge::Bench;
+pub use render::Format;
 use report::{Place, Problem, Report, Weight};
 use source::Source;
 
@@ -75,51 +78,13 @@ pub struct Args {
     pub max_objects: usize,
 }
 
-/// The forms of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people, grouped by object.
-    Table,
-    /// One JSON object.
-    Json,
-    /// The same as YAML.
-    Yaml,
-    /// SARIF 2.1.0, for code scanning.
-    Sarif,
-    /// JUnit XML, for test reports.
-    Junit,
-}
-
-/// Which controls are asked.
-#[derive(Debug)]
-pub struct Filter {
-    controls: Vec<&'static Control>,
-    severity: Severity,
-}
-
-impl Filter {
-    fn new(args: &Args) -> anyhow::Result<Self> {
-        let find = |id: &String| {
-            let known = "`holdfast check --help` and the documentation list them";
-            Control::find(id).with_context(|| format!("there is no control {id:?}: {known}"))
-        };
-        let controls = args.control.iter().map(find).collect::<anyhow::Result<_>>()?;
-        Ok(Self { controls, severity: args.severity })
-    }
-
-    fn wants(&self, control: &'static Control) -> bool {
-        let named = self.controls.is_empty() || self.controls.iter().any(|wanted| wanted.id == control.id);
-        named && control.severity >= self.severity
-    }
-}
-
 impl Args {
     /// Checks, and writes the report to the standard output.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let report = check(self)?;
         let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
         match render::write(self.output, &report, &mut out).and_then(|()| out.flush()) {
-            // A reader that has seen enough, as `head`, is no failure.
+            // A reader that closes early, as `head` does, is no failure.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             written => written.context("the report could not be written")?,
         }
@@ -139,7 +104,7 @@ fn exit_code(args: &Args, report: &Report) -> ExitCode {
 
 /// Evaluates the files into a report.
 fn check(args: &Args) -> anyhow::Result<Report> {
-    let filter = Filter::new(args)?;
+    let filter = Filter::new(&args.control, args.severity)?;
     let limits = Limits { object_bytes: args.max_object_bytes, list_bytes: args.max_list_bytes };
     let mut intake = Intake { report: Report::default(), bench: Bench::default(), max_objects: args.max_objects };
     let sources = intake.sources(&args.files);
@@ -158,7 +123,7 @@ struct Intake {
 }
 
 impl Intake {
-    /// Names the sources in the report, and says which could not be looked for.
+    /// Names the sources in the report, with a problem for each that could not be found.
     fn sources(&mut self, files: &[PathBuf]) -> Vec<Source> {
         let (found, lost): (Vec<_>, Vec<_>) = source::find(files).into_iter().partition(Result::is_ok);
         let sources: Vec<Source> = found.into_iter().filter_map(Result::ok).collect();
@@ -176,7 +141,7 @@ impl Intake {
         for (kind, count) in passed_over {
             *self.report.passed_over.entry(kind).or_default() += count;
         }
-        self.report.problems.extend(problems.into_iter().map(|trouble| problem(place, trouble)));
+        self.report.problems.extend(problems.into_iter().map(|found| problem(place, found)));
         for read in objects {
             let place = Place { item: read.item, line: place.line + lead, ..place.clone() };
             if self.bench.len() == self.max_objects {
@@ -203,9 +168,9 @@ impl Intake {
     }
 }
 
-fn problem(place: &Place, trouble: Trouble) -> Problem {
-    // Lines are counted in the document; people count them in the file.
-    let line = if trouble.line > 0 { place.line + trouble.line - 1 } else { place.line };
-    let place = Place { item: trouble.item, line, ..place.clone() };
-    Problem { weight: trouble.weight, place, field: trouble.field, message: trouble.message }
+fn problem(place: &Place, found: DocumentProblem) -> Problem {
+    // From a line of the document to a line of the file.
+    let line = if found.line > 0 { place.line + found.line - 1 } else { place.line };
+    let place = Place { item: found.item, line, ..place.clone() };
+    Problem { weight: found.weight, place, field: found.field, message: found.message }
 }

@@ -9,7 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::decode::{Decoded, Limits, Trouble, decode};
+use super::decode::{Decoded, Limits, decode};
+use super::document_problem::DocumentProblem;
 use super::report::Place;
 use super::source::Source;
 use super::split::{Document, Splitter};
@@ -92,9 +93,9 @@ impl Reader<'_> {
                 },
             };
             if let Err(error) = read {
-                let trouble = Trouble::error(format!("this file can't be read: {error}"));
+                let problem = DocumentProblem::error(format!("this file can't be read: {error}"));
                 let place = Place { file, ..Place::default() };
-                let outcome = (place, Decoded { problems: vec![trouble], ..Decoded::default() });
+                let outcome = (place, Decoded { problems: vec![problem], ..Decoded::default() });
                 let _ = self.results.send((self.sequence, vec![outcome]));
                 self.sequence += 1;
             }

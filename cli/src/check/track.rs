@@ -1,7 +1,7 @@
-//! Watches a deserialization: where it is, which fields the API does not know, which values have the wrong type.
+//! Tracks a deserialization: its position, the fields that the API does not have, the values of the wrong type.
 //!
-//! A wrapper around any serde deserializer. The projection inside reads the few fields that it needs and skips the rest;
-//! the watcher sees all of them, in the same single pass. It decides nothing: it notes, and the caller reports.
+//! A wrapper around any serde deserializer. The projection inside reads the few fields that it needs and skips the rest; the
+//! wrapper visits all of them, in the same single pass. It decides nothing: it notes, and the caller reports.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,23 +12,23 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IntoDeserializer, Map
 
 use super::schema::{Schema, Shape};
 
-/// More notes than this about one document help nobody.
+/// The most notes about one document.
 const MAX_NOTES: usize = 20;
 
-/// What was seen on the way.
+/// What was found so far.
 #[derive(Debug)]
 pub struct Track {
     schema: &'static Schema,
     path: String,
-    /// Whether maps must be watched for keys that come twice: the format does not do it.
+    /// Whether duplicate keys are looked for here: JSON's deserializer accepts them.
     duplicates: bool,
     /// The field at which the deserialization failed; empty at the root.
     pub failed_at: Option<String>,
     /// Fields that the API does not have, and values that are not of its type.
     pub notes: Vec<Note>,
-    /// The document's `apiVersion`, once seen.
+    /// The document's `apiVersion`, once it was read.
     pub api_version: Option<String>,
-    /// The document's `kind`, once seen.
+    /// The document's `kind`, once it was read.
     pub kind: Option<String>,
 }
 
@@ -42,7 +42,7 @@ pub struct Note {
 }
 
 impl Track {
-    /// Nothing seen yet.
+    /// At the root, with nothing found.
     pub fn new(duplicates: bool) -> Self {
         Self {
             schema: Schema::kubernetes(),
@@ -55,9 +55,9 @@ impl Track {
         }
     }
 
-    /// The wrapper that watches `inner`, whose root has this form.
-    pub fn watch<D>(&mut self, inner: D, shape: Shape) -> Watched<'_, D> {
-        Watched { inner, shape, track: self }
+    /// The wrapper around `inner`, whose root has this shape.
+    pub fn wrap<D>(&mut self, inner: D, shape: Shape) -> Tracked<'_, D> {
+        Tracked { inner, shape, track: self }
     }
 
     fn note(&mut self, message: String) {
@@ -142,15 +142,15 @@ impl Seen {
     }
 }
 
-/// A deserializer, visitor, seed or access under watch.
-pub struct Watched<'t, I> {
+/// A deserializer, visitor, seed or access that is tracked.
+pub struct Tracked<'t, I> {
     inner: I,
     shape: Shape,
     track: &'t mut Track,
 }
 
-/// Scalars are asked for by what stands there, so that a quoted `"yes"` is never taken for a boolean.
-macro_rules! as_it_stands {
+/// Scalars are deserialized by their own type, so that a quoted `"yes"` is never read as a boolean.
+macro_rules! by_own_type {
     ($($method:ident)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.deserialize_any(visitor)
@@ -158,14 +158,14 @@ macro_rules! as_it_stands {
     };
 }
 
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, D> {
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Tracked<'_, D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_any(Watched { inner: visitor, shape: self.shape, track: self.track })
+        self.inner.deserialize_any(Tracked { inner: visitor, shape: self.shape, track: self.track })
     }
 
-    as_it_stands! {
+    by_own_type! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128 deserialize_u8
         deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
         deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit deserialize_seq
@@ -173,7 +173,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_option(Watched { inner: visitor, shape: self.shape, track: self.track })
+        self.inner.deserialize_option(Tracked { inner: visitor, shape: self.shape, track: self.track })
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, D::Error> {
@@ -216,7 +216,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Watched<'_, D> {
     }
 }
 
-/// A struct by its fields' names only: derived visitors would take a list for the fields in their order, too.
+/// A struct by the names of its fields only: derived visitors would accept a list of the fields in order, too.
 struct ByName<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for ByName<V> {
@@ -240,7 +240,7 @@ macro_rules! scalars {
     };
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Tracked<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -283,11 +283,11 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_some(Watched { inner: from, shape: self.shape, track: self.track })
+        self.inner.visit_some(Tracked { inner: from, shape: self.shape, track: self.track })
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, from: D) -> Result<V::Value, D::Error> {
-        self.inner.visit_newtype_struct(Watched { inner: from, shape: self.shape, track: self.track })
+        self.inner.visit_newtype_struct(Tracked { inner: from, shape: self.shape, track: self.track })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
@@ -296,13 +296,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
             Shape::List(at) => self.track.schema.inner(at),
             _ => Shape::Any,
         };
-        self.inner.visit_seq(WatchedItems { items, shape, next: 0, track: self.track })
+        self.inner.visit_seq(TrackedItems { items, shape, next: 0, track: self.track })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<V::Value, A::Error> {
         self.track.expect(self.shape, Seen::Map);
         let seen = self.track.duplicates.then(HashSet::new);
-        self.inner.visit_map(WatchedFields {
+        self.inner.visit_map(TrackedFields {
             fields,
             shape: self.shape,
             key: Cow::Borrowed(""),
@@ -312,33 +312,33 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Watched<'_, V> {
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Watched<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Tracked<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<S::Value, D::Error> {
-        self.inner.deserialize(Watched { inner: from, shape: self.shape, track: self.track })
+        self.inner.deserialize(Tracked { inner: from, shape: self.shape, track: self.track })
     }
 }
 
-struct WatchedItems<'t, A> {
+struct TrackedItems<'t, A> {
     items: A,
     shape: Shape,
     next: usize,
     track: &'t mut Track,
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for WatchedItems<'_, A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for TrackedItems<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
         let length = self.track.enter_index(self.next);
         self.next += 1;
-        let item = self.items.next_element_seed(Watched { inner: seed, shape: self.shape, track: self.track });
+        let item = self.items.next_element_seed(Tracked { inner: seed, shape: self.shape, track: self.track });
         self.track.leave(length, item)
     }
 }
 
-struct WatchedFields<'t, 'de, A> {
+struct TrackedFields<'t, 'de, A> {
     fields: A,
     shape: Shape,
     key: Cow<'de, str>,
@@ -346,7 +346,7 @@ struct WatchedFields<'t, 'de, A> {
     track: &'t mut Track,
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for WatchedFields<'_, 'de, A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for TrackedFields<'_, 'de, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
@@ -373,7 +373,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WatchedFields<'_, 'de, A> {
             Shape::Map(at) => self.track.schema.inner(at),
             _ => Shape::Any,
         };
-        let value = self.fields.next_value_seed(Watched { inner: seed, shape, track: self.track });
+        let value = self.fields.next_value_seed(Tracked { inner: seed, shape, track: self.track });
         self.track.leave(length, value)
     }
 }

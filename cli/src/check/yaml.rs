@@ -1,10 +1,10 @@
-//! The full YAML parser, with the budgets of one document, and its errors in plain words.
+//! The full YAML parser (serde-saphyr), with the budgets of one document, and its errors in plain words.
 
 use serde_saphyr::{Budget, Deserializer, Error, Options, options};
 
-use super::decode::Trouble;
+use super::document_problem::DocumentProblem;
 
-/// Deeper nesting than this is no manifest: the deepest field of the API is at about 20.
+/// The deepest nesting: the deepest field of the API is at about 20.
 const MAX_DEPTH: usize = 64;
 const MAX_OBJECT_NODES: usize = 250_000;
 const MAX_LIST_NODES: usize = 20_000_000;
@@ -41,23 +41,23 @@ fn budgeted(is_list: bool) -> Options {
     options
 }
 
-/// What the parser could not read, with the line in the document.
-pub fn trouble(error: &Error, text: &str) -> Trouble {
+/// An error of the parser as a problem, with the line in the document.
+pub fn problem(error: &Error, text: &str) -> DocumentProblem {
     let line = error.location().map_or(0, |location| location.line() as usize);
     let control = text.bytes().position(|byte| byte < 0x20 && !b"\t\n\r".contains(&byte) || byte == 0x7f);
     if let Some(at) = control {
         let line = 1 + text[..at].matches('\n').count();
         let byte = text.as_bytes()[at];
         let message = format!("control character U+{byte:04X} is not allowed in YAML; remove it");
-        return Trouble { line, ..Trouble::error(message) };
+        return DocumentProblem { line, ..DocumentProblem::error(message) };
     }
-    Trouble { line, ..Trouble::error(words(error)) }
+    DocumentProblem { line, ..DocumentProblem::error(message(error)) }
 }
 
-fn words(error: &Error) -> String {
+fn message(error: &Error) -> String {
     use serde_saphyr::budget::BudgetBreach as Breach;
     match error.without_snippet() {
-        Error::AliasError { error, .. } => words(error),
+        Error::AliasError { error, .. } => message(error),
         Error::Budget { breach, .. } => match breach {
             Breach::Depth { .. } => too_deep(),
             Breach::Aliases { .. }
@@ -80,7 +80,7 @@ fn words(error: &Error) -> String {
 
 const BOMB: &str = "its aliases (`*name`) expand to more than one document may hold; write the values out";
 
-/// The parser's own words, without the place, which is said once for all problems, and without advice to programmers.
+/// The parser's own message, without the position, which every problem carries, and without advice to programmers.
 fn plain(full: &str) -> String {
     let message = full.rfind(" at line ").map_or(full, |at| &full[..at]);
     if message.contains("recursion limit") {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
-use super::spot;
+use super::position::position;
 use crate::check::report::{Finding, Problem, Report, Weight};
 use crate::render::escape::line;
 
@@ -35,7 +35,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 fn failure(report: &Report, finding: &Finding) -> TestCase {
     let control = finding.control;
     let fields: Vec<_> = finding.fields.iter().map(|(_, l)| format!("{} = {}", l.path, l.value)).collect();
-    let text = format!("{}\n{}\n{}", spot(report, &finding.place), fields.join("\n"), control.remediation);
+    let text = format!("{}\n{}\n{}", position(report, &finding.place), fields.join("\n"), control.remediation);
     let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
     status.set_type(control.severity.as_str()).set_message(control.title).set_description(text);
     let mut case = TestCase::new(format!("{} {}", finding.resource, control.id), status);
@@ -44,7 +44,7 @@ fn failure(report: &Report, finding: &Finding) -> TestCase {
 }
 
 fn error(report: &Report, problem: &Problem) -> TestCase {
-    let place = spot(report, &problem.place);
+    let place = position(report, &problem.place);
     let field = problem.field.as_ref().map_or(String::new(), |field| format!(", field {field}"));
     let name = format!("{place}{field}");
     let status = if problem.weight == Weight::Error {

@@ -3,16 +3,32 @@
 //! Every text may come from a hostile file: each form escapes as its format asks, and what goes to a terminal has no
 //! control characters.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::Format;
-use super::report::{Place, Report};
+use clap::ValueEnum;
+
+use super::report::Report;
 
 mod json;
 mod junit;
+mod position;
 mod sarif;
 mod table;
+
+/// The forms of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people, grouped by object.
+    Table,
+    /// One JSON object.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// JUnit XML, for test reports.
+    Junit,
+}
 
 /// Writes the report.
 pub fn write(format: Format, report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -23,19 +39,4 @@ pub fn write(format: Format, report: &Report, out: &mut impl Write) -> io::Resul
         Format::Sarif => sarif::write(report, out),
         Format::Junit => junit::write(report, out),
     }
-}
-
-/// `deploy.yaml: document 2, object 3, line 40`.
-fn spot(report: &Report, place: &Place) -> String {
-    let mut text = report.file(place).to_owned();
-    if place.document > 0 {
-        let _ = write!(text, ": document {}", place.document);
-    }
-    if let Some(item) = place.item {
-        let _ = write!(text, ", object {item}");
-    }
-    if place.line > 0 {
-        let _ = write!(text, ", line {}", place.line);
-    }
-    text
 }

@@ -11,7 +11,7 @@ use serde::ser::SerializeSeq;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::spot;
+use super::position::position;
 use crate::check::report::{Finding, Place, Problem, Report, Weight};
 
 /// Writes the report.
@@ -90,7 +90,7 @@ fn score(severity: Severity) -> &'static str {
 fn notification(report: &Report, problem: &Problem) -> Value {
     let level = if problem.weight == Weight::Error { "error" } else { "warning" };
     let field = problem.field.as_ref().map_or(String::new(), |field| format!(", field {field}"));
-    let text = format!("{}{field}: {}", spot(report, &problem.place), problem.message);
+    let text = format!("{}{field}: {}", position(report, &problem.place), problem.message);
     json!({ "level": level, "message": { "text": text }, "locations": [location(report, &problem.place)] })
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use holdfast_controls::Control;
 
-use super::spot;
+use super::position::position;
 use crate::check::report::{Finding, Report};
 use crate::render::escape::line;
 
@@ -17,7 +17,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let same = last.is_some_and(|last| last.place == finding.place && last.resource == finding.resource);
         if !same {
             let gap = if last.is_some() { "\n" } else { "" };
-            let place = spot(report, &finding.place);
+            let place = position(report, &finding.place);
             let level = finding.level.map_or(String::new(), |level| format!(", fits Pod Security {}", level.as_str()));
             writeln!(out, "{gap}{}  ({}{level})", line(&finding.resource.to_string()), line(&place))?;
         }
@@ -45,7 +45,7 @@ fn write_finding(report: &Report, finding: &Finding, out: &mut impl Write) -> io
             write!(out, "  (container {})", line(container))?;
         }
         if let Some(object) = &location.object {
-            write!(out, "  in {} ({})", line(object), line(&spot(report, place)))?;
+            write!(out, "  in {} ({})", line(object), line(&position(report, place)))?;
         }
         writeln!(out)?;
     }
@@ -67,7 +67,7 @@ fn write_problems(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\nProblems with the input:")?;
     for problem in &report.problems {
         let field = problem.field.as_ref().map_or(String::new(), |field| format!(", field {field}"));
-        let place = spot(report, &problem.place);
+        let place = position(report, &problem.place);
         let (place, field) = (line(&place), line(&field));
         writeln!(out, "  {:<7}  {place}{field}: {}", problem.weight.as_str(), line(&problem.message))?;
     }
