@@ -1,8 +1,8 @@
-//! What a node can say of a container over time: what its sensors saw it do since when, and what it does not know.
+//! What a node's sensors observed of a container over time, since when, and what they may have missed.
 //!
-//! A view of the kernel says what is; only watching says what was never done. So everything here is said with its bounds:
-//! from when to when, whether that is the container's whole life, and where the sensors may have missed something. What is
-//! unknown is a [`ObservationGap`]; nothing that is absent here was "not done" unless no gap speaks against it.
+//! A view of the kernel shows the present; only observation over time shows that something never happened. So everything here
+//! has its bounds: from when to when, whether that is the container's whole lifetime, and where events may have been missed. What
+//! is unknown is an [`ObservationGap`]; absence here means "not done" only where no gap concerns it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ string_enum!(
     }
 );
 
-/// A socket that takes what others send: a TCP socket that listens, or a UDP socket that is bound and connected to nobody.
+/// A socket that receives from anyone: a TCP socket that listens, or a UDP socket that is bound and not connected.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListeningSocket {
     /// Its protocol.
@@ -35,37 +35,37 @@ pub struct ListeningSocket {
     pub port: u16,
 }
 
-/// What the sensors can say of one container.
+/// What the sensors observed of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerObservation {
-    /// When watching began: with the container, where the sensors were open before it.
+    /// When observation began: with the container, where the sensors were running before it.
     pub since: UnixMillis,
     /// Whether that is the container's own start.
     pub from_start: bool,
-    /// Until when everything is accounted for: the sensors' last proof that they see and lost nothing.
+    /// Until when everything is accounted for: the last heartbeat probe of the sensors.
     pub until: UnixMillis,
     /// Why something of that time may be unknown; none where nothing is.
     pub gaps: Vec<ObservationGap>,
-    /// Capabilities that let it pass; bit n is capability n of `linux/capability.h`. CAP_SYS_ADMIN is not told.
+    /// Capabilities that it used; bit n is capability n of `linux/capability.h`. CAP_SYS_ADMIN is not observed.
     pub capabilities: u64,
     /// Whether it changed its own root file system.
     pub root_written: bool,
     /// Whether it opened a token of its service account.
     pub token_read: bool,
-    /// What it did, folded; starts of programs and connections left out.
+    /// Its behaviors, folded; without starts of programs and connections.
     pub behaviors: Vec<ObservedBehavior>,
 }
 
-/// Equal behaviors of one container.
+/// Equal behaviors of one container, with a count.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedBehavior {
-    /// What was done.
+    /// The kind of behavior.
     pub kind: SignalKind,
-    /// What tells behaviors of one kind apart: a capability, a call, a sort of file.
+    /// What distinguishes behaviors of one kind: a capability, a system call, a class of file.
     pub object: String,
-    /// Name of the process that did it first.
+    /// The name of the first process with it.
     pub name: String,
-    /// That process, as the host numbers it.
+    /// That process, in the host's pid namespace.
     pub pid: u32,
     /// How often.
     pub count: u64,
@@ -84,12 +84,12 @@ pub struct ObservationGap {
     pub reason: String,
 }
 
-/// How long a container must have been watched before what it did not do counts.
+/// How long a container must have been observed before the absence of a behavior counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservationWindows {
-    /// Milliseconds after which what was never used is called unused.
+    /// Milliseconds after which what was never used counts as unused.
     pub unused_after: UnixMillis,
-    /// Milliseconds without an act after which a container is quiet.
+    /// Milliseconds without a behavior after which a container counts as idle.
     pub idle_after: UnixMillis,
 }
 
@@ -99,7 +99,7 @@ impl ContainerObservation {
         (self.until - self.since).max(0)
     }
 
-    /// Why an act of these kinds may have been missed, if it may.
+    /// Why a behavior of these kinds may have been missed, if it may.
     pub fn gap(&self, kinds: &[SignalKind]) -> Option<&str> {
         let concerns =
             |gap: &&ObservationGap| gap.kinds.is_empty() || gap.kinds.iter().any(|kind| kinds.contains(kind));
@@ -108,7 +108,7 @@ impl ContainerObservation {
 }
 
 impl Default for ObservationWindows {
-    /// A day, in which most programs have done what they do, and ten minutes.
+    /// A day, in which most programs have shown all their behaviors, and ten minutes.
     fn default() -> Self {
         Self { unused_after: 24 * 60 * 60 * 1000, idle_after: 10 * 60 * 1000 }
     }
@@ -133,6 +133,6 @@ mod tests {
         assert_eq!(watched(&[]).gap(&[SignalKind::Shell]), Some("lost"));
         assert_eq!(watched(&[SignalKind::Bpf, SignalKind::Shell]).gap(&[SignalKind::Shell]), Some("lost"));
         assert_eq!(watched(&[SignalKind::Bpf]).gap(&[SignalKind::Shell]), None);
-        assert_eq!(watched(&[]).millis(), 0, "a clock that was set back is no time watched");
+        assert_eq!(watched(&[]).millis(), 0, "a clock that was set back is no time observed");
     }
 }

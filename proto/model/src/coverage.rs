@@ -1,4 +1,4 @@
-//! What could and could not be looked at. A subject that was not looked at is never reported as compliant.
+//! What could and could not be observed. A subject that was not observed is never reported as compliant.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,21 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::UnixMillis;
 use crate::control::string_enum;
 
-/// The state of one thing that an agent should be able to see.
+/// The state of one thing that an agent should observe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Coverage {
-    /// What should be seen: a resource with its API group, `deployments.apps`; later a sensor or a node.
+    /// What should be observed: a resource with its API group, `deployments.apps`, or a node's kernel view or sensors.
     pub subject: String,
-    /// Whether it can be.
+    /// Whether it is.
     pub state: CoverageState,
-    /// Why not, for people: the API server's message, without object contents. Empty when seen.
+    /// Why not, for people: the API server's message, without object contents. Empty where it is observed.
     pub reason: String,
-    /// Since when it stands so.
+    /// Since when this state holds.
     pub since: UnixMillis,
 }
 
 string_enum!(
-    /// Whether something can be seen.
+    /// Whether something is observed.
     CoverageState, "coverage state" {
         /// Listed and watched.
         Seen = "seen",

@@ -2,7 +2,7 @@
 //!
 //! Every failing statement has a hash; a bucket is the XOR of the hashes whose finding id starts with its byte, so a change
 //! costs one XOR and order never matters. At reconnect the roots are compared first, then buckets, then only the findings
-//! of differing buckets travel. An agent can only fool the record of its own cluster, which it could also do by lying.
+//! of differing buckets travel. An agent can only falsify the record of its own cluster, which its reports could do as well.
 
 use sha2::{Digest, Sha256};
 
@@ -34,7 +34,7 @@ pub fn statement_hash(finding: FindingId, control_version: u32, locations: &[Loc
     std::array::from_fn(|i| digest[i])
 }
 
-/// Names a list of controls, `id@version` each, in the order given: an agent that comes back says this instead of the list.
+/// Names a list of controls, `id@version` each, in the order given: an agent that reconnects sends this instead of the list.
 pub fn controls_digest<S: AsRef<str>>(controls: impl IntoIterator<Item = S>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for control in controls {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_told_from_its_neighbour_field() {
+    fn the_fields_of_a_location_do_not_run_into_each_other() {
         let id = FindingId::from_bytes([1; 16]);
         let path = statement_hash(id, 1, &[Location::field("ab", "c")]);
         assert_ne!(path, statement_hash(id, 1, &[Location::field("a", "bc")]));

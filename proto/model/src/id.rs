@@ -1,7 +1,7 @@
 //! Identities: 128 bits each, shown as a letter, an underscore and 26 base32 characters.
 //!
-//! A derived id is a hash of what it names, so two processes that never spoke agree on it. A drawn id (cluster, retest,
-//! nonce) comes in as bytes from the edge: this room has no randomness.
+//! A derived id is a hash of what it names, so independent processes derive the same one. A drawn id (cluster, retest,
+//! nonce) comes in as bytes: this room has no randomness.
 
 use std::fmt;
 use std::str::FromStr;
@@ -93,7 +93,7 @@ id!(
     ClusterId, "cluster", "c_"
 );
 id!(
-    /// One problem on one resource of one cluster: derived from the finding's key, never minted twice.
+    /// One problem on one resource of one cluster: derived from the finding's key, never issued twice.
     FindingId, "finding", "f_"
 );
 id!(

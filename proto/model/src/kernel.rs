@@ -1,8 +1,8 @@
-//! What the kernel says about running processes, and what a node attests to about them.
+//! The kernel's view of running processes, and what a node attests to about them.
 //!
-//! A manifest says what was asked for; the kernel says what is so. Processes with the same standing are folded: a container
-//! with a thousand equal workers is one [`Privileges`] with a count. Nothing here names an argument, an environment variable
-//! or a file of the container's own: a process's name (`comm`, at most 15 bytes) is all that identifies it to people.
+//! A manifest states what was asked for; the kernel shows what is in force. Processes of a container with the same privileges are
+//! one [`ProcessGroup`]: a thousand equal workers are one group with a count. Nothing here contains an argument, an environment
+//! variable or a file of the container's own: a process is identified to people by its name (`comm`, at most 15 bytes).
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ string_enum!(    /// How the processes of a node were read.
     }
 );
 
-/// Inode numbers of a process's namespaces. Equal numbers are the same namespace; 0 is "could not be read".
+/// Inode numbers of a process's namespaces. Equal numbers are the same namespace; 0 means that it could not be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Namespaces {
     /// User ids and capabilities are relative to this one.
@@ -60,11 +60,11 @@ impl Namespaces {
     }
 }
 
-/// What a process may do: everything that a control can judge, and nothing that differs between equal workers.
+/// What the kernel lets a process do: everything that a control can judge, and nothing that differs between equal workers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Privileges {
-    /// Effective user id, as the host sees it; 0 also where the real, the saved or the file system's one is 0, as such a
-    /// process is root again whenever it likes.
+    /// Effective user id, as the host sees it; 0 also where the real, the saved or the file system user is 0, as such a
+    /// process can become root again.
     pub uid: u32,
     /// Effective group id, as the host sees it.
     pub gid: u32,
@@ -72,7 +72,7 @@ pub struct Privileges {
     pub effective: u64,
     /// Permitted capabilities.
     pub permitted: u64,
-    /// Bounding set: what an exec could still gain.
+    /// Bounding set: the most that an exec could gain.
     pub bounding: u64,
     /// System call filter.
     pub seccomp: Seccomp,
@@ -86,18 +86,18 @@ pub struct Privileges {
     pub root_read_only: Option<bool>,
 }
 
-/// Processes of one container that stand alike.
+/// The processes of one container that have the same privileges.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessGroup {
-    /// What they may do.
+    /// Their privileges.
     pub privileges: Privileges,
     /// How many there are.
     pub processes: u32,
-    /// The first of them by process id, as the host numbers it.
+    /// The lowest process id among them, in the host's pid namespace.
     pub pid: u32,
-    /// That one's name.
+    /// The name of that process.
     pub name: String,
-    /// When that one started, nanoseconds since boot: with the pid, it names the process for as long as the node runs.
+    /// When that process started, nanoseconds since boot: with the pid, it identifies the process until the next boot.
     pub started: u64,
 }
 
@@ -109,21 +109,21 @@ pub struct RunningContainer {
     /// The runtime's id of the container, from the cgroup's path; empty for processes in the Pod's own cgroup, and for those
     /// among the node's own that still live in a namespace of the Pod's.
     pub id: String,
-    /// The container's name in its Pod, where the relay told it; none for the sandbox and for Pods that the API server
-    /// does not know.
+    /// The container's name in its Pod, as the relay sent it; none for the sandbox and for Pods that the API server does not
+    /// have.
     pub name: Option<String>,
-    /// Its processes by standing.
+    /// Its processes, by privileges.
     pub process_groups: Vec<ProcessGroup>,
     /// What the container mounts from its host; none where mounts could not be read.
     pub host_mounts: Option<Vec<HostMount>>,
-    /// Sockets that listen in its network namespace; none where they could not be read, and where that namespace is the
-    /// node's: whose a socket is cannot be told there. Left out then, so that older statements keep their bytes.
+    /// Sockets that listen in its network namespace; none where they could not be read, and where that namespace is the node's, in
+    /// which the owner of a socket is unknown. Left out then, so that older statements keep their bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listening: Option<Vec<ListeningSocket>>,
-    /// What the sensors can say of it; none where none watches.
+    /// What the sensors observed of it; none without sensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observation: Option<ContainerObservation>,
-    /// Why it was not seen whole, in plain words; none where it was.
+    /// Why what is reported of it is not complete, in plain words; none where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,
 }
@@ -146,30 +146,30 @@ pub struct HostMount {
     pub writable: bool,
 }
 
-/// The subject of the coverage row that says whether this node's kernel can be looked at: `node/<name>/kernel-view`.
+/// The subject of the coverage row for a node's kernel view: `node/<name>/kernel-view`.
 pub fn coverage_subject(node: &str) -> String {
     format!("node/{node}/kernel-view")
 }
 
-/// The subject of the coverage row that says whether this node's sensors see what containers do: `node/<name>/sensors`.
+/// The subject of the coverage row for a node's sensors: `node/<name>/sensors`.
 pub fn sensors_subject(node: &str) -> String {
     format!("node/{node}/sensors")
 }
 
-/// Whether a coverage row is of a node: of one of these two sorts.
+/// Whether a coverage row is one of these two.
 pub fn is_coverage_subject(subject: &str) -> bool {
     subject.starts_with("node/") && ["/kernel-view", "/sensors"].iter().any(|end| subject.ends_with(end))
 }
 
-/// What a node attests to: everything that runs there for the Pods that it was asked about. Its canonical bytes are signed
+/// What a node attests to: everything that runs there for the Pods of the request. Its canonical bytes are signed
 /// by the node's own key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatement {
     /// `holdfast.node.v1`.
     pub form: String,
-    /// The retest that asked.
+    /// The retest that it answers.
     pub retest: RetestId,
-    /// Its nonce: the reading came after it.
+    /// The nonce of the request: the reading came after it.
     pub nonce: Nonce,
     /// The cluster, as the node's certificate names it.
     pub cluster: ClusterId,
@@ -177,17 +177,17 @@ pub struct NodeStatement {
     pub node: String,
     /// `/proc/sys/kernel/random/boot_id`: process ids and start times are those of this boot.
     pub boot: String,
-    /// How it looked.
+    /// How the kernel was read.
     pub method: ViewMethod,
-    /// uids of the Pods that it was asked about, sorted.
+    /// uids of the Pods of the request, sorted.
     pub pods: Vec<String>,
     /// Every container of those Pods with a process, by Pod and id.
     pub containers: Vec<RunningContainer>,
-    /// The host's own namespaces, to compare with.
+    /// The host's own namespaces, for comparison.
     pub host: Namespaces,
-    /// Number of processes seen on the whole node: a reader in a smaller world than the host's sees few.
+    /// The number of processes on the whole node: implausibly few show a reader outside of the host's pid namespace.
     pub process_count: u32,
-    /// Why the view is not whole, in one plain sentence; none where it is.
+    /// Why the view is not complete, in one plain sentence; none where it is.
     pub incomplete: Option<String>,
     /// The node's clock when the reading ended.
     pub read_at: UnixMillis,

@@ -1,6 +1,6 @@
-//! What an agent says: one report per read of a resource, one statement per control about it.
+//! What an agent reports: one report per read of a resource, one statement per control about it.
 //!
-//! There is no "removed". An agent that no longer sees a problem says what it saw instead: `pass` with the object it read,
+//! There is no "removed". An agent that no longer finds a problem reports what it read instead: `pass` with the object it read,
 //! `gone` with the uid that was deleted, `unknown` with the reason, or `withdrawn` when the control itself went away.
 
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub struct Read {
 pub struct Statement {
     /// The control.
     pub control: ControlId,
-    /// Its version: an answer of another version is another question's answer.
+    /// Its version: versions of a control are judged apart.
     pub control_version: u32,
     /// The answer.
     pub observation: Observation,
@@ -87,13 +87,13 @@ impl Location {
         Self { path: path.into(), value: value.into(), container: None, object: None }
     }
 
-    /// The same place, in the container of this name.
+    /// The same location, in the container of this name.
     pub fn in_container(mut self, name: &str) -> Self {
         self.container = Some(name.to_owned());
         self
     }
 
-    /// The same place, in another object than the resource.
+    /// The same location, in another object than the resource.
     pub fn in_object(mut self, object: impl Into<String>) -> Self {
         self.object = Some(object.into());
         self
