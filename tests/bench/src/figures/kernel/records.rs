@@ -45,7 +45,7 @@ pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
         let start = Instant::now();
         let told = sensors.decode(records.iter().cycle().take(size).map(Vec::as_slice)).len();
         let taken = start.elapsed();
-        let counted: u64 = sensors.sweep().iter().map(|sighting| sighting.count).sum();
+        let counted: u64 = sensors.sweep().iter().map(|observation| observation.count).sum();
         ensure!(told == 0 && counted >= size as u64, "{size} records told {told} things and counted {counted}");
         Ok(taken)
     })?;
