@@ -81,6 +81,7 @@ impl Aggregator {
     pub async fn start() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names = vec![SanType::URI("spiffe://holdfast-test".try_into().unwrap())];
         let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let server = CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &root).unwrap();
