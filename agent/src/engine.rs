@@ -221,7 +221,7 @@ impl EngineTask {
     fn commit(&mut self, batches: Vec<BatchId>) {
         for id in batches {
             if let Some(waiting) = self.commits.remove(&id) {
-                // A node that is gone sends it again, and is told that it was taken.
+                // A node that reconnects sends it again, and receives the acknowledgement then.
                 let _gone = waiting.send(());
             }
         }

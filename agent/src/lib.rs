@@ -63,7 +63,7 @@ pub enum KubeSource {
     Client(kube::Client),
 }
 
-/// Everything that an agent must be told.
+/// Configuration of an agent.
 #[derive(Clone)]
 pub struct AgentConfig {
     /// How to reach the cluster.
@@ -148,7 +148,7 @@ impl AgentConfig {
     }
 }
 
-/// Runs the cluster part until it is told to stop. Status is told as it changes; see [`status`].
+/// Runs the cluster part until `stop` is cancelled. The status follows every change; see [`status`].
 pub async fn run(config: AgentConfig, status: watch::Sender<AgentStatus>, stop: CancellationToken) -> Result<()> {
     let api = Api::new(cluster::client(&config.kube).await.context("cannot reach the cluster")?);
     match &config.shared {
@@ -190,7 +190,7 @@ async fn lead(
         };
         tracing::warn!(agent = config.name, reason = lost, "not leading any more");
         term.cancel();
-        // What the duties end with is no news: they were told to.
+        // The duties were cancelled: their result is not an error.
         let _ended = duties.await;
         status.send_replace(AgentStatus {
             link: Link { connected: false, last_error: Some(lost) },

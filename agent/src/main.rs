@@ -13,7 +13,7 @@ use holdfast_agent::api::Api;
 use holdfast_agent::health::{self, Readiness};
 use holdfast_agent::lease::Timing;
 use holdfast_agent::metrics::{self, Figures};
-use holdfast_agent::node::{NodeConfig, NodeKernel, Senses};
+use holdfast_agent::node::{NodeConfig, NodeInputs, NodeKernel};
 use holdfast_agent::relay::ServiceAccount;
 use holdfast_agent::rights::{self, Right};
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
@@ -77,7 +77,7 @@ struct Run {
     /// Name of this agent in its logs, and of this replica in the Lease.
     #[arg(long, env = "HOLDFAST_NAME", default_value = "agent", value_name = "NAME")]
     name: String,
-    /// Which part of the agent to run: the duties of the cluster, the eye on this node, or both.
+    /// Which part of the agent to run: the duties of the cluster, the node part, or both.
     #[arg(long, env = "HOLDFAST_ROLE", value_enum, default_value_t = Role::Cluster)]
     role: Role,
     #[command(flatten)]
@@ -139,7 +139,7 @@ struct Replica {
     node_service_account: Option<ServiceAccount>,
 }
 
-/// What the node's part is told.
+/// Options of the node part.
 #[derive(Args)]
 struct Node {
     /// Address of the relay.
@@ -189,9 +189,9 @@ async fn run(run: Run) -> Result<()> {
     if run.role != Role::Node {
         let (tell, ready) = watch::channel(waiting());
         readiness.push(("cluster", ready));
-        let (status, told) = holdfast_agent::status();
-        figures.cluster = Some(told.clone());
-        parts.spawn(cluster_part(config(&run)?, (status, told), tell, stop.clone()));
+        let (status, reported) = holdfast_agent::status();
+        figures.cluster = Some(reported.clone());
+        parts.spawn(cluster_part(config(&run)?, (status, reported), tell, stop.clone()));
     }
     if run.role != Role::Cluster {
         let (tell, ready) = watch::channel(waiting());
@@ -199,7 +199,7 @@ async fn run(run: Run) -> Result<()> {
             // In one process with the relay it must not count: it finds the relay through the addresses of what is ready.
             readiness.push(("node", ready));
         }
-        let senses = Senses::of_this_node(NodeKernel { proc_fallback: run.node.proc_fallback })?;
+        let senses = NodeInputs::of_this_node(NodeKernel { proc_fallback: run.node.proc_fallback })?;
         figures.node = Some(senses.sensors.clone());
         parts.spawn(holdfast_agent::node::run(node_config(&run)?, senses, tell, stop.clone()));
     }
@@ -228,13 +228,13 @@ fn waiting() -> Readiness {
 /// The cluster's part, which tells whether it is ready.
 async fn cluster_part(
     config: AgentConfig,
-    (tell, mut told): (watch::Sender<AgentStatus>, watch::Receiver<AgentStatus>),
+    (tell, mut reported): (watch::Sender<AgentStatus>, watch::Receiver<AgentStatus>),
     ready: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> Result<()> {
     let follow = async {
-        while told.changed().await.is_ok() {
-            let now = told.borrow_and_update().readiness();
+        while reported.changed().await.is_ok() {
+            let now = reported.borrow_and_update().readiness();
             ready.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
         }
         std::future::pending::<()>().await

@@ -85,9 +85,8 @@ fn cluster(page: &mut Page, status: &AgentStatus) {
     page.counter("holdfast_agent_batches_acknowledged_total", "Batches that the aggregator has committed of them.");
     page.sample("holdfast_agent_batches_acknowledged_total", &[], progress.acknowledged);
     let of_nodes = "holdfast_agent_nodes";
-    page.gauge(of_nodes, "Nodes at the relay: connected, with an open view, with sensors that see.");
-    for (state, nodes) in
-        [("connected", nodes.connected), ("view-open", nodes.available), ("sensors-see", nodes.sensing)]
+    page.gauge(of_nodes, "Nodes at the relay: connected, with an available kernel view, with sensors.");
+    for (state, nodes) in [("connected", nodes.connected), ("kernel-view", nodes.available), ("sensors", nodes.sensing)]
     {
         page.sample(of_nodes, &[("state", state)], count(nodes));
     }
@@ -102,8 +101,8 @@ fn node(page: &mut Page, sensors: &Sensors) {
         }
     }
     page.one("holdfast_agent_node_sensors_attached", "Sensors that are attached.", count(sensors.attached.len()));
-    let lacking = "Sensors that this kernel, or these rights, lack.";
-    page.one("holdfast_agent_node_sensors_lacking", lacking, count(sensors.blind.len()));
+    let unavailable = "Sensors that this kernel, or these rights, do not allow.";
+    page.one("holdfast_agent_node_sensors_unavailable", unavailable, count(sensors.unavailable.len()));
     // Without a heartbeat probe there is no age: an alert must look for its absence as well.
     if sensors.probe_at > 0 {
         let age = clock::now().saturating_sub(sensors.probe_at).max(0) / 1000;
@@ -170,8 +169,8 @@ mod tests {
             "holdfast_agent_objects 300",
             "holdfast_agent_batches_sent_total 7",
             "holdfast_agent_batches_acknowledged_total 6",
-            "holdfast_agent_nodes{state=\"view-open\"} 2",
-            "holdfast_agent_nodes{state=\"sensors-see\"} 1",
+            "holdfast_agent_nodes{state=\"kernel-view\"} 2",
+            "holdfast_agent_nodes{state=\"sensors\"} 1",
         ] {
             assert_eq!(line(&page, expected), expected, "{page}");
         }
@@ -184,7 +183,7 @@ mod tests {
     #[test]
     fn a_node_tells_what_became_of_events_and_how_old_its_heartbeat_probe_is() {
         let mut sensors =
-            Sensors { attached: vec!["file".into()], blind: vec!["module: absent".into()], ..Sensors::default() };
+            Sensors { attached: vec!["file".into()], unavailable: vec!["module: absent".into()], ..Sensors::default() };
         sensors.counters.insert("file.dropped".into(), 4);
         sensors.counters.insert("sly\"} 1\n.folded".into(), 1);
         let page =
@@ -194,7 +193,10 @@ mod tests {
         let page = page(&sensors);
         let behaviors = "holdfast_agent_node_events_total{sensor=\"file\",became=\"dropped\"} 4";
         assert_eq!(line(&page, behaviors), behaviors, "{page}");
-        assert_eq!(line(&page, "holdfast_agent_node_sensors_lacking "), "holdfast_agent_node_sensors_lacking 1");
+        assert_eq!(
+            line(&page, "holdfast_agent_node_sensors_unavailable "),
+            "holdfast_agent_node_sensors_unavailable 1"
+        );
         assert!(page.contains("holdfast_agent_node_probe_age_seconds 6"), "{page}");
         let is_one = |line: &str| line.starts_with('#') || line.starts_with("holdfast_agent_");
         assert!(page.lines().all(is_one) && page.contains("sensor=\"sly1\""), "{page}");

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
-use crate::api::{AppState, mint, router};
+use crate::api::{AppState, issue, router};
 use crate::authority::{Authority, AuthoritySettings, files};
 use crate::enrol::Enrolments;
 use crate::environment::{SharedEnvironment, SystemEnvironment};
@@ -205,8 +205,8 @@ async fn admin_token(data: &Path, store: &Store, now: i64) -> Result<String> {
     if let Some(token) = files::read(&path)? {
         return Ok(token.trim().to_owned());
     }
-    let minted =
-        mint::mint(store, "first administrator", Role::Admin, Actor::Holdfast("operator".to_owned()), now).await?;
-    files::create(&path, &minted.text)?;
-    Ok(minted.text)
+    let issued =
+        issue::issue(store, "first administrator", Role::Admin, Actor::Holdfast("operator".to_owned()), now).await?;
+    files::create(&path, &issued.text)?;
+    Ok(issued.text)
 }

@@ -32,14 +32,14 @@ pub struct Cluster {
     pub revoked_at: Option<Time>,
 }
 
-/// How many nodes of a cluster can be looked into.
+/// How many nodes of a cluster have a kernel view and sensors.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeCoverage {
-    /// Nodes that run Pods, as its agent told last.
+    /// Nodes that run Pods, as its agent reported last.
     pub expected: u64,
-    /// Those of them whose kernel can be looked into and whose sensors see. None while the agent is not connected: then
+    /// Those of them whose kernel view is available and whose sensors are attached. None while the agent is not connected: then
     /// nobody knows.
-    pub open: Option<u64>,
+    pub available: Option<u64>,
 }
 
 /// A cluster to add.

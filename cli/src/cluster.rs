@@ -154,12 +154,12 @@ const COLUMNS: &[Column<Cluster>] = &[
     Column::more("added at", |cluster| cluster.added_at.to_string()),
 ];
 
-/// How many nodes can be looked into: which, `cluster show` lists.
+/// How many nodes have a kernel view and sensors: which, `cluster show` lists.
 fn nodes_seen(cluster: &Cluster) -> String {
-    let NodeCoverage { expected, open } = cluster.nodes;
-    match open {
+    let NodeCoverage { expected, available } = cluster.nodes;
+    match available {
         _ if expected == 0 => "none".to_owned(),
-        Some(open) => format!("{open} of {expected}"),
+        Some(available) => format!("{available} of {expected}"),
         None => format!("unknown of {expected}"),
     }
 }
@@ -263,7 +263,7 @@ mod tests {
             server_version: Some("v1.34.4".into()),
             agent_version: Some("0.1.0".into()),
             connected: true,
-            nodes: NodeCoverage { expected: 2, open: Some(1) },
+            nodes: NodeCoverage { expected: 2, available: Some(1) },
             last_seen_at: Some(at),
             added_at: at,
             revoked_at: None,
@@ -297,7 +297,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("node/b/sensors: failing") && !text.contains("node/c"), "{text}");
-        let away = Cluster { connected: false, nodes: NodeCoverage { expected: 2, open: None }, ..cluster };
+        let away = Cluster { connected: false, nodes: NodeCoverage { expected: 2, available: None }, ..cluster };
         assert_eq!((nodes_seen(&away), state(&away)), ("unknown of 2".to_owned(), "offline"));
     }
 }

@@ -82,7 +82,7 @@ fn no_control_is_half_described() {
         assert_eq!(
             control.running.is_some(),
             looks_at_processes,
-            "{id} names runtime-recheck and has no eye for it, or not"
+            "{id} names runtime-recheck and has no process rule, or the other way round"
         );
         if let Some(fix) = &control.fix {
             assert_is_well_formed(fix, id);

@@ -99,7 +99,7 @@ fn id(folder: &Path) -> Result<u64> {
     Ok(fs::metadata(folder)?.ino())
 }
 
-fn told(sensors: &mut Sensors, cell: &Cell) -> Result<()> {
+fn reported(sensors: &mut Sensors, cell: &Cell) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let all = sensors.poll();
@@ -107,7 +107,7 @@ fn told(sensors: &mut Sensors, cell: &Cell) -> Result<()> {
             ensure!((&start.container, start.cgroup) == (&cell.id, id(cell.folder())?), "{start:?}");
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "what {} did is not told", cell.id);
+        ensure!(Instant::now() < deadline, "what {} did is not reported", cell.id);
         sensors.wait(Duration::from_millis(200))?;
     }
 }
@@ -129,7 +129,7 @@ fn a_container_whose_id_another_hierarchy_gave_too_is_still_itself() -> Result<(
         let id = id(cell.folder())?;
         if twins.contains(&id) {
             cell.run(&["true"])?;
-            return told(&mut sensors, &cell);
+            return reported(&mut sensors, &cell);
         }
         if id > begin + IDS {
             bail!("none of {} ids came again", twins.len());

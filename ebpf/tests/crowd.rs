@@ -1,4 +1,4 @@
-//! Ten thousand containers that live for milliseconds, on the real kernel: every one does one thing, and that is told as its own
+//! Ten thousand containers that live for milliseconds, on the real kernel: every one does one thing, and that is reported as its own
 //! though its cgroup is gone before anybody reads of it. Prints how long that took and what became of every act.
 
 use std::collections::{HashMap, HashSet};
@@ -156,18 +156,18 @@ fn live_and_read(crowd: &Crowd, sensors: &mut Sensors) -> Result<(Vec<Life>, Vec
         let each = CONTAINERS / MAKERS;
         let makers: Vec<_> =
             (0..MAKERS).map(|maker| scope.spawn(move || live(&crowd.root, maker * each..(maker + 1) * each))).collect();
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         while !makers.iter().all(|maker| maker.is_finished()) {
             sensors.wait(Duration::from_millis(20))?;
-            told.extend(sensors.poll());
+            reported.extend(sensors.poll());
         }
         // Everything that was in the ring buffer before the probe has been read when the probe comes back.
-        told.extend(sensors.probe(1, PATIENCE)?);
+        reported.extend(sensors.probe(1, PATIENCE)?);
         let mut lives = Vec::new();
         for maker in makers {
             lives.extend(maker.join().expect("a maker returns its errors")?);
         }
-        Ok((lives, told))
+        Ok((lives, reported))
     })
 }
 
@@ -185,11 +185,11 @@ fn ten_thousand_containers_that_live_for_milliseconds_are_each_told_as_themselve
     let Some(mut sensors) = available(Sensors::open()) else { return Ok(()) };
     let crowd = Crowd::new()?;
     let began = Instant::now();
-    let (lives, told) = live_and_read(&crowd, &mut sensors)?;
+    let (lives, reported) = live_and_read(&crowd, &mut sensors)?;
     let took = began.elapsed();
     let by_cgroup: HashMap<u64, &Life> = lives.iter().map(|life| (life.cgroup, life)).collect();
     ensure!(by_cgroup.len() == CONTAINERS, "ids were given twice: {}", by_cgroup.len());
-    let started = right(&by_cgroup, &told)?;
+    let started = right(&by_cgroup, &reported)?;
 
     let counted = starts(&sensors)?;
     let missing = CONTAINERS - started.len();
@@ -200,10 +200,10 @@ fn ten_thousand_containers_that_live_for_milliseconds_are_each_told_as_themselve
 }
 
 /// Holds every runtime observation against the container whose cgroup it names; the containers that were told to start something.
-fn right(by_cgroup: &HashMap<u64, &Life>, told: &[RuntimeObservation]) -> Result<HashSet<u64>> {
+fn right(by_cgroup: &HashMap<u64, &Life>, reported: &[RuntimeObservation]) -> Result<HashSet<u64>> {
     let pods: HashSet<&str> = by_cgroup.values().map(|life| life.pod.as_str()).collect();
     let mut started = HashSet::new();
-    for observation in told {
+    for observation in reported {
         let Some(life) = by_cgroup.get(&observation.cgroup) else {
             ensure!(!pods.contains(observation.pod.as_str()), "of no cgroup of that Pod's: {observation:?}");
             continue;
@@ -212,7 +212,7 @@ fn right(by_cgroup: &HashMap<u64, &Life>, told: &[RuntimeObservation]) -> Result
         ensure!(named == (true, true), "{} of {} did that, not {observation:?}", life.id, life.pod);
         ensure!(observation.binary.ends_with("/true") && observation.count == 1, "never done: {observation:?}");
         if observation.kind == SignalKind::ProcessStart {
-            ensure!(started.insert(life.cgroup), "told twice: {observation:?}");
+            ensure!(started.insert(life.cgroup), "reported twice: {observation:?}");
         }
     }
     Ok(started)

@@ -1,4 +1,4 @@
-//! Watching a cluster: one collector a kind, driven by the table `holdfast_controls::KINDS`.
+//! SharedObservations a cluster: one collector a kind, driven by the table `holdfast_controls::KINDS`.
 //!
 //! A collector lists, watches, projects each object to its facts and forgets the object. It decides nothing: what it saw,
 //! and what it could not see, goes as [`Event`]s to the engine, which owns the inventory. Errors never end a collector.

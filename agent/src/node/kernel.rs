@@ -2,7 +2,7 @@
 
 use holdfast_ebpf::{KernelView, Unavailable};
 
-use super::{Kernel, Opened, Reading, Shut};
+use super::{Kernel, OpenView, Reading, ViewUnavailable};
 
 /// The kernel of this node.
 #[derive(Debug, Clone, Copy, Default)]
@@ -12,30 +12,30 @@ pub struct NodeKernel {
 }
 
 impl Kernel for NodeKernel {
-    fn open(&self) -> Result<Box<dyn Opened>, Shut> {
+    fn open(&self) -> Result<Box<dyn OpenView>, ViewUnavailable> {
         let view = match KernelView::open() {
             Err(_) if self.proc_fallback => KernelView::open_proc(),
             opened => opened,
         };
-        view.map(|view| Box::new(view) as Box<dyn Opened>).map_err(|error| shut(&error))
+        view.map(|view| Box::new(view) as Box<dyn OpenView>).map_err(|error| shut(&error))
     }
 }
 
-impl Opened for KernelView {
-    fn read(&mut self) -> Result<Reading, Shut> {
+impl OpenView for KernelView {
+    fn read(&mut self) -> Result<Reading, ViewUnavailable> {
         let view = KernelView::read(self).map_err(|error| shut(&error))?;
-        let blind = (view.unattributed > 0)
-            .then(|| format!("of {} processes nobody can tell whose they are", view.unattributed));
+        let incomplete =
+            (view.unattributed > 0).then(|| format!("{} processes are attributed to no container", view.unattributed));
         Ok(Reading {
             method: view.method,
             host: view.host,
             seen: view.process_count,
             containers: view.containers,
-            blind,
+            incomplete,
         })
     }
 }
 
-fn shut(error: &Unavailable) -> Shut {
-    Shut { state: error.state(), reason: error.to_string() }
+fn shut(error: &Unavailable) -> ViewUnavailable {
+    ViewUnavailable { state: error.state(), reason: error.to_string() }
 }

@@ -62,7 +62,7 @@ pub enum LinkError {
 pub(super) struct Member {
     /// Its cluster.
     pub(super) cluster: ClusterId,
-    /// Its name, as the API server told the relay.
+    /// Its name, as the API server named it to the relay.
     pub(super) node: String,
     /// Its certificate, DER.
     pub(super) certificate: Vec<u8>,

@@ -1,9 +1,11 @@
-//! The part of the agent on every node: it looks into the node's kernel, and attests to what it sees.
+//! The part of the agent on every node: it reads the node's kernel and attests to what runs.
 //!
-//! It has no rights in the API and no state on disk: a key made at the start, a certificate for a ServiceAccount token. It
-//! speaks to the relay alone, which tells it the Pods that it runs; what it answers is signed by its own key. Whose key that
-//! is the relay vouches for: the aggregator takes its word for which node asks, and records each key that it certifies. Where it cannot look it says why, and goes on trying.
-//! `link` gets certificates and connections, `session` is one stream, `eye` and `kernel` look, `sensors` watch, `statement` (pure) the words.
+//! It has no rights in the API and no state on disk: it generates a key at its start and exchanges a ServiceAccount token for a
+//! certificate. It connects to the relay alone, which sends it the Pods that it runs; its answers are signed by its own key. The
+//! relay vouches for the node's name: the aggregator records each key that it certifies. Where the kernel cannot be read the node
+//! reports why and retries.
+//! `link` gets certificates and connections, `session` is one stream, `view` and `kernel` read the kernel, `sensors` run the
+//! sensors, `statement` (pure) builds what is signed.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -33,7 +35,7 @@ mod view;
 
 pub use kernel::NodeKernel;
 pub use outgoing::OBSERVATIONS;
-pub use view::{Kernel, Opened, Reading, Shut};
+pub use view::{Kernel, OpenView, Reading, ViewUnavailable};
 
 use link::Link;
 use outgoing::Outgoing;
@@ -44,7 +46,7 @@ const HELD: Duration = Duration::from_secs(30);
 /// First and longest wait before connecting again. A relay that moved to another replica is found within seconds.
 const RECONNECT: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// Everything that a node's part must be told.
+/// Configuration of the node part.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// The relay, `https://host:port`. Every address of the host is tried: only the leading replica listens.
@@ -53,9 +55,9 @@ pub struct NodeConfig {
     pub root: RootFingerprint,
     /// File of the projected token, of audience `holdfast-relay`. Read anew for every enrolment: it is replaced hourly.
     pub token_file: PathBuf,
-    /// How the node is called in its own logs; never believed by anybody.
+    /// The node's name in its own logs; never trusted.
     pub name: String,
-    /// How often the relay hears from it.
+    /// Interval of heartbeats to the relay.
     pub heartbeat: Duration,
 }
 
@@ -72,20 +74,20 @@ impl NodeConfig {
     }
 }
 
-/// What the node's part works with, beside its configuration.
-pub struct Senses {
+/// What the node part reads, beside its configuration.
+pub struct NodeInputs {
     /// Opens the kernel's view.
     pub kernel: Box<dyn Kernel>,
-    /// What sensors see; closed where there are none.
+    /// What sensors observe; closed where there are none.
     pub observations: mpsc::Receiver<RuntimeObservation>,
     /// The sensors' own state.
     pub sensors: watch::Receiver<Sensors>,
-    /// What they have seen of every container.
-    pub kept: Watching,
+    /// What they observed of every container.
+    pub kept: SharedObservations,
 }
 
-/// What sensors have seen of every container, shared with whoever attests to it.
-pub type Watching = Arc<Mutex<ContainerObservations>>;
+/// What sensors observed of every container, shared with the session that attests to it.
+pub type SharedObservations = Arc<Mutex<ContainerObservations>>;
 
 /// How the sensors of a node are doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,17 +95,17 @@ pub struct Sensors {
     /// Those that are attached.
     pub attached: Vec<String>,
     /// Those that are not, each with its reason.
-    pub blind: Vec<String>,
+    pub unavailable: Vec<String>,
     /// Counts since the agent's start, by name: seen, folded, dropped.
     pub counters: std::collections::BTreeMap<String, u64>,
     /// When the last heartbeat probe came back, Unix milliseconds; 0 before the first.
     pub probe_at: i64,
 }
 
-impl Senses {
+impl NodeInputs {
     /// This node's own kernel: its view and its sensors.
     pub fn of_this_node(kernel: NodeKernel) -> std::io::Result<Self> {
-        let kept = Watching::default();
+        let kept = SharedObservations::default();
         let (observations, sensors) = sensors::start(kept.clone())?;
         Ok(Self { kernel: Box::new(kernel), observations, sensors, kept })
     }
@@ -112,18 +114,18 @@ impl Senses {
     pub fn of(kernel: impl Kernel + 'static) -> Self {
         let kernel = Box::new(kernel);
         let sensors = watch::channel(Sensors::default()).1;
-        Self { kernel, observations: mpsc::channel(1).1, sensors, kept: Watching::default() }
+        Self { kernel, observations: mpsc::channel(1).1, sensors, kept: SharedObservations::default() }
     }
 }
 
-/// Runs the node's part until it is told to stop. Whether it is connected is told as it changes.
+/// Runs the node part until `stop` is cancelled; `ready` follows whether it is connected.
 pub async fn run(
     config: NodeConfig,
-    senses: Senses,
+    senses: NodeInputs,
     ready: watch::Sender<Readiness>,
     stop: CancellationToken,
 ) -> Result<()> {
-    let Senses { kernel, observations, sensors, kept } = senses;
+    let NodeInputs { kernel, observations, sensors, kept } = senses;
     let mut view = NodeView::new(kernel, kept);
     view.open().await;
     let run = format!("{}.{}", host::boot(), random::name::<8>()?);

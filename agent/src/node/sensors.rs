@@ -1,9 +1,9 @@
-//! The sensors of the node's kernel, on a thread of their own: what they see goes into a channel, how they are is told.
+//! The kernel sensors of the node, on a thread of their own: observations go into a channel, their state into a watch.
 //!
-//! A channel that is full holds nobody back: what does not fit is counted, and the counts go with every heartbeat. Repeated
-//! behaviors carry their whole count, so a repetition that is lost is told by the next one. Every ten seconds a heartbeat probe must
-//! come back; when it does not, the relay shows the node as blind. What is seen is also kept of every container, for whoever asks
-//! what it has done and what not ([`ContainerObservations`]): there time counts up to the last heartbeat probe.
+//! A full channel blocks nothing: what does not fit is counted, and the counts go with every heartbeat. A repeated behavior carries
+//! its whole count, so the next repetition makes up for a lost one. Every ten seconds a heartbeat probe must come back; when it does
+//! not, the relay reports the sensors of the node as failing. Observations are also kept for each container
+//! ([`ContainerObservations`]), for statements about what it did and did not do: there time counts up to the last probe.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use holdfast_ebpf::{ContainerObservations, Sensors as Kernel, Unavailable, since
 use holdfast_model::{CoverageState, SignalKind, runtime_observation::RuntimeObservation};
 use tokio::sync::{mpsc, watch};
 
-use super::{OBSERVATIONS, Sensors, Watching};
+use super::{OBSERVATIONS, Sensors, SharedObservations};
 use crate::clock;
 
 /// How long the thread sleeps where nothing happens.
@@ -25,30 +25,32 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// Starts the thread. It ends when the receiver is dropped.
-pub(super) fn start(kept: Watching) -> std::io::Result<(mpsc::Receiver<RuntimeObservation>, watch::Receiver<Sensors>)> {
+pub(super) fn start(
+    kept: SharedObservations,
+) -> std::io::Result<(mpsc::Receiver<RuntimeObservation>, watch::Receiver<Sensors>)> {
     let (seen, observations) = mpsc::channel(OBSERVATIONS);
-    let (state, told) = watch::channel(Sensors::default());
+    let (state, reported) = watch::channel(Sensors::default());
     let watcher = Watcher { seen, state, kept, lost: 0 };
     std::thread::Builder::new().name("holdfast-sense".to_owned()).spawn(move || watcher.run())?;
-    Ok((observations, told))
+    Ok((observations, reported))
 }
 
 struct Watcher {
     seen: mpsc::Sender<RuntimeObservation>,
     state: watch::Sender<Sensors>,
-    kept: Watching,
+    kept: SharedObservations,
     lost: u64,
 }
 
 impl Watcher {
     fn run(mut self) {
         while !self.seen.is_closed() {
-            let Err(blind) = self.watch() else { return };
+            let Err(error) = self.watch() else { return };
             self.keep(ContainerObservations::stop);
-            tracing::warn!(reason = %blind, "the sensors of this node see nothing");
+            tracing::warn!(reason = %error, "no sensor of this node is attached");
             self.state.send_modify(|state| {
                 state.attached.clear();
-                state.blind = vec![blind.to_string()];
+                state.unavailable = vec![error.to_string()];
             });
             std::thread::sleep(AGAIN);
         }
@@ -77,10 +79,10 @@ impl Watcher {
     fn attached(&self, kernel: &Kernel) {
         let seeing = |state: &&holdfast_ebpf::SensorState| state.state == CoverageState::Seen;
         let attached = kernel.states().iter().filter(seeing).map(|state| state.sensor.to_owned()).collect();
-        let blind = kernel.states().iter().filter(|state| !seeing(state));
-        let blind = blind.map(|state| format!("{}: {}", state.sensor, state.reason)).collect();
-        tracing::info!(?attached, ?blind, "the sensors are attached");
-        self.state.send_modify(|state| (state.attached, state.blind) = (attached, blind));
+        let unavailable = kernel.states().iter().filter(|state| !seeing(state));
+        let unavailable = unavailable.map(|state| format!("{}: {}", state.sensor, state.reason)).collect();
+        tracing::info!(?attached, ?unavailable, "the sensors are attached");
+        self.state.send_modify(|state| (state.attached, state.unavailable) = (attached, unavailable));
     }
 
     /// A heartbeat probe that does not come back shows by its age: the time of the last one does not move.
@@ -91,8 +93,8 @@ impl Watcher {
                 self.hand_on(observations);
                 true
             }
-            Err(blind) => {
-                tracing::warn!(reason = %blind, "the heartbeat probe is lost");
+            Err(error) => {
+                tracing::warn!(reason = %error, "the heartbeat probe is lost");
                 false
             }
         };
@@ -128,7 +130,7 @@ impl Watcher {
 
     fn hand_on(&mut self, observations: Vec<RuntimeObservation>) {
         self.keep(|all| all.record(&observations));
-        // That a container writes to its own root is nobody's evidence: it is kept here for whoever asks what is used.
+        // A write to the container's own root is evidence of no control; it is kept for the controls that ask what is used.
         for observation in observations.into_iter().filter(|observation| observation.kind != SignalKind::RootWrite) {
             self.lost += u64::from(self.seen.try_send(observation).is_err());
         }

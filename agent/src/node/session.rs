@@ -1,4 +1,4 @@
-//! One stream to the relay: say hello, hear of the Pods, look when asked, say what the sensors saw.
+//! One stream to the relay: Hello and Welcome, Pod updates, kernel reads on request, batches of observations.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use v1::to_node::Message as Down;
 
 use super::link::{Link, LinkError, Member};
 use super::outgoing::Outgoing;
-use super::statement::{self, Asked, Told};
+use super::statement::{self, NodePods, ReadRequest};
 use super::view::NodeView;
 use super::{NodeConfig, Sensors, host};
 use crate::clock;
@@ -25,7 +25,7 @@ use holdfast_agent_core::text;
 
 /// How long the relay may take for its first answer.
 const WELCOME: Duration = Duration::from_secs(10);
-/// Messages that may be under way.
+/// Messages in flight.
 const WINDOW: usize = 32;
 /// Wait before a renewal that failed is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
@@ -50,11 +50,11 @@ struct Session<'a> {
     member: Member,
     boot: String,
     up: mpsc::Sender<v1::FromNode>,
-    told: Told,
+    node_pods: NodePods,
     sensors: &'a watch::Receiver<Sensors>,
 }
 
-/// Connects and talks until something ends it.
+/// Connects and serves the stream until it ends.
 pub(super) async fn run(
     config: &NodeConfig,
     link: &mut Link,
@@ -89,7 +89,7 @@ async fn talk(
     ready: &watch::Sender<Readiness>,
 ) -> Result<std::convert::Infallible, Ended> {
     let (up, messages) = mpsc::channel(WINDOW);
-    let mut session = Session { member, boot: host::boot(), up, told: Told::default(), sensors };
+    let mut session = Session { member, boot: host::boot(), up, node_pods: NodePods::default(), sensors };
     let state = view.state(&sensors.borrow());
     let mut down = session.open(&mut client, messages, state).await.inspect_err(|_| link.forget())?;
     tracing::info!(node = session.member.node, "connected to the relay");
@@ -124,7 +124,7 @@ async fn talk(
 }
 
 impl Session<'_> {
-    /// Says hello and hears the welcome. A relay that refuses the certificate gets the token next time.
+    /// Sends Hello and awaits Welcome. After a refused certificate the next attempt uses the token.
     async fn open(
         &self,
         client: &mut RelayClient<Channel>,
@@ -171,17 +171,17 @@ impl Session<'_> {
         outgoing: &mut Outgoing,
     ) -> Result<(), Ended> {
         match message.message {
-            Some(Down::PodUpdate(pods)) => self.told.take(pods),
+            Some(Down::PodUpdate(pods)) => self.node_pods.apply(pods),
             Some(Down::KernelRead(look)) => self.look(look, link, view).await?,
             Some(Down::RuntimeObservationsAck(ack)) => outgoing.acknowledged(&ack),
             Some(Down::Welcome(_)) => return Err(Ended::Protocol("a second welcome")),
-            // What a newer relay may say.
+            // A message of a newer relay.
             _ => {}
         }
         Ok(())
     }
 
-    /// Looks and answers. The reading begins after the nonce has arrived.
+    /// Reads the kernel view and answers. The read begins after the nonce has arrived.
     async fn look(&self, look: v1::KernelReadRequest, link: &Link, view: &mut NodeView) -> Result<(), Ended> {
         let (Some(retest), Some(nonce)) = (RetestId::from_slice(&look.retest_id), Nonce::from_slice(&look.nonce))
         else {
@@ -202,9 +202,9 @@ impl Session<'_> {
         let mut pods = look.pods.clone();
         pods.sort_unstable();
         pods.dedup();
-        let asked = Asked { retest, nonce, cluster, node, boot, pods };
-        let said = statement::state(asked, reading, &self.told, clock::now());
-        let bytes = canonical::bytes(&said).expect("a statement holds strings, integers and lists under string keys");
+        let request = ReadRequest { retest, nonce, cluster, node, boot, pods };
+        let stated = statement::statement(request, reading, &self.node_pods, clock::now());
+        let bytes = canonical::bytes(&stated).expect("a statement holds strings, integers and lists under string keys");
         let signature = match link.key.sign(&bytes) {
             Ok(signature) => signature,
             Err(error) => return self.send(Up::KernelReadPart(refuse(crate::api::chain(&error)))).await,
@@ -232,9 +232,9 @@ impl Session<'_> {
 }
 
 fn stream(status: &tonic::Status) -> Ended {
-    let told = text::line(&format!("{:?}: {}", status.code(), status.message()));
+    let reason = text::line(&format!("{:?}: {}", status.code(), status.message()));
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => Ended::Unknown(told),
-        _ => Ended::Stream(told),
+        Code::Unauthenticated | Code::PermissionDenied => Ended::Unknown(reason),
+        _ => Ended::Stream(reason),
     }
 }

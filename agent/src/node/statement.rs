@@ -1,4 +1,4 @@
-//! From a reading to what the node attests to: the Pods that were asked about, under their names. PURE.
+//! From a reading to what the node attests to: the requested Pods, with the names of their containers. PURE.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use holdfast_proto::v1;
 
 use super::Reading;
 
-/// The Pods of this node, as the relay tells them.
+/// The Pods of this node, as the relay sends them.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct NodePods {
     pods: BTreeMap<String, v1::Pod>,
 }
 
-impl Told {
-    /// Takes in what the relay tells.
-    pub fn take(&mut self, pods: v1::PodUpdate) {
+impl NodePods {
+    /// Applies an update of the relay.
+    pub fn apply(&mut self, pods: v1::PodUpdate) {
         if pods.reset {
             self.pods.clear();
         }
@@ -29,7 +29,7 @@ impl Told {
         self.pods.get(uid).map(|pod| pod.static_uid.as_str()).filter(|uid| !uid.is_empty()).unwrap_or(uid)
     }
 
-    /// Why nobody can say whose these Pods' control groups are: another Pod bears the same uid there.
+    /// Why a control group cannot be attributed to one of these Pods: another Pod has the same uid there.
     fn claimed_twice(&self, pods: &[String]) -> Option<String> {
         let mut claims: BTreeMap<&str, usize> = BTreeMap::new();
         for uid in self.pods.keys() {
@@ -45,9 +45,9 @@ impl Told {
     }
 }
 
-/// What was asked, and who answers.
+/// A read request, and the node that answers it.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct ReadRequest {
     /// The retest.
     pub retest: RetestId,
     /// Its nonce.
@@ -63,17 +63,17 @@ pub struct Asked {
 }
 
 /// The statement about these Pods.
-pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -> NodeStatement {
-    let Asked { retest, nonce, cluster, node, boot, pods } = asked;
-    let wanted: BTreeMap<&str, &str> = pods.iter().map(|uid| (told.cgroup_uid(uid), uid.as_str())).collect();
-    let blind = reading.blind.or_else(|| told.claimed_twice(&pods));
+pub fn statement(request: ReadRequest, reading: Reading, node_pods: &NodePods, read_at: UnixMillis) -> NodeStatement {
+    let ReadRequest { retest, nonce, cluster, node, boot, pods } = request;
+    let wanted: BTreeMap<&str, &str> = pods.iter().map(|uid| (node_pods.cgroup_uid(uid), uid.as_str())).collect();
+    let incomplete = reading.incomplete.or_else(|| node_pods.claimed_twice(&pods));
     let mut containers: Vec<_> = reading
         .containers
         .into_iter()
         .filter_map(|mut container| {
             let uid = *wanted.get(container.pod.as_str())?;
             container.pod = uid.to_owned();
-            container.name = told.container_name(uid, &container.id);
+            container.name = node_pods.container_name(uid, &container.id);
             Some(container)
         })
         .collect();
@@ -90,7 +90,7 @@ pub fn state(asked: Asked, reading: Reading, told: &Told, read_at: UnixMillis) -
         containers,
         host: reading.host,
         process_count: reading.seen,
-        incomplete: blind,
+        incomplete,
         read_at,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
@@ -118,11 +118,11 @@ mod tests {
 
     #[test]
     fn only_the_pods_that_were_asked_about_are_stated_each_container_by_its_name() {
-        let mut told = Told::default();
-        told.take(v1::PodUpdate { reset: true, pods: vec![pod("old", "", &[])], ..v1::PodUpdate::default() });
+        let mut node_pods = NodePods::default();
+        node_pods.apply(v1::PodUpdate { reset: true, pods: vec![pod("old", "", &[])], ..v1::PodUpdate::default() });
         let pods = vec![pod("u1", "", &[("web", "c1")]), pod("u2", "hash", &[("etcd", "c2")])];
-        told.take(v1::PodUpdate { reset: true, pods, ..v1::PodUpdate::default() });
-        let asked = Asked {
+        node_pods.apply(v1::PodUpdate { reset: true, pods, ..v1::PodUpdate::default() });
+        let request = ReadRequest {
             retest: RetestId::from_bytes([1; 16]),
             nonce: Nonce::from_bytes([2; 16]),
             cluster: ClusterId::from_bytes([3; 16]),
@@ -131,36 +131,41 @@ mod tests {
             pods: vec!["u1".into(), "u2".into(), "u9".into()],
         };
         let containers = vec![running("u3", "c3"), running("hash", "c2"), running("u1", "c1"), running("u1", "")];
-        let reading =
-            Reading { method: ViewMethod::TaskIterator, host: Namespaces::default(), seen: 9, containers, blind: None };
-        let said = state(asked, reading, &told, 5);
+        let reading = Reading {
+            method: ViewMethod::TaskIterator,
+            host: Namespaces::default(),
+            seen: 9,
+            containers,
+            incomplete: None,
+        };
+        let statement = statement(request, reading, &node_pods, 5);
         let stated: Vec<_> =
-            said.containers.iter().map(|c| (c.pod.as_str(), c.id.as_str(), c.name.as_deref())).collect();
+            statement.containers.iter().map(|c| (c.pod.as_str(), c.id.as_str(), c.name.as_deref())).collect();
         assert_eq!(stated, [("u1", "", None), ("u1", "c1", Some("web")), ("u2", "c2", Some("etcd"))]);
-        assert_eq!(said.pods, ["u1", "u2", "u9"]);
+        assert_eq!(statement.pods, ["u1", "u2", "u9"]);
     }
 
     #[test]
     fn a_control_group_that_two_pods_claim_is_nobodys() {
-        let mut told = Told::default();
+        let mut node_pods = NodePods::default();
         let pods = vec![pod("u1", "", &[]), pod("u2", "u1", &[]), pod("u3", "", &[])];
-        told.take(v1::PodUpdate { reset: true, pods, ..v1::PodUpdate::default() });
-        let asked = |uid: &str| told.claimed_twice(&[uid.to_owned()]);
-        assert!(asked("u1").is_some_and(|why| why.contains("u1")));
-        assert!(asked("u2").is_some());
-        assert_eq!((asked("u3"), asked("u9")), (None, None));
+        node_pods.apply(v1::PodUpdate { reset: true, pods, ..v1::PodUpdate::default() });
+        let request = |uid: &str| node_pods.claimed_twice(&[uid.to_owned()]);
+        assert!(request("u1").is_some_and(|why| why.contains("u1")));
+        assert!(request("u2").is_some());
+        assert_eq!((request("u3"), request("u9")), (None, None));
     }
 
     #[test]
     fn what_has_gone_is_forgotten() {
-        let mut told = Told::default();
-        told.take(v1::PodUpdate {
+        let mut node_pods = NodePods::default();
+        node_pods.apply(v1::PodUpdate {
             reset: true,
             pods: vec![pod("u1", "", &[("web", "c1")])],
             ..v1::PodUpdate::default()
         });
-        assert_eq!(told.container_name("u1", "c1").as_deref(), Some("web"));
-        told.take(v1::PodUpdate { removed: vec!["u1".into()], ..v1::PodUpdate::default() });
-        assert_eq!(told.container_name("u1", "c1"), None);
+        assert_eq!(node_pods.container_name("u1", "c1").as_deref(), Some("web"));
+        node_pods.apply(v1::PodUpdate { removed: vec!["u1".into()], ..v1::PodUpdate::default() });
+        assert_eq!(node_pods.container_name("u1", "c1"), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The whole agent in one process, between an API server and an aggregator that do as they are told.
+//! The whole agent in one process, between a fake API server and a fake aggregator.
 
 // The whole crate is a test; clippy only knows functions marked as one.
 #![allow(clippy::unwrap_used)]
@@ -26,7 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// How long anything may take on a machine that has much else to do. What is in time is told by benchmarks.
+/// How long anything may take on a machine that has much else to do. Timing is measured by benchmarks.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PRIVILEGED: &str = "workload.privileged";
 
@@ -37,7 +37,7 @@ struct Harness {
     stop: CancellationToken,
     status: watch::Receiver<AgentStatus>,
     views: Option<Arc<dyn NodeViews>>,
-    /// The pause between looks that nobody asked for: longer than any story that does not want them.
+    /// The interval of runtime scans: longer than any scenario that does not want them.
     runtime_scan: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Harness {
         Self::made(watch_list, None, deployments).await
     }
 
-    /// The same with eyes on its nodes.
+    /// The same with kernel views on its nodes.
     async fn seeing(views: Option<Arc<dyn NodeViews>>, deployments: &[Value]) -> Self {
         Self::made(true, views, deployments).await
     }

@@ -10,7 +10,7 @@ use holdfast_agent::api::Api;
 use holdfast_agent::credential::{AgentKey, Credential};
 use holdfast_agent::engine::{EngineCommand, EngineHandle, NodeObservations};
 use holdfast_agent::health::Readiness;
-use holdfast_agent::node::{Kernel, NodeConfig, Opened, Reading, Senses, Sensors, Shut};
+use holdfast_agent::node::{Kernel, NodeConfig, NodeInputs, OpenView, Reading, Sensors, ViewUnavailable};
 use holdfast_agent::node_views::{NodeViews, ViewAnswer, ViewRequest};
 use holdfast_agent::pod_directory::PodDirectory;
 use holdfast_agent::relay::{CertificateAnswer, CertificateRequest, Nodes, Relay, RelayContext, RelaySettings};
@@ -77,7 +77,7 @@ impl Drop for Node {
 
 /// A kernel that shows what a test sets, or nothing for a reason.
 #[derive(Clone)]
-pub struct FakeKernel(Arc<Mutex<Result<Vec<RunningContainer>, Shut>>>);
+pub struct FakeKernel(Arc<Mutex<Result<Vec<RunningContainer>, ViewUnavailable>>>);
 
 impl FakeKernel {
     pub fn seeing(containers: &[(&str, &str)]) -> Self {
@@ -89,22 +89,22 @@ impl FakeKernel {
         Self(Arc::new(Mutex::new(Ok(containers.iter().map(of).collect()))))
     }
 
-    fn set(&self, view: Result<Vec<RunningContainer>, Shut>) {
+    fn set(&self, view: Result<Vec<RunningContainer>, ViewUnavailable>) {
         *self.0.lock().unwrap() = view;
     }
 }
 
 impl Kernel for FakeKernel {
-    fn open(&self) -> Result<Box<dyn Opened>, Shut> {
-        self.0.lock().unwrap().clone().map(|_| Box::new(self.clone()) as Box<dyn Opened>)
+    fn open(&self) -> Result<Box<dyn OpenView>, ViewUnavailable> {
+        self.0.lock().unwrap().clone().map(|_| Box::new(self.clone()) as Box<dyn OpenView>)
     }
 }
 
-impl Opened for FakeKernel {
-    fn read(&mut self) -> Result<Reading, Shut> {
+impl OpenView for FakeKernel {
+    fn read(&mut self) -> Result<Reading, ViewUnavailable> {
         let containers = self.0.lock().unwrap().clone()?;
         let (method, host) = (kernel::ViewMethod::TaskIterator, Namespaces::default());
-        Ok(Reading { method, host, seen: 9, containers, blind: None })
+        Ok(Reading { method, host, seen: 9, containers, incomplete: None })
     }
 }
 
@@ -129,8 +129,8 @@ pub fn observation(path: &str) -> RuntimeObservation {
     }
 }
 
-fn unavailable() -> Shut {
-    Shut { state: CoverageState::Forbidden, reason: "CAP_BPF is missing".into() }
+fn unavailable() -> ViewUnavailable {
+    ViewUnavailable { state: CoverageState::Forbidden, reason: "CAP_BPF is missing".into() }
 }
 
 impl RelayHarness {
@@ -218,7 +218,7 @@ impl RelayHarness {
         let (observations, seen) = mpsc::channel(8);
         let stop = self.stop.child_token();
         let (sense, sensors) = watch::channel(Sensors::default());
-        let senses = Senses { observations: seen, sensors, ..Senses::of(kernel) };
+        let senses = NodeInputs { observations: seen, sensors, ..NodeInputs::of(kernel) };
         tokio::spawn(holdfast_agent::node::run(config, senses, report, stop.clone()));
         Node { ready, stop, observations, sense }
     }
@@ -464,7 +464,7 @@ async fn a_relay_of_another_installation_gets_no_token() {
     let config = NodeConfig::new(address, RootFingerprint::of(b"another root"), file);
     let (report, ready) = watch::channel(Readiness::NotReady(String::new()));
     let stop = relay.stop.child_token();
-    tokio::spawn(holdfast_agent::node::run(config, Senses::of(FakeKernel::seeing(&[])), report, stop.clone()));
+    tokio::spawn(holdfast_agent::node::run(config, NodeInputs::of(FakeKernel::seeing(&[])), report, stop.clone()));
     let node = Node { ready, stop, observations: mpsc::channel(1).0, sense: watch::channel(Sensors::default()).0 };
     assert!(node.refusal().await.contains("cannot connect to the relay"), "{}", node.refusal().await);
     assert!(relay.nodes.available().is_empty() && !relay.tasks.is_empty());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use holdfast_agent::collect::Pace;
 use holdfast_agent::health::Readiness;
 use holdfast_agent::lease::Timing;
-use holdfast_agent::node::{NodeConfig, Senses};
+use holdfast_agent::node::{NodeConfig, NodeInputs};
 use holdfast_agent::relay::RelaySettings;
 use holdfast_agent::{AgentConfig, AgentStatus, KubeSource, Shared};
 use holdfast_model::runtime_observation::RuntimeObservation;
@@ -192,7 +192,7 @@ fn node(
     std::fs::write(&file, "node-1").unwrap();
     let config = NodeConfig::new(format!("https://localhost:{port}"), aggregator.token.root, file);
     let (sensors, observations) = mpsc::channel(8);
-    let senses = Senses { observations, ..Senses::of(FakeKernel::seeing(&[])) };
+    let senses = NodeInputs { observations, ..NodeInputs::of(FakeKernel::seeing(&[])) };
     let stop = CancellationToken::new();
     let ready = watch::channel(Readiness::NotReady(String::new())).0;
     tokio::spawn(holdfast_agent::node::run(config, senses, ready, stop.clone()));

@@ -35,7 +35,7 @@ pub fn replica_set() -> Value {
     })
 }
 
-/// A fixed Deployment with its ReplicaSet and these Pods, under these eyes.
+/// A fixed Deployment with its ReplicaSet and these Pods, with these kernel views.
 pub async fn harness_with(views: Option<Arc<FakeNodeViews>>, pods: &[Value]) -> Harness {
     let harness = Harness::seeing(views.map(|views| views as Arc<_>), &[deployment("web", false)]).await;
     harness.api.put("replicasets", replica_set());

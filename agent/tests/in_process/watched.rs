@@ -100,7 +100,7 @@ async fn where_nothing_runs_nothing_was_watched() {
 
 #[tokio::test]
 async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_place_in_the_template() {
-    for (used_by, told) in [("nobody", 1), ("uid-web-b", 0)] {
+    for (used_by, reported) in [("nobody", 1), ("uid-web-b", 0)] {
         let views = Arc::new(saying(move |pod| Some(ContainerObservation { root_written: pod == used_by, ..idle() })));
         let pods = [pod("web-a", "node-1"), pod("web-b", "node-1")];
         let mut harness = harness_with(Some(views.clone()), &pods).await;
@@ -113,7 +113,7 @@ async fn what_one_pod_uses_is_used_and_what_none_uses_is_told_once_with_its_plac
         }
         let record = harness.aggregator.record.lock().unwrap();
         let found = unused(&record);
-        assert_eq!(found.len(), told, "used by {used_by}");
+        assert_eq!(found.len(), reported, "used by {used_by}");
         if let [one] = &found[..] {
             let place = &one.seen.locations[0];
             assert_eq!(place.path, "spec.template.spec.containers[0].securityContext.readOnlyRootFilesystem");

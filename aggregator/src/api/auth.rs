@@ -11,7 +11,7 @@ use holdfast_model::Actor;
 use holdfast_store::ApiToken;
 
 use super::AppState;
-use super::mint;
+use super::issue;
 use super::problem::{ApiError, ApiResult};
 use super::role::Access;
 
@@ -41,7 +41,7 @@ pub async fn guard(
     next: Next,
 ) -> ApiResult<Response> {
     let text = bearer(&request).ok_or_else(ApiError::unauthenticated)?;
-    let found = mint::check(&state.store, text, state.now()).await?;
+    let found = issue::check(&state.store, text, state.now()).await?;
     let token = found.ok_or_else(ApiError::unauthenticated)?;
     let role: Role = token.role.parse().map_err(|_| ApiError::forbidden("this token's role is not known here"))?;
     if !access.is_granted_to(role) {

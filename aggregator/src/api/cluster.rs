@@ -39,11 +39,11 @@ pub fn operating() -> OpenApiRouter<AppState> {
 #[utoipa::path(get, path = "/clusters", tag = "clusters", responses((status = OK, body = Page<Cluster>)))]
 async fn list(State(state): State<AppState>) -> ApiResult<Json<Page<Cluster>>> {
     let clusters = state.store.clusters().await?;
-    let eyes = state.store.node_coverage(None).await?;
-    let eyes: BTreeMap<_, _> = eyes.into_iter().map(|eyes| (eyes.cluster, eyes)).collect();
+    let coverage = state.store.node_coverage(None).await?;
+    let coverage: BTreeMap<_, _> = coverage.into_iter().map(|coverage| (coverage.cluster, coverage)).collect();
     let views = clusters.into_iter().map(|cluster| {
-        let eyes = eyes.get(&cluster.id).copied();
-        view(&state, cluster, eyes)
+        let coverage = coverage.get(&cluster.id).copied();
+        view(&state, cluster, coverage)
     });
     Ok(Json(Page::whole(views.collect())))
 }
@@ -170,17 +170,17 @@ async fn known(state: &AppState, id: ClusterId) -> ApiResult<holdfast_store::Clu
 
 async fn one(state: &AppState, id: ClusterId) -> ApiResult<Cluster> {
     let cluster = known(state, id).await?;
-    let eyes = state.store.node_coverage(Some(id)).await?;
-    Ok(view(state, cluster, eyes.first().copied()))
+    let coverage = state.store.node_coverage(Some(id)).await?;
+    Ok(view(state, cluster, coverage.first().copied()))
 }
 
-fn view(state: &AppState, cluster: holdfast_store::Cluster, eyes: Option<holdfast_store::NodeCoverage>) -> Cluster {
+fn view(state: &AppState, cluster: holdfast_store::Cluster, coverage: Option<holdfast_store::NodeCoverage>) -> Cluster {
     let connected = state.sessions.is_connected(cluster.id);
-    let (expected, open) = eyes.map_or((0, 0), |eyes| (eyes.nodes, eyes.open));
+    let (expected, available) = coverage.map_or((0, 0), |coverage| (coverage.nodes, coverage.available));
     Cluster {
         id: cluster.id,
         connected,
-        nodes: NodeCoverage { expected, open: connected.then_some(open) },
+        nodes: NodeCoverage { expected, available: connected.then_some(available) },
         name: cluster.name,
         fingerprint: cluster.fingerprint,
         server_version: cluster.server_version,

@@ -43,19 +43,19 @@ async fn render(
     }
     page.gauge(
         "holdfast_nodes",
-        "Nodes that run Pods, by whether they are looked into; unknown where the agent is away.",
+        "Nodes that run Pods, by whether their kernel view is available; unknown where the agent is offline.",
     );
-    let (mut open, mut blind, mut unknown) = (0, 0, 0);
-    for eyes in store.node_coverage(None).await? {
-        if sessions.is_connected(eyes.cluster) {
-            open += eyes.open;
-            blind += eyes.nodes - eyes.open;
+    let (mut available, mut unavailable, mut unknown) = (0, 0, 0);
+    for coverage in store.node_coverage(None).await? {
+        if sessions.is_connected(coverage.cluster) {
+            available += coverage.available;
+            unavailable += coverage.nodes - coverage.available;
         } else {
-            unknown += eyes.nodes;
+            unknown += coverage.nodes;
         }
     }
-    for (eye, nodes) in [("open", open), ("blind", blind), ("unknown", unknown)] {
-        page.sample("holdfast_nodes", &[("eye", eye)], nodes);
+    for (state, nodes) in [("available", available), ("unavailable", unavailable), ("unknown", unknown)] {
+        page.sample("holdfast_nodes", &[("kernel_view", state)], nodes);
     }
     page.gauge("holdfast_activity_log_entries", "Entries that have a place in the activity log.");
     page.sample("holdfast_activity_log_entries", &[], store.log_size().await?);

@@ -10,7 +10,7 @@ use holdfast_api_types::Problem;
 use holdfast_record::Refused;
 use holdfast_store::StoreError;
 
-use super::mint::MintError;
+use super::issue::IssueError;
 use crate::activity::ActivityError;
 use crate::enrol::EnrolError;
 use crate::writer::WriteError;
@@ -161,8 +161,8 @@ impl From<WriteError> for ApiError {
     }
 }
 
-impl From<MintError> for ApiError {
-    fn from(error: MintError) -> Self {
+impl From<IssueError> for ApiError {
+    fn from(error: IssueError) -> Self {
         Self::internal(&error)
     }
 }

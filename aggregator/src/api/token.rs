@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::extract::{Body, Id, text};
 use super::problem::{ApiError, ApiResult};
-use super::{AppState, Caller, mint};
+use super::{AppState, Caller, issue};
 
 /// The routes of this noun.
 pub fn administering() -> OpenApiRouter<AppState> {
@@ -32,8 +32,8 @@ async fn add(
     Body(new): Body<NewToken>,
 ) -> ApiResult<(StatusCode, Json<TokenSecret>)> {
     let name = text("name", Some(new.name))?.ok_or_else(|| ApiError::invalid("a token needs a name"))?;
-    let minted = mint::mint(&state.store, &name, new.role, caller.actor(), state.now()).await?;
-    Ok((StatusCode::CREATED, Json(TokenSecret { token: minted.text, stored: view(minted.stored)? })))
+    let issued = issue::issue(&state.store, &name, new.role, caller.actor(), state.now()).await?;
+    Ok((StatusCode::CREATED, Json(TokenSecret { token: issued.text, stored: view(issued.stored)? })))
 }
 
 /// Revokes a token, from the next request on; live streams that it opened end now.
@@ -45,7 +45,7 @@ async fn revoke(
     Extension(caller): Extension<Caller>,
     Id(id): Id<String>,
 ) -> ApiResult<Json<Token>> {
-    let revoked = mint::revoke(&state.store, &id, caller.actor(), state.now()).await?;
+    let revoked = issue::revoke(&state.store, &id, caller.actor(), state.now()).await?;
     let revoked = revoked.ok_or_else(|| ApiError::not_found("API token", &id))?;
     state.live.revoke(&revoked.id);
     Ok(Json(view(revoked)?))

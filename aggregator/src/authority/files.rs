@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<Option<String>, FileProblem> {
     }
 }
 
-/// Writes a file that must not exist yet. Of two processes that try at once, one is told that it exists.
+/// Writes a file that must not exist yet. Of two processes that try at once, one gets the error that it exists.
 pub fn create(path: &Path, text: &str) -> Result<(), FileProblem> {
     let beside = write_beside(path, text)?;
     fs::hard_link(&beside, path).map_err(io_problem("create", path))?;

@@ -34,7 +34,7 @@ const SERVER_LIFE: UnixMillis = 5 * 365 * DAY;
 const BACKDATED: UnixMillis = 5 * 60 * 1000;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the authority is told by the settings.
+/// The settings of the authority.
 #[derive(Debug, Clone)]
 pub struct AuthoritySettings {
     /// Names and addresses under which agents reach this aggregator, besides `localhost` and the loopback addresses.

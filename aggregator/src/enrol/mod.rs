@@ -111,7 +111,7 @@ pub enum EnrolError {
 }
 
 impl EnrolError {
-    /// The gRPC answer. What went wrong inside is logged here and not told.
+    /// The gRPC answer. Internal causes are logged here and not sent.
     fn status(self) -> Status {
         let code = match &self {
             Self::UnknownToken | Self::TokenRevoked(_) | Self::TokenExpired(_) => Code::Unauthenticated,

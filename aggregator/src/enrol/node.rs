@@ -1,5 +1,5 @@
 //! What agents ask for their nodes: a certificate that names the cluster, which the asking stream's certificate says, and the
-//! node, which the API server told the agent's relay.
+//! node, which the API server named to the agent's relay.
 //!
 //! Nothing of it is kept but the event: a node's certificate opens nothing here. It proves who signed a statement, is short
 //! of life, and is made only while its cluster is a member.

@@ -228,9 +228,9 @@ async fn a_certificate_that_is_not_on_record_is_refused() {
     let added = here.members.add_cluster("shop", TokenTerms::default(), operator()).await.unwrap();
     let key = key();
     let request = crate::signing_request::SigningRequest::parse(&csr(&key)).unwrap();
-    let stray = here.authority.issue(added.cluster, &request, here.members.now()).unwrap();
-    let stray = Certificate { certificate: stray.der, ..Certificate::default() };
-    assert!(refused(here.renew((&stray, &key), &key).await).contains("not on record"));
+    let unrecorded = here.authority.issue(added.cluster, &request, here.members.now()).unwrap();
+    let unrecorded = Certificate { certificate: unrecorded.der, ..Certificate::default() };
+    assert!(refused(here.renew((&unrecorded, &key), &key).await).contains("not on record"));
 }
 
 #[tokio::test]

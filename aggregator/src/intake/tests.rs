@@ -713,7 +713,7 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
     agent.state("web", failing()).await;
     agent.state("web", Observation::Pass).await;
     let order = agent.order().await;
-    assert_eq!(order.methods, [Method::LiveRead], "nobody has an eye yet");
+    assert_eq!(order.methods, [Method::LiveRead], "no node has a kernel view yet");
     agent.answer(&order, Verdict::Fixed).await;
     fixture.becomes(id, State::Verified).await;
 
@@ -750,13 +750,13 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
 async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easier_pass() {
     let fixture = Fixture::new().await;
     let mut agent = fixture.agent(1).await;
-    let eye = |agent: &mut Agent, state: &str| {
+    let kernel_view = |agent: &mut Agent, state: &str| {
         let subject = holdfast_model::kernel::coverage_subject("node-1");
         let coverage = v1::Coverage { subject, state: state.into(), ..Default::default() };
         v1::from_agent::Message::Batch(v1::Batch { coverage: vec![coverage], ..agent.batch(&[]) })
     };
     agent.state("web", failing()).await;
-    let seen = eye(&mut agent, "seen");
+    let seen = kernel_view(&mut agent, "seen");
     agent.send(seen).await;
     agent.acknowledged().await;
     agent.state("web", Observation::Pass).await;
@@ -768,8 +768,8 @@ async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easi
     let locations = vec![Location::field("process nginx (pid 7)", "CapEff has CAP_SYS_ADMIN")];
     let disagrees = agent.attestation(&order, Verdict::StillFailing);
     agent.attest(&Attestation { reach, methods, nodes, locations, ..disagrees }).await;
-    let blind = eye(&mut agent, "failing");
-    agent.send(blind).await;
+    let failing = kernel_view(&mut agent, "failing");
+    agent.send(failing).await;
     agent.acknowledged().await;
 
     fixture.environment.pass(60_000);

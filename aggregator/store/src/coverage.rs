@@ -24,7 +24,7 @@ pub struct NodeCoverage {
     /// Nodes that run Pods.
     pub nodes: u64,
     /// Those whose kernel view and sensors are available; where sensors are not reported, the kernel view alone counts.
-    pub open: u64,
+    pub available: u64,
 }
 
 fn read(row: &Fields<'_>) -> Result<ClusterCoverage> {
@@ -54,7 +54,7 @@ impl Store {
         let mut sql = Sql::new(
             "node coverage",
             "SELECT view.cluster, CAST(COUNT(*) AS BIGINT) AS nodes, CAST(SUM(CASE WHEN view.state = 'seen' \
-             AND COALESCE(sensors.state, 'seen') = 'seen' THEN 1 ELSE 0 END) AS BIGINT) AS open_nodes \
+             AND COALESCE(sensors.state, 'seen') = 'seen' THEN 1 ELSE 0 END) AS BIGINT) AS available_nodes \
              FROM coverage AS view LEFT JOIN coverage AS sensors ON sensors.cluster = view.cluster \
              AND sensors.subject = REPLACE(view.subject, '/kernel-view', '/sensors')",
         );
@@ -64,7 +64,11 @@ impl Store {
         }
         sql.push(" GROUP BY view.cluster ORDER BY view.cluster");
         let read = |row: &Fields<'_>| {
-            Ok(NodeCoverage { cluster: row.id("cluster")?, nodes: row.count("nodes")?, open: row.count("open_nodes")? })
+            Ok(NodeCoverage {
+                cluster: row.id("cluster")?,
+                nodes: row.count("nodes")?,
+                available: row.count("available_nodes")?,
+            })
         };
         sql.all(&mut self.reader().await?, read).await
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::render::escape;
 
-/// Name of the release, of its objects, and of the Secret that the chart is told of.
+/// Name of the release, of its objects, and of the Secret that the chart refers to.
 const RELEASE: &str = "holdfast-agent";
 const JOIN_SECRET: &str = "holdfast-agent-join";
 

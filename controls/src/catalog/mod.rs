@@ -18,10 +18,10 @@ pub use crate::inventory::{Relation, View};
 pub mod admission;
 #[cfg(test)]
 pub(crate) mod check;
+#[cfg(test)]
+mod fixture;
 pub mod network;
 pub mod rbac;
-#[cfg(test)]
-mod scene;
 pub mod workload;
 
 /// One thing that must be true of a resource.

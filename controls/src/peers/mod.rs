@@ -4,7 +4,7 @@
 //! are the `hostIPs` of its Pods. One look is one hash, whatever the size of the cluster; what is kept is a few names and
 //! addresses a Pod (10,000 Pods of two addresses each: 11.4 MiB of RSS, measured).
 //! It knows nothing of ports and connections. Where objects don't tell for certain it says "unknown", and why: an address that
-//! nobody has, next to addresses of Pods or Services, may be a Pod that has ended, or one that is not told of yet.
+//! nobody has, next to addresses of Pods or Services, may be a Pod that has ended, or one that is not known yet.
 //! Pods without a network of their own are their node. Endpoints are not read: an API server that is not asked by its Service
 //! is outside the cluster.
 
@@ -22,7 +22,7 @@ use crate::facts::pod::short;
 #[cfg(test)]
 mod tests;
 
-/// Clocks of nodes may differ by so much, and a Pod's start is told in seconds.
+/// Clocks of nodes may differ by so much, and a Pod's start is reported in seconds.
 const SKEW_MILLIS: UnixMillis = 2_000;
 
 /// Whose an address is.
@@ -73,7 +73,7 @@ pub struct Addresses {
     pub own: Vec<IpAddr>,
     /// `status.hostIPs`.
     pub node: Vec<IpAddr>,
-    /// `status.startTime`; 0 where it is not told.
+    /// `status.startTime`; 0 where it is not reported.
     pub started: UnixMillis,
 }
 
@@ -82,7 +82,7 @@ pub struct Addresses {
 pub struct Peers {
     pods: HashMap<Arc<str>, Holder>,
     services: HashMap<Arc<ServiceName>, Known>,
-    /// uids, in the order in which they were told.
+    /// uids, in the order in which they were reported.
     of_pods: HashMap<IpAddr, Vec<Arc<str>>>,
     of_services: HashMap<IpAddr, Vec<Arc<ServiceName>>>,
     /// Names, each with the number of Pods that say so.

@@ -81,9 +81,9 @@ fn what_the_objects_cannot_say_is_unknown() {
     is(&peers, "169.254.1.1", "unknown: an address of the node's own link");
     is(&peers, "fe80::1", "unknown: an address of the node's own link");
     is(&peers, "224.0.0.251", "unknown: an address of many");
-    let blind = Peers::default();
-    is(&blind, "203.0.113.7", "unknown: not all Pods and Services of the cluster can be seen");
-    is(&blind, "169.254.169.254", "the metadata service of AWS, Azure, Google Cloud, OpenStack and others");
+    let empty = Peers::default();
+    is(&empty, "203.0.113.7", "unknown: not all Pods and Services of the cluster can be seen");
+    is(&empty, "169.254.169.254", "the metadata service of AWS, Azure, Google Cloud, OpenStack and others");
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn metadata_services_are_told_from_what_stands_beside_them() {
     peers.put_service("shop", "sly", &service(&[], &["169.254.169.254", "100.100.100.200"], &[]));
     let clouds = metadata_service::ALL;
     for metadata in clouds {
-        let told = peers.resolve(SocketAddr::new(metadata.address, 80), T);
-        assert_eq!(told, Peer::CloudMetadata(metadata));
+        let reported = peers.resolve(SocketAddr::new(metadata.address, 80), T);
+        assert_eq!(reported, Peer::CloudMetadata(metadata));
         assert_eq!(metadata_service::service_at(SocketAddr::new(metadata.address, 80)), Some(metadata));
         assert_eq!(metadata_service::service_at(SocketAddr::new(metadata.address, 53)), None, "a name server");
         assert!(metadata.source.starts_with("https://"), "{}", metadata.address);

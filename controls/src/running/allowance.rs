@@ -214,7 +214,7 @@ fn capability_places(granted: u64, used: u64, spec: &Spec<'_>) -> BTreeMap<Strin
 }
 
 /// What its processes may use of the host's, where the kernel tells whether they do. It asks for CAP_SYS_ADMIN at every
-/// mapping of memory, so its use is not told.
+/// mapping of memory, so its use is not reported.
 fn granted(container: &RunningContainer, host: &Namespaces) -> u64 {
     let all_privileges = container.process_groups.iter().map(|group| &group.privileges);
     let reach = all_privileges

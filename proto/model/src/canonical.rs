@@ -54,7 +54,7 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// Serialises bytes as lower-case hexadecimal, for fields that people compare by eye.
+/// Serialises bytes as lower-case hexadecimal, for fields that people compare.
 pub mod hex_bytes {
     use data_encoding::HEXLOWER;
     use serde::{Deserialize, Deserializer, Serializer};

@@ -49,7 +49,7 @@ pub(crate) fn pod_network(pods: &str) -> Value {
     })
 }
 
-/// What the kubelet is told.
+/// The kubelet's configuration.
 pub(crate) fn kubelet(folder: &str, authority: &str, group: &str, address: &str) -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",

@@ -39,10 +39,10 @@ async fn what_cannot_be_seen_is_told_with_its_reason() {
         since: NOW,
     };
     let refusal = "deployments.apps is forbidden: User \"agent\" cannot list it";
-    let told =
+    let reported =
         [coverage("deployments.apps", CoverageState::Forbidden, refusal), coverage("pods", CoverageState::Seen, "")];
     let mut tx = harness.store.begin().await.unwrap();
-    tx.put_coverage(id.parse().unwrap(), 1, &told).await.unwrap();
+    tx.put_coverage(id.parse().unwrap(), 1, &reported).await.unwrap();
     tx.commit().await.unwrap();
 
     let (status, shown) = harness.get(&format!("/api/v1/clusters/{id}/coverage")).await;
@@ -65,7 +65,7 @@ async fn nodes_that_are_looked_into_are_counted_and_nobody_knows_of_those_of_an_
     let (_, made) = harness.post("/api/v1/clusters", json!({ "name": "prod-eu" })).await;
     let id = made["cluster_id"].as_str().unwrap().to_owned();
     let (_, shown) = harness.get(&format!("/api/v1/clusters/{id}")).await;
-    assert_eq!(shown["nodes"], json!({ "expected": 0, "open": null }));
+    assert_eq!(shown["nodes"], json!({ "expected": 0, "available": null }));
     let row = |subject: String, state| Coverage { subject, state, reason: String::new(), since: NOW };
     let rows = [("a", CoverageState::Seen), ("b", CoverageState::Failing)].map(|(node, sensors)| {
         let (view, sensing) =
@@ -76,8 +76,8 @@ async fn nodes_that_are_looked_into_are_counted_and_nobody_knows_of_those_of_an_
     tx.put_coverage(id.parse().unwrap(), 1, &rows.concat()).await.unwrap();
     tx.commit().await.unwrap();
     let nodes = async || harness.get("/api/v1/clusters").await.1["items"][0]["nodes"].clone();
-    assert_eq!(nodes().await, json!({ "expected": 2, "open": null }));
+    assert_eq!(nodes().await, json!({ "expected": 2, "available": null }));
 
     let _session = harness.sessions.open(id.parse().unwrap(), 1);
-    assert_eq!(nodes().await, json!({ "expected": 2, "open": 1 }));
+    assert_eq!(nodes().await, json!({ "expected": 2, "available": 1 }));
 }

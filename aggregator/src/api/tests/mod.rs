@@ -35,7 +35,7 @@ impl Harness {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite:{}", folder.path().join("record.db").display())).await.unwrap();
         let authority = Arc::new(Authority::open(folder.path(), &AuthoritySettings::default(), NOW).unwrap());
-        let admin = mint::mint(&store, "first", Role::Admin, Actor::Holdfast("test".into()), NOW).await.unwrap().text;
+        let admin = issue::issue(&store, "first", Role::Admin, Actor::Holdfast("test".into()), NOW).await.unwrap().text;
         let environment = TestEnvironment::at(NOW);
         let live = Live::default();
         let enrolments = Enrolments::new(store.clone(), authority.clone(), live.clone(), environment.clone());
@@ -80,7 +80,7 @@ impl Harness {
     }
 
     async fn token(&self, role: Role) -> String {
-        mint::mint(&self.store, role.as_str(), role, Actor::Holdfast("test".into()), NOW).await.unwrap().text
+        issue::issue(&self.store, role.as_str(), role, Actor::Holdfast("test".into()), NOW).await.unwrap().text
     }
 }
 

@@ -548,7 +548,7 @@ async fn observed_nodes_are_counted(store: &Store) {
     tx.put_coverage(cluster(7), 1, &rows).await.unwrap();
     tx.put_coverage(cluster(8), 1, &[row(sensors_subject("both"), failing)]).await.unwrap();
     tx.commit().await.unwrap();
-    let counted = NodeCoverage { cluster: cluster(7), nodes: 4, open: 2 };
+    let counted = NodeCoverage { cluster: cluster(7), nodes: 4, available: 2 };
     assert_eq!(store.node_coverage(Some(cluster(7))).await.unwrap(), [counted]);
     assert_eq!(store.node_coverage(Some(cluster(8))).await.unwrap(), []);
     assert!(store.node_coverage(None).await.unwrap().contains(&counted));

@@ -38,7 +38,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, is_fixed, silent};
+    use crate::catalog::fixture::{fires, is_fixed, silent};
 
     #[test]
     fn no_label_and_a_word_that_is_no_level_both_fail() {

@@ -39,7 +39,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, is_fixed, not_asked, silent};
+    use crate::catalog::fixture::{fires, is_fixed, not_asked, silent};
 
     #[test]
     fn no_label_and_privileged_both_fail() {

@@ -51,7 +51,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, is_fixed, silent};
+    use crate::catalog::fixture::{fires, is_fixed, silent};
 
     #[test]
     fn a_pin_far_behind_the_server_fails() {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn the_clusters_own_version_is_the_measure() {
-        let mut old = crate::catalog::scene::cluster(
+        let mut old = crate::catalog::fixture::cluster(
             "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {pod-security.kubernetes.io/enforce: baseline,
                pod-security.kubernetes.io/enforce-version: v1.24}}}",
         );

@@ -68,7 +68,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, not_asked, silent};
+    use crate::catalog::fixture::{fires, not_asked, silent};
 
     #[test]
     fn workloads_without_a_policy_fail() {

@@ -51,7 +51,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::fixture::{fires, silent};
 
     #[test]
     fn the_uncovered_host_is_named() {

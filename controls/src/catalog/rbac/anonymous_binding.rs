@@ -32,7 +32,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, is_fixed, silent};
+    use crate::catalog::fixture::{fires, is_fixed, silent};
 
     #[test]
     fn the_subject_is_named_with_its_role() {

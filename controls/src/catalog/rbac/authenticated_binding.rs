@@ -35,7 +35,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::fixture::{fires, silent};
 
     #[test]
     fn the_subject_is_named_with_its_role() {

@@ -38,7 +38,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, is_fixed, silent};
+    use crate::catalog::fixture::{fires, is_fixed, silent};
 
     const POD: &str =
         "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: shop}, spec: {serviceAccountName: web}}";

@@ -40,7 +40,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::fixture::{fires, silent};
 
     #[test]
     fn every_broad_subject_of_a_role_that_allows_everything_is_named() {

@@ -38,7 +38,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::fixture::{fires, silent};
 
     #[test]
     fn approving_for_every_signer_is_found() {

@@ -37,7 +37,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::catalog::scene::{fires, silent};
+    use crate::catalog::fixture::{fires, silent};
 
     #[test]
     fn both_ways_of_asking_are_found() {

@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::check::{fires, silent};
-    use crate::catalog::scene;
+    use crate::catalog::fixture;
 
     #[test]
     fn an_unsafe_sysctl_is_a_place() {
@@ -90,9 +90,9 @@ mod tests {
                     securityContext: {{sysctls: [{{name: net.ipv4.tcp_rmem}}]}}}}}}"
             )
         };
-        scene::silent(&CONTROL, &pod("latest"));
-        scene::silent(&CONTROL, &pod("v1.99"));
-        scene::fires(
+        fixture::silent(&CONTROL, &pod("latest"));
+        fixture::silent(&CONTROL, &pod("v1.99"));
+        fixture::fires(
             &CONTROL,
             &pod("v1.31"),
             expect![[r#"

@@ -1,5 +1,5 @@
 //! Flags ports at which a Pod takes what others send and which none of its containers declares. A `containerPort` opens and
-//! closes nothing; it is what owners, Services and policies are told, so a port beside them is one that nobody reckons with.
+//! closes nothing; owners, Services and policies rely on it, so a port beside it is one that they do not know of.
 //! Left out are addresses of the Pod's own loopback, and UDP ports of the range from which the kernel gives a port to whoever
 //! only sends. In the node's network nobody can say whose a socket is.
 

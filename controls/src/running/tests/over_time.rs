@@ -149,7 +149,7 @@ fn what_the_template_gives_has_a_patch_and_what_only_an_old_pod_has_is_the_pods(
 fn one_pod_that_uses_a_thing_answers_for_all_and_one_that_nobody_watched_leaves_it_open() {
     let (unused, used) =
         (watched_by(Some(idle())), watched_by(Some(ContainerObservation { capabilities: 1, ..idle() })));
-    let blind = watched_by(None);
+    let unwatched = watched_by(None);
     let both = |one: &RunningContainer, other: &RunningContainer| {
         let together = word(of_template(PLAIN, PLAIN, &[one.clone(), other.clone()]));
         let mut folded = Used::default();
@@ -167,8 +167,8 @@ fn one_pod_that_uses_a_thing_answers_for_all_and_one_that_nobody_watched_leaves_
         together
     };
     assert_eq!(both(&unused, &used), "agrees");
-    assert_eq!(both(&used, &blind), "agrees");
-    assert_eq!(both(&unused, &blind), "unread: no sensor watches it");
+    assert_eq!(both(&used, &unwatched), "agrees");
+    assert_eq!(both(&unused, &unwatched), "unread: no sensor watches it");
     assert!(both(&unused, &unused).ends_with("none was ever used"));
 }
 

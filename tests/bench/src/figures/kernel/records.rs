@@ -24,29 +24,32 @@ pub fn measure(effort: &Effort, cell: &Cell) -> Result<Vec<Figure>> {
     let mut sensors = Sensors::open()?;
     let mut records = recorded(&mut sensors, cell)?;
     let mut number = 0;
-    let new = rate(effort, "new behaviors decoded, attributed and told", &mut |size| {
-        let (mut taken, mut told) = (Duration::ZERO, 0);
+    let new = rate(effort, "new behaviors decoded, attributed and reported", &mut |size| {
+        let (mut taken, mut reported) = (Duration::ZERO, 0);
         for round in chunks(size, records.len()) {
             for record in &mut records[..round] {
                 number += 1;
                 record[SUBJECT].copy_from_slice(&u64::to_ne_bytes(number << 32));
             }
             let start = Instant::now();
-            told += sensors.decode(records[..round].iter().map(Vec::as_slice)).len();
+            reported += sensors.decode(records[..round].iter().map(Vec::as_slice)).len();
             taken += start.elapsed();
         }
-        ensure!(told >= size, "{size} records told {told} things");
+        ensure!(reported >= size, "{size} records reported {reported} things");
         Ok(taken)
     })?;
     drop(sensors);
     let mut sensors = Sensors::open()?;
     let records = recorded(&mut sensors, cell)?;
-    let again = rate(effort, "behaviors told before decoded, attributed and folded", &mut |size| {
+    let again = rate(effort, "behaviors reported before decoded, attributed and folded", &mut |size| {
         let start = Instant::now();
-        let told = sensors.decode(records.iter().cycle().take(size).map(Vec::as_slice)).len();
+        let reported = sensors.decode(records.iter().cycle().take(size).map(Vec::as_slice)).len();
         let taken = start.elapsed();
         let counted: u64 = sensors.sweep().iter().map(|observation| observation.count).sum();
-        ensure!(told == 0 && counted >= size as u64, "{size} records told {told} things and counted {counted}");
+        ensure!(
+            reported == 0 && counted >= size as u64,
+            "{size} records reported {reported} things and counted {counted}"
+        );
         Ok(taken)
     })?;
     Ok(vec![new, again])

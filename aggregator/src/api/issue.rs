@@ -16,7 +16,7 @@ const NOBODY: [u8; 32] = [0; 32];
 
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
-pub enum MintError {
+pub enum IssueError {
     /// No randomness.
     #[error("the system gives no random bytes")]
     Random,
@@ -30,7 +30,7 @@ pub enum MintError {
 
 /// A token that was just made, whole.
 #[derive(Clone)]
-pub struct Minted {
+pub struct IssuedToken {
     /// As it is stored.
     pub stored: ApiToken,
     /// The whole text, for the one place that hands it to a person.
@@ -38,14 +38,20 @@ pub struct Minted {
 }
 
 /// Shows which token, never its secret.
-impl std::fmt::Debug for Minted {
+impl std::fmt::Debug for IssuedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Minted").field("stored", &self.stored.id).finish_non_exhaustive()
+        f.debug_struct("IssuedToken").field("stored", &self.stored.id).finish_non_exhaustive()
     }
 }
 
 /// Makes a token and stores its hash; the activity log says who made it for whom.
-pub async fn mint(store: &Store, name: &str, role: Role, by: Actor, now: UnixMillis) -> Result<Minted, MintError> {
+pub async fn issue(
+    store: &Store,
+    name: &str,
+    role: Role,
+    by: Actor,
+    now: UnixMillis,
+) -> Result<IssuedToken, IssueError> {
     let (id, secret) = (draw::<16>()?, draw::<32>()?);
     let id = format!("{PREFIX}{}", base32(&id));
     let stored = ApiToken {
@@ -62,11 +68,11 @@ pub async fn mint(store: &Store, name: &str, role: Role, by: Actor, now: UnixMil
     tx.add_api_token(&stored).await?;
     note(&mut tx, now, by, "api-token-made", &stored).await?;
     tx.commit().await?;
-    Ok(Minted { stored, text: format!("{id}.{}", base32(&secret)) })
+    Ok(IssuedToken { stored, text: format!("{id}.{}", base32(&secret)) })
 }
 
 /// Revokes a token. None if there is none with this id; revoking it again changes nothing.
-pub async fn revoke(store: &Store, id: &str, by: Actor, now: UnixMillis) -> Result<Option<ApiToken>, MintError> {
+pub async fn revoke(store: &Store, id: &str, by: Actor, now: UnixMillis) -> Result<Option<ApiToken>, IssueError> {
     let mut tx = store.begin().await?;
     let changed = tx.revoke_api_token(id, now).await?;
     let Some(token) = store.api_token(id).await? else { return Ok(None) };
@@ -77,7 +83,7 @@ pub async fn revoke(store: &Store, id: &str, by: Actor, now: UnixMillis) -> Resu
     Ok(store.api_token(id).await?)
 }
 
-async fn note(tx: &mut Tx, at: UnixMillis, actor: Actor, event: &str, token: &ApiToken) -> Result<(), MintError> {
+async fn note(tx: &mut Tx, at: UnixMillis, actor: Actor, event: &str, token: &ApiToken) -> Result<(), IssueError> {
     let activity = Activity {
         at,
         actor,
@@ -121,9 +127,9 @@ fn base32(bytes: &[u8]) -> String {
     BASE32_NOPAD.encode(bytes).to_ascii_lowercase()
 }
 
-fn draw<const N: usize>() -> Result<[u8; N], MintError> {
+fn draw<const N: usize>() -> Result<[u8; N], IssueError> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| MintError::Random)?;
+    rand::fill(&mut bytes).map_err(|_| IssueError::Random)?;
     Ok(bytes)
 }
 
