@@ -61,7 +61,7 @@ fn two_pods() -> [Value; 2] {
 }
 
 #[tokio::test]
-async fn a_fix_is_proved_to_the_processes_when_every_node_swears_to_it() {
+async fn a_fix_is_proved_to_the_processes_when_every_node_attests_to_it() {
     let attestation = verdict(|request, node, _| signed(&all_confined(request, node)), &two_pods()).await;
     assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);
     assert_eq!(attestation.methods, BOTH);
@@ -76,7 +76,7 @@ async fn a_fix_is_proved_to_the_processes_when_every_node_swears_to_it() {
 }
 
 #[tokio::test]
-async fn eleven_hundred_nodes_swear_in_one_attestation_though_it_is_larger_than_a_message() {
+async fn eleven_hundred_nodes_attest_in_one_attestation_though_it_is_larger_than_a_message() {
     let pods: Vec<_> = (0..1100).map(|n| pod(&format!("web-{n}"), &format!("node-{n}"))).collect();
     let attestation = verdict(|request, node, _| signed(&all_confined(request, node)), &pods).await;
     assert_eq!((attestation.verdict, attestation.reach), (Verdict::Fixed, Reach::Running), "{}", attestation.reason);

@@ -706,7 +706,7 @@ async fn a_stream_that_was_overtaken_before_it_began_does_not_end_the_later_one(
 }
 
 #[tokio::test]
-async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_eyes_proves_again() {
+async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_a_new_kernel_view_proves_again() {
     let fixture = Fixture::new().await;
     let mut agent = fixture.agent(1).await;
     let id = key(1, "web").finding_id();
@@ -747,7 +747,7 @@ async fn a_claim_counts_on_what_the_cluster_can_do_then_and_a_cluster_with_new_e
 }
 
 #[tokio::test]
-async fn a_cluster_that_goes_blind_between_two_retests_of_one_claim_gets_no_easier_pass() {
+async fn a_cluster_that_loses_its_kernel_view_between_two_retests_of_one_claim_gets_no_easier_pass() {
     let fixture = Fixture::new().await;
     let mut agent = fixture.agent(1).await;
     let kernel_view = |agent: &mut Agent, state: &str| {

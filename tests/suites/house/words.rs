@@ -32,6 +32,17 @@ const HOUSE_WORDS: &[(&str, &str)] = &[
     ("deeds", "actions"),
     ("grasping", "over-privileged"),
     ("sang", "probed"),
+    ("eye", "kernel view"),
+    ("eyes", "kernel views"),
+    ("blind", "not observed"),
+    ("canary", "heartbeat probe"),
+    ("scene", "fixture"),
+    ("story", "scenario"),
+    ("mint", "issue"),
+    ("minted", "issued"),
+    ("swear", "attest"),
+    ("swears", "attests"),
+    ("stray", "escaped process"),
 ];
 
 /// Uses of such words in their ordinary technical meaning: a path or the beginning of one, the word, and the reason.
