@@ -10,6 +10,8 @@ use holdfast_controls::{Control, catalog};
 
 #[path = "house/circles.rs"]
 mod circles;
+#[path = "house/dependencies.rs"]
+mod dependencies;
 #[path = "house/words.rs"]
 mod words;
 
