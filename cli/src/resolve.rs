@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use holdfast_api_types::Note;
 
-use crate::api::action::Step;
+use crate::action::Step;
 use crate::context::Context;
 
 /// Say that a finding is fixed: Holdfast then proves it on the live cluster

@@ -7,7 +7,8 @@ use holdfast_api_types::Retest;
 use holdfast_model::{FindingId, RetestId, Verdict};
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Client, action};
+use crate::action;
+use crate::api::Client;
 use crate::context::Context;
 use crate::finding::retest_line;
 use crate::render::{RecordOutput, remark};

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::api::action::Step;
+use crate::action::Step;
 use crate::context::Context;
 
 /// Say that you work on a finding

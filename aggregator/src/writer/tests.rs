@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use holdfast_model::{ControlId, FindingKey, Location, Resource, Severity, Status};
 use holdfast_record::{RetestCause, calibrate};
-use holdfast_store::finding::{Counted, Written};
+use holdfast_store::written::{Counted, Written};
 use holdfast_store::{Cluster, EventFilter, FindingFilter, RetestState, Sort};
 
 use super::*;

@@ -10,7 +10,7 @@ use holdfast_controls::Control;
 use holdfast_model::{Activity, Actor, ClusterId, FindingId, OnDeletion, RetestId};
 use holdfast_record::calibration::Policy;
 use holdfast_record::{Command, Context, Decision, Entry, Finding, Refused, RetestChange, decide};
-use holdfast_store::finding::{Counted, Written};
+use holdfast_store::written::{Counted, Written};
 use holdfast_store::{Cluster, Retest, RetestState, StoreError, StoredReceipt, Tx};
 
 use super::job::Task;

@@ -7,8 +7,8 @@ use holdfast_model::{ClusterId, FindingId};
 use holdfast_record::{Detection, Finding};
 
 use crate::error::Result;
-use crate::finding::Written;
 use crate::sql::{Bulk, LIST_ROWS, Link, Sql, json_text};
+use crate::written::Written;
 use crate::{Store, Tx};
 
 /// Gives findings that were just read their detections.

@@ -13,6 +13,8 @@ use crate::{Store, Tx};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId([u8; 16]);
 
+crate::sql::ids!(EventId);
+
 impl EventId {
     /// The id held in exactly 16 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {

@@ -4,42 +4,13 @@
 use std::collections::BTreeMap;
 
 use holdfast_model::kernel::coverage_subject;
-use holdfast_model::{ClusterId, ControlId, FindingId, FindingKey, Reach, Resource, Severity, Status, UnixMillis};
+use holdfast_model::{ClusterId, ControlId, FindingId, FindingKey, Reach, Resource, Severity, UnixMillis};
 use holdfast_record::Finding;
 
 use crate::error::Result;
-use crate::pattern::Pattern;
-use crate::sql::{Bulk, Fields, LIST_ROWS, Link, Sql, json_text};
+use crate::sql::{Bulk, Fields, LIST_ROWS, Sql, json_text};
+use crate::written::{Counted, Written};
 use crate::{Store, Tx, detection};
-
-/// A finding to write, with what it was before: the counts follow from the difference.
-#[derive(Debug, Clone, Copy)]
-pub struct Written<'a> {
-    /// Under what it was counted before; none for a new one.
-    pub before: Option<Counted>,
-    /// From now on.
-    pub after: &'a Finding,
-    /// Whether its detections changed.
-    pub evidence: bool,
-}
-
-/// Under what a finding is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Counted {
-    /// Status.
-    pub status: Status,
-    /// Severity in force.
-    pub severity: Severity,
-    /// How far its proof went; proofs of different reach are counted apart.
-    pub reach: Option<Reach>,
-}
-
-impl Counted {
-    /// Under what this finding is counted.
-    pub fn of(finding: &Finding) -> Self {
-        Self { status: finding.status(), severity: finding.severity(), reach: finding.reach() }
-    }
-}
 
 pub(crate) const COLUMNS: &str =
     "SELECT cluster, id, pattern, api_group, kind, namespace, name, control, body FROM finding";
@@ -147,14 +118,6 @@ fn with_kernel_view(sql: &mut Sql) -> &mut Sql {
         " AND EXISTS (SELECT 1 FROM coverage AS view WHERE view.cluster = finding.cluster AND view.state = 'seen'",
     );
     sql.push(" AND view.subject LIKE ").place(coverage_subject("%").as_str()).push(")")
-}
-
-/// The keys that the findings of a pattern have, or would have: in each cluster one, and the cluster is all that differs.
-pub(crate) async fn keys_of(link: &mut Link, pattern: &Pattern) -> Result<Vec<(ClusterId, FindingId)>> {
-    let (resource, control) = (&pattern.resource, &pattern.control);
-    let clusters = Sql::new("members", "SELECT id FROM cluster ORDER BY id").all(link, |row| row.id("id")).await?;
-    let id = |cluster| FindingKey { cluster, resource: resource.clone(), control: control.clone() }.finding_id();
-    Ok(clusters.into_iter().map(|cluster| (cluster, id(cluster))).collect())
 }
 
 impl Tx {

@@ -7,8 +7,9 @@ use holdfast_model::{Archetype, ClusterId, FindingId, PatternId, Severity, Statu
 use holdfast_record::Finding;
 
 use crate::error::Result;
-use crate::finding::{COLUMNS, keys_of, rank, read};
+use crate::finding::{COLUMNS, rank, read};
 use crate::pattern::by_id;
+use crate::pattern::keys_of;
 use crate::sql::{Argument, Link, Sql};
 use crate::{Engine, Store, detection};
 

@@ -31,6 +31,7 @@ pub mod retest;
 pub mod scope;
 pub mod setting;
 mod sql;
+pub mod written;
 
 use sql::Link;
 
@@ -48,6 +49,7 @@ pub use pattern::{Mark, Pattern, PatternFilter};
 pub use receipt::StoredReceipt;
 pub use retest::{Retest, RetestState};
 pub use scope::ScopeProposal;
+pub use written::{Counted, Written};
 
 /// Which database it is, for the few statements that differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_model::{Band, ClusterId, ControlId, FindingId, PatternId, Resource, UnixMillis};
+use holdfast_model::{Band, ClusterId, ControlId, FindingId, FindingKey, PatternId, Resource, UnixMillis};
 use holdfast_record::Finding;
 
 use crate::error::Result;
-use crate::finding::{Written, keys_of};
 use crate::sql::{Bulk, Fields, LIST_ROWS, Link, Sql};
+use crate::written::Written;
 use crate::{Store, Tx};
 
 /// One pattern.
@@ -69,6 +69,14 @@ fn read(row: &Fields<'_>) -> Result<Pattern> {
             _ => Mark::Changed,
         },
     })
+}
+
+/// The keys that the findings of a pattern have, or would have: in each cluster one, and the cluster is all that differs.
+pub(crate) async fn keys_of(link: &mut Link, pattern: &Pattern) -> Result<Vec<(ClusterId, FindingId)>> {
+    let (resource, control) = (&pattern.resource, &pattern.control);
+    let clusters = Sql::new("members", "SELECT id FROM cluster ORDER BY id").all(link, |row| row.id("id")).await?;
+    let id = |cluster| FindingKey { cluster, resource: resource.clone(), control: control.clone() }.finding_id();
+    Ok(clusters.into_iter().map(|cluster| (cluster, id(cluster))).collect())
 }
 
 impl Store {

@@ -1,6 +1,5 @@
 //! The aggregator's REST API from the client's side. Its types are shared with the server: `holdfast_api_types`.
 
-pub mod action;
 mod client;
 pub mod profile;
 

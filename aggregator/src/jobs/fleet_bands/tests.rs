@@ -8,7 +8,7 @@ use holdfast_model::{
 use holdfast_record::calibration::UNAPPROVED;
 use holdfast_record::finding::Phase;
 use holdfast_record::{Detection, Finding};
-use holdfast_store::finding::{Counted, Written};
+use holdfast_store::written::{Counted, Written};
 use holdfast_store::{Cluster, Connected, EventFilter};
 
 use super::*;

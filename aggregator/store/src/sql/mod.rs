@@ -20,7 +20,7 @@ pub(crate) use bulk::Bulk;
 pub(crate) use fields::Fields;
 pub(crate) use link::Link;
 use link::Session;
-pub(crate) use value::{Argument, Value};
+pub(crate) use value::{Argument, Id, Value, ids};
 
 /// Stands in a text for a list of arguments, with the comparison before it.
 const LIST: char = '\u{2}';

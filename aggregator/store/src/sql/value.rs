@@ -219,9 +219,10 @@ pub(crate) trait Id: Sized {
     fn read(bytes: &[u8]) -> Option<Self>;
 }
 
+/// Makes types of 16 bytes ids: each with the column that it is and the argument that it can be.
 macro_rules! ids {
     ($($id:ty),+) => { $(
-        impl Id for $id {
+        impl $crate::sql::Id for $id {
             fn slice(&self) -> &[u8] {
                 self.as_bytes()
             }
@@ -231,20 +232,22 @@ macro_rules! ids {
             }
         }
 
-        impl Argument for $id {
-            fn value(self) -> Value {
-                self.slice().value()
+        impl $crate::sql::Argument for $id {
+            fn value(self) -> $crate::sql::Value {
+                $crate::sql::Argument::value($crate::sql::Id::slice(&self))
             }
         }
 
-        impl Argument for Option<$id> {
-            fn value(self) -> Value {
-                self.as_ref().map(Id::slice).value()
+        impl $crate::sql::Argument for Option<$id> {
+            fn value(self) -> $crate::sql::Value {
+                $crate::sql::Argument::value(self.as_ref().map($crate::sql::Id::slice))
             }
         }
     )+ };
 }
-ids!(ClusterId, FindingId, PatternId, RetestId, Nonce, JoinTokenId, crate::event::EventId);
+pub(crate) use ids;
+
+ids!(ClusterId, FindingId, PatternId, RetestId, Nonce, JoinTokenId);
 
 /// U+0000 becomes U+0001 `0`, U+0001 becomes U+0001 `1`.
 fn escape(text: &str) -> Cow<'_, str> {

@@ -9,7 +9,7 @@ use holdfast_model::*;
 use holdfast_record::detection::Rule;
 use holdfast_record::finding::Phase;
 use holdfast_record::{Detection, Entry, Finding, RetestCause, Source};
-use holdfast_store::finding::{Counted, Written};
+use holdfast_store::written::{Counted, Written};
 use holdfast_store::*;
 use serde_json::json;
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use holdfast_model::{ClusterId, ControlId, FindingKey, Location, Read, Resource, Severity};
 use holdfast_record::Finding;
 use holdfast_store::Store;
-use holdfast_store::finding::Written;
+use holdfast_store::written::Written;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 

@@ -6,7 +6,7 @@ use holdfast_api_types::ActionResult;
 use holdfast_model::FindingId;
 use serde::Serialize;
 
-use super::Client;
+use crate::api::Client;
 use crate::context::Context;
 use crate::render::{RecordOutput, escape, paint};
 
