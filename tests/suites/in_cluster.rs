@@ -62,6 +62,12 @@ async fn folded(plane: &ControlPlane, installed: &Installed) -> Result<()> {
     .await?;
     eventually("both nodes to be covered", async || {
         let cluster = installed.holdfast(&["cluster", "show", "small-cluster", "-o", "json"]).await?;
+        // Rows outlive the leader that reported them: only while a leader is connected are nodes counted as available.
+        ensure!(
+            cluster["cluster"]["nodes"]["available"] == plane.node_names().len(),
+            "the nodes are {}",
+            cluster["cluster"]["nodes"]
+        );
         let rows = cluster["coverage"].as_array().context("no coverage")?;
         for node in plane.node_names() {
             let row = rows.iter().find(|row| row["subject"] == coverage_subject(&node));
